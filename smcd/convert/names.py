@@ -1,0 +1,254 @@
+"""Tensor names: published (latent-diffusion style) <-> this project's (diffusers style).
+
+The published networks have three parts: "unet", "position_net" and "visual_encoder". Levels, layers and gates are read
+off the names; which resnets have a shortcut, off the shapes; then the complete list of names that such a network has
+is known, and anything beyond or short of it is an error.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+StateDict = dict[str, Tensor]
+Pair = tuple[str, str]  # the published name and ours
+
+_RESNET = {  # ours -> published
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+}
+_TEMPORAL_CONV = ["conv1.0", "conv1.2", *(f"conv{i}.{j}" for i in (2, 3, 4) for j in (0, 3))]
+_ATTENTION = ["to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight", "to_out.0.bias"]
+_FEED_FORWARD = [f"net.{layer}.{leaf}" for layer in ("0.proj", "2") for leaf in ("weight", "bias")]
+_OBJECT_GATE = {"proj": "linear", "attn": "attn", "ff": "ff", "norm1": "norm1", "norm2": "norm2"}
+_IMAGE_GATE = {"proj": "v_linear"} | {name: f"cross_{name}" for name in ("attn", "ff", "norm1", "norm2")}
+_GATE_SCALARS = ("alpha_attn", "alpha_dense")
+_IMAGE_ENCODER = {"conv_in": "in_conv", "conv1": "block1", "conv2": "block2"}
+_POSITION_NET = {"null_phrase": "null_positive_feature", "null_box": "null_position_feature"}
+_BLOCKS_PER_LEVEL = 3  # of the image encoder
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """What the names of a UNet tell about it."""
+
+    layers: int
+    attention: tuple[bool, ...]  # for each level
+    object_gate: bool
+    image_gate: bool
+
+
+def from_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, StateDict]:
+    """Rename published tensors to this project's names.
+
+    Args:
+        parts: any of "unet", "position_net", "visual_encoder", each {published name: tensor}. Widths do not matter,
+            and tensors may be on the meta device.
+
+    Returns:
+        The same keys, each {this project's name: tensor}; 1-wide temporal convolutions become linear layers (a view).
+
+    Raises:
+        ValueError: a part, or tensors, that are unknown or missing, by name.
+    """
+    return {part: _rename(part, tensors, published=True) for part, tensors in parts.items()}
+
+
+def to_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, StateDict]:
+    """The exact inverse of `from_published`: same keys, this project's names in, published names out.
+
+    Raises:
+        ValueError: a part, or tensors, that are unknown or missing, by name.
+    """
+    return {part: _rename(part, tensors, published=False) for part, tensors in parts.items()}
+
+
+def _rename(part: str, tensors: Mapping[str, Tensor], published: bool) -> StateDict:
+    if part not in _PAIRS:
+        raise ValueError(f"unknown part {part!r}: a checkpoint has {', '.join(_PAIRS)}")
+    pairs = list(_PAIRS[part](tensors, published))
+    expected = {pair[0] if published else pair[1] for pair in pairs}
+    check_names(part, tensors, expected)
+    if published:
+        return {ours: _linear(ours, tensors[theirs]) for theirs, ours in pairs}
+    return {theirs: _conv1d(ours, tensors[ours]) for theirs, ours in pairs}
+
+
+def check_names(part: str, names: Iterable[str], expected: Iterable[str]) -> None:
+    """Raise a ValueError that lists every missing and every unknown name."""
+    found, wanted = set(names), set(expected)
+    wrong = [f"missing {name}" for name in sorted(wanted - found)]
+    wrong += [f"unknown {name}" for name in sorted(found - wanted)]
+    if wrong:
+        raise ValueError(f"{part}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
+
+
+def _is_temporal_projection(ours: str) -> bool:
+    return ("temp_attentions" in ours or "transformer_in" in ours) and ours.endswith(
+        ("proj_in.weight", "proj_out.weight")
+    )
+
+
+def _linear(ours: str, tensor: Tensor) -> Tensor:
+    return tensor.squeeze(-1) if _is_temporal_projection(ours) and tensor.ndim == 3 else tensor
+
+
+def _conv1d(ours: str, tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(-1) if _is_temporal_projection(ours) else tensor
+
+
+# The UNet
+
+
+def _unet_pairs(tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair]:
+    structure = _published_structure(tensors) if published else _own_structure(tensors)
+    levels, layers = len(structure.attention), structure.layers
+    yield from _leaves("time_embed.0", "time_embedding.linear_1")
+    yield from _leaves("time_embed.2", "time_embedding.linear_2")
+    yield from _leaves("input_blocks.0.0", "conv_in")
+    yield from _temporal_transformer("input_blocks.0.1", "transformer_in")
+    index = 1
+    for level, attention in enumerate(structure.attention):
+        block = f"down_blocks.{level}"
+        for layer in range(layers):
+            yield from _layer(f"input_blocks.{index}", block, layer, attention, structure, tensors, published)
+            index += 1
+        if level < levels - 1:
+            yield from _leaves(f"input_blocks.{index}.op", f"{block}.downsamplers.0.conv")
+            index += 1
+    yield from _layer("middle_block", "mid_block", 0, True, structure, tensors, published)
+    yield from _resnet("middle_block.3", "mid_block", 1, tensors, published)
+    index = 0
+    for level, attention in enumerate(reversed(structure.attention)):
+        block = f"up_blocks.{level}"
+        for layer in range(layers + 1):
+            yield from _layer(f"output_blocks.{index}", block, layer, attention, structure, tensors, published)
+            index += 1
+        if level < levels - 1:
+            slot = 3 if attention else 1
+            yield from _leaves(f"output_blocks.{index - 1}.{slot}.conv", f"{block}.upsamplers.0.conv")
+    yield from _leaves("out.0", "conv_norm_out")
+    yield from _leaves("out.2", "conv_out")
+
+
+def _leaves(theirs: str, ours: str, leaves: Iterable[str] = ("weight", "bias")) -> Iterator[Pair]:
+    return ((f"{theirs}.{leaf}", f"{ours}.{leaf}") for leaf in leaves)
+
+
+def _layer(
+    theirs: str,
+    ours: str,
+    layer: int,
+    attention: bool,
+    structure: _Structure,
+    tensors: Mapping[str, Tensor],
+    published: bool,
+) -> Iterator[Pair]:
+    yield from _resnet(f"{theirs}.0", ours, layer, tensors, published)
+    if attention:
+        yield from _spatial_transformer(f"{theirs}.1", f"{ours}.attentions.{layer}", structure)
+        yield from _temporal_transformer(f"{theirs}.2", f"{ours}.temp_attentions.{layer}")
+
+
+def _resnet(theirs: str, block: str, layer: int, tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair]:
+    ours = f"{block}.resnets.{layer}"
+    for own_name, name in _RESNET.items():
+        yield from _leaves(f"{theirs}.{name}", f"{ours}.{own_name}")
+    conv = tensors.get(f"{theirs}.in_layers.2.weight" if published else f"{ours}.conv1.weight")
+    if conv is not None and conv.shape[0] != conv.shape[1]:
+        yield from _leaves(f"{theirs}.skip_connection", f"{ours}.conv_shortcut")
+    for name in _TEMPORAL_CONV:
+        yield from _leaves(f"{theirs}.temopral_conv.{name}", f"{block}.temp_convs.{layer}.{name}")  # sic
+
+
+def _transformer(theirs: str, ours: str) -> Iterator[Pair]:
+    for name in ("norm", "proj_in", "proj_out"):
+        yield from _leaves(f"{theirs}.{name}", f"{ours}.{name}")
+    theirs, ours = f"{theirs}.transformer_blocks.0", f"{ours}.transformer_blocks.0"
+    for name in ("norm1", "norm2", "norm3"):
+        yield from _leaves(f"{theirs}.{name}", f"{ours}.{name}")
+    for name in ("attn1", "attn2"):
+        yield from _leaves(f"{theirs}.{name}", f"{ours}.{name}", _ATTENTION)
+    yield from _leaves(f"{theirs}.ff", f"{ours}.ff", _FEED_FORWARD)
+
+
+_temporal_transformer = _transformer
+
+
+def _spatial_transformer(theirs: str, ours: str, structure: _Structure) -> Iterator[Pair]:
+    yield from _transformer(theirs, ours)
+    theirs, ours = f"{theirs}.transformer_blocks.0.gate_attn", f"{ours}.transformer_blocks.0"
+    if structure.object_gate:
+        yield from _gate(theirs, f"{ours}.object_gate", _OBJECT_GATE, "")
+    if structure.image_gate:
+        yield from _gate(theirs, f"{ours}.image_gate", _IMAGE_GATE, "cross_")
+
+
+def _gate(theirs: str, ours: str, names: Mapping[str, str], scalar_prefix: str) -> Iterator[Pair]:
+    leaves = {"attn": _ATTENTION, "ff": _FEED_FORWARD}
+    for own_name, name in names.items():
+        yield from _leaves(f"{theirs}.{name}", f"{ours}.{own_name}", leaves.get(own_name, ("weight", "bias")))
+    for scalar in _GATE_SCALARS:
+        yield f"{theirs}.{scalar_prefix}{scalar}", f"{ours}.{scalar}"
+
+
+def _published_structure(names: Iterable[str]) -> _Structure:
+    text = "\n".join(names)
+    inputs = {int(i) for i in re.findall(r"^input_blocks\.(\d+)\.", text, re.M)}
+    downsamples = {int(i) for i in re.findall(r"^input_blocks\.(\d+)\.op\.", text, re.M)}
+    with_attention = {int(i) for i in re.findall(r"^input_blocks\.(\d+)\.1\.", text, re.M)}
+    levels = len(downsamples) + 1
+    layers, rest = divmod(max(inputs, default=0) - len(downsamples), levels)
+    if layers < 1 or rest:
+        raise ValueError(f"unet: not a published SMCD UNet: {max(inputs, default=0)} input blocks for {levels} levels")
+    first = [1 + level * (layers + 1) for level in range(levels)]  # input block of each level's first layer
+    gates = re.findall(r"\.gate_attn\.(\w+)", text)
+    image = [gate.startswith(("cross_", "v_linear")) for gate in gates]
+    return _Structure(
+        layers=layers,
+        attention=tuple(any(index + layer in with_attention for layer in range(layers)) for index in first),
+        object_gate=not all(image),
+        image_gate=any(image),
+    )
+
+
+def _own_structure(names: Iterable[str]) -> _Structure:
+    text = "\n".join(names)
+    resnets = [(int(a), int(b)) for a, b in re.findall(r"^down_blocks\.(\d+)\.resnets\.(\d+)\.", text, re.M)]
+    if not resnets:
+        raise ValueError("unet: not an SMCDUNet3D: it has no down_blocks")
+    levels = max(level for level, _ in resnets) + 1
+    with_attention = {int(level) for level in re.findall(r"^down_blocks\.(\d+)\.attentions\.", text, re.M)}
+    return _Structure(
+        layers=max(layer for _, layer in resnets) + 1,
+        attention=tuple(level in with_attention for level in range(levels)),
+        object_gate=".object_gate." in text,
+        image_gate=".image_gate." in text,
+    )
+
+
+# PositionNet and the image encoder
+
+
+def _position_net_pairs(tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair]:
+    yield from ((theirs, ours) for ours, theirs in _POSITION_NET.items())
+    for layer in (0, 2, 4):
+        yield from _leaves(f"linears.{layer}", f"linears.{layer}")
+
+
+def _image_encoder_pairs(tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair]:
+    prefix = "body" if published else "blocks"
+    blocks = [int(match[1]) for name in tensors if (match := re.match(rf"{prefix}\.(\d+)\.", name))]
+    yield from _leaves("conv_in", "conv_in")
+    for index in range(max(blocks, default=_BLOCKS_PER_LEVEL - 1) + 1):
+        for own_name, name in _IMAGE_ENCODER.items():
+            yield from _leaves(f"body.{index}.{name}", f"blocks.{index}.{own_name}")
+        if index and index % _BLOCKS_PER_LEVEL == 0:
+            yield from _leaves(f"body.{index}.down_opt.op", f"blocks.{index}.downsample")
+
+
+_PAIRS = {"unet": _unet_pairs, "position_net": _position_net_pairs, "visual_encoder": _image_encoder_pairs}

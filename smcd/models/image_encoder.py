@@ -1,0 +1,56 @@
+"""The image encoder: the first frame's latents become the tokens that the image gate attends to."""
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
+from torch import Tensor, nn
+
+_BLOCKS_PER_LEVEL = 3
+
+
+def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1)
+
+
+class EncoderBlock(nn.Module):
+    """h = conv_in(x), of half the size where `downsample`; out = h + conv2(ReLU(conv1(h)))."""
+
+    def __init__(self, in_channels: int, channels: int, downsample: bool):
+        super().__init__()
+        self.downsample = _conv(in_channels, in_channels, stride=2) if downsample else None
+        self.conv_in = _conv(in_channels, channels)
+        self.conv1 = _conv(channels, channels)
+        self.conv2 = _conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.downsample is not None:
+            x = self.downsample(x)
+        h = self.conv_in(x)
+        return h + self.conv2(self.conv1(h).relu())
+
+
+class ImageEncoder(ModelMixin, ConfigMixin):
+    """Four levels of three residual blocks, halving the size between levels (SMCD, section 3.3).
+
+    Args:
+        channels: of each level; the last is the width of the tokens.
+        in_channels: channels of the latents.
+    """
+
+    @register_to_config
+    def __init__(self, channels: tuple[int, ...] = (256, 512, 1024, 1024), in_channels: int = 4):
+        super().__init__()
+        self.conv_in = _conv(in_channels, channels[0])
+        self.blocks = nn.ModuleList()
+        entering = channels[0]
+        for level, width in enumerate(channels):
+            for index in range(_BLOCKS_PER_LEVEL):
+                self.blocks.append(EncoderBlock(entering, width, downsample=level > 0 and index == 0))
+                entering = width
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Tokens (B L C), row by row, of latents (B 4 h w); 16 tokens for 32 x 32 latents."""
+        x = self.conv_in(latents)
+        for block in self.blocks:
+            x = block(x)
+        return rearrange(x, "b c h w -> b (h w) c")

@@ -1,0 +1,221 @@
+"""SMCD's UNet: ModelScope's text-to-video UNet with an object gate, an image gate and the zero conv."""
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
+from einops import rearrange
+from torch import Tensor, nn
+
+from smcd.models.attention import Attention, Context, KeyValueCache, TemporalTransformer
+from smcd.models.blocks import BlockConfig, DownBlock, MidBlock, UpBlock
+
+
+class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
+    """Predicts the noise in a clip's latents (SMCD, section 3 and figure 2).
+
+    The base is diffusers' `UNet3DConditionModel`, tensor name by tensor name; a fresh SMCDUNet3D with base weights
+    (`load_base`) computes exactly what the base computes, since every new path starts at zero.
+
+    Args:
+        in_channels, out_channels: channels of the latents.
+        block_out_channels: channels of each level, multiples of 32 and of `attention_head_dim`.
+        layers_per_block: layers of each level on the way down; one more on the way up.
+        attention_head_dim: width of an attention head; the first temporal transformer always has 8 heads.
+        cross_attention_dim: width of the text embeddings.
+        spatial_attention: for each level, whether it has transformers.
+        object_gate: object-gated self-attention (the paper's Motion Integration Module).
+        image_gate: image-gated cross-attention (Dual Image Integration Module).
+        image_concat: the first frame's latents concatenated to the noisy ones, through a `conv_in` whose added
+            input channels start at zero (the paper's zero conv; Dual Image Integration Module).
+        object_dim, image_token_dim: widths of PositionNet's and the image encoder's tokens.
+        dropout: in every resnet and temporal convolution while training.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["DownBlock", "MidBlock", "UpBlock"]
+    _repeated_blocks = ["SpatialTransformer", "TemporalTransformer"]
+    _skip_layerwise_casting_patterns = ["norm", "time_embedding"]
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        attention_head_dim: int = 64,
+        cross_attention_dim: int = 1024,
+        spatial_attention: tuple[bool, ...] = (True, True, True, False),
+        object_gate: bool = True,
+        image_gate: bool = True,
+        image_concat: bool = True,
+        object_dim: int = 1024,
+        image_token_dim: int = 1024,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if len(spatial_attention) != len(block_out_channels):
+            raise ValueError(
+                f"spatial_attention has {len(spatial_attention)} levels, block_out_channels {len(block_out_channels)}"
+            )
+        widths = list(block_out_channels)
+        config = BlockConfig(
+            time_dim=4 * widths[0],
+            head_dim=attention_head_dim,
+            text_dim=cross_attention_dim,
+            object_dim=object_dim if object_gate else None,
+            image_token_dim=image_token_dim if image_gate else None,
+            dropout=dropout,
+        )
+        self.conv_in = nn.Conv2d(in_channels * (2 if image_concat else 1), widths[0], 3, padding=1)
+        if image_concat:
+            nn.init.zeros_(self.conv_in.weight[:, in_channels:])
+        self.transformer_in = TemporalTransformer(widths[0], heads=8, head_dim=attention_head_dim)
+        self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
+        self.time_embedding = TimestepEmbedding(widths[0], config.time_dim)
+
+        self.down_blocks = nn.ModuleList()
+        skips = [widths[0]]
+        for level, width in enumerate(widths):
+            last = level == len(widths) - 1
+            self.down_blocks.append(
+                DownBlock(skips[-1], width, layers_per_block, spatial_attention[level], last, config)
+            )
+            skips += [width] * (layers_per_block + (not last))
+        self.mid_block = MidBlock(widths[-1], config)
+        self.up_blocks = nn.ModuleList()
+        entering = widths[-1]
+        for level, width in reversed(list(enumerate(widths))):
+            taken = [skips.pop() for _ in range(layers_per_block + 1)]
+            self.up_blocks.append(UpBlock(entering, taken, width, spatial_attention[level], level == 0, config))
+            entering = width
+
+        self.conv_norm_out = nn.GroupNorm(32, widths[0], eps=1e-5)
+        self.conv_act = nn.SiLU()
+        self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
+        for name, module in self.named_modules():
+            if isinstance(module, Attention):
+                module.cache_key = name
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float | int,
+        encoder_hidden_states: Tensor,
+        objects: Tensor | None = None,
+        image_tokens: Tensor | None = None,
+        image_latents: Tensor | None = None,
+        object_padding: Tensor | None = None,
+        temporal: bool = True,
+        cache: KeyValueCache | None = None,
+        return_dict: bool = True,
+    ) -> UNet3DConditionOutput | tuple[Tensor]:
+        """Predict the noise in `sample`.
+
+        Args:
+            sample: noisy latents, B 4 F h w; h and w multiples of 2^(levels - 1).
+            timestep: a number, or one for each clip, (B,).
+            encoder_hidden_states: text embeddings, B 77 C.
+            objects: PositionNet's tokens, B F N C_obj; None skips the object gate.
+            image_tokens: the image encoder's tokens, B L C_img; None skips the image gate.
+            image_latents: clean latents of the first frame, B 4 h w, repeated over the frames; None means zeros.
+            object_padding: B N, True where a slot of `objects` only fills the batch: it has no influence at all.
+            temporal: False (with F = 1) bypasses every temporal layer, as in stage 1.
+            cache: a dict, empty at the first call, that keeps the keys and values of text, objects and image tokens
+                for the next calls. It belongs to these conditions and to this batch; use it without gradients.
+
+        Raises:
+            ValueError: a condition that this network has no path for, a size it cannot halve, `temporal=False` on
+                several frames.
+        """
+        self._check(sample, objects, image_tokens, image_latents, temporal)
+        frames = sample.shape[2]
+        context = Context(
+            text=encoder_hidden_states,
+            objects=None if objects is None else objects.flatten(0, 1),
+            object_bias=_padding_bias(object_padding, frames, sample.dtype),
+            image_tokens=image_tokens,
+            frames=frames,
+            temporal=temporal,
+            cache=cache,
+        )
+        time = self._embed_time(timestep, sample).repeat_interleave(frames, dim=0)  # (B F) 4C
+
+        if self.config.image_concat:
+            first = torch.zeros_like(sample[:, :, 0]) if image_latents is None else image_latents
+            sample = torch.cat([sample, first[:, :, None].expand_as(sample)], dim=1)  # B 8 F h w
+        x = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
+        if temporal:
+            x = self.transformer_in(x, frames)
+
+        skips = [x]
+        for block in self.down_blocks:
+            x, taken = block(x, time, context)
+            skips += taken
+        x = self.mid_block(x, time, context)
+        for block in self.up_blocks:
+            x = block(x, skips, time, context)
+
+        x = self.conv_out(self.conv_act(self.conv_norm_out(x)))
+        x = rearrange(x, "(b f) c h w -> b c f h w", f=frames)
+        return UNet3DConditionOutput(sample=x) if return_dict else (x,)
+
+    def _embed_time(self, timestep: Tensor | float | int, sample: Tensor) -> Tensor:
+        steps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(sample.shape[0])
+        return self.time_embedding(self.time_proj(steps).to(sample.dtype))  # B 4C
+
+    def _check(
+        self, sample: Tensor, objects: object, image_tokens: object, image_latents: object, temporal: bool
+    ) -> None:
+        for name, value, path in (
+            ("objects", objects, "object_gate"),
+            ("image_tokens", image_tokens, "image_gate"),
+            ("image_latents", image_latents, "image_concat"),
+        ):
+            if value is not None and not self.config[path]:
+                raise ValueError(f"{name} was given, but this UNet was made with {path}=False")
+        multiple = 2 ** (len(self.config.block_out_channels) - 1)
+        if sample.shape[-1] % multiple or sample.shape[-2] % multiple:
+            raise ValueError(f"latents of {sample.shape[-2]} x {sample.shape[-1]}: sides must be multiples of {multiple}")
+        if not temporal and sample.shape[2] != 1:
+            raise ValueError(f"temporal=False is for single frames, not for {sample.shape[2]}")
+
+    def load_base(self, state_dict: dict[str, Tensor]) -> None:
+        """Take the weights of a text-to-video base, named as in diffusers' `UNet3DConditionModel`.
+
+        Gates stay as they are, and the image channels of `conv_in` keep their values.
+
+        Raises:
+            ValueError: tensors that are missing, unknown or of another shape, by name.
+        """
+        own = self.state_dict()
+        base = dict(state_dict)
+        weight = base.get("conv_in.weight")
+        if self.config.image_concat and weight is not None and weight.shape[1] == self.config.in_channels:
+            added = own["conv_in.weight"][:, self.config.in_channels :]
+            base["conv_in.weight"] = torch.cat([weight.to(added), added], dim=1)
+        needed = {name for name in own if ".object_gate." not in name and ".image_gate." not in name}
+        wrong = [
+            *(f"missing {name}" for name in sorted(needed - base.keys())),
+            *(f"unknown {name}" for name in sorted(base.keys() - needed)),
+            *(
+                f"{name} is {tuple(base[name].shape)}, here {tuple(own[name].shape)}"
+                for name in sorted(needed & base.keys())
+                if base[name].shape != own[name].shape
+            ),
+        ]
+        if wrong:
+            raise ValueError(f"base weights do not fit this UNet: {'; '.join(wrong)}")
+        self.load_state_dict(base, strict=False)
+
+
+def _padding_bias(object_padding: Tensor | None, frames: int, dtype: torch.dtype) -> Tensor | None:
+    """-inf for the slots that only fill the batch (B N, True), 0 for the rest: (B F) 1 1 N."""
+    if object_padding is None:
+        return None
+    bias = torch.zeros(object_padding.shape, dtype=dtype, device=object_padding.device)
+    bias.masked_fill_(object_padding, float("-inf"))
+    return bias.repeat_interleave(frames, dim=0)[:, None, None]
