@@ -83,7 +83,7 @@ def relative_error(value: Tensor, expected: Tensor) -> float:
 def load(name: str) -> Golden:
     with safe_open(GOLDENS / f"{name}.safetensors", "pt") as file:
         config, shapes = (json.loads(file.metadata()[key]) for key in ("config", "weights"))
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     published = {
         part: {key: weight(f"{part}.{key}", shape) for key, shape in names.items()}
         for part, names in parts_of(shapes).items()

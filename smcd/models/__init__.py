@@ -5,3 +5,7 @@ from smcd.models.position_net import PositionNet
 from smcd.models.unet import SMCDUNet3D
 
 __all__ = ["ImageEncoder", "PositionNet", "SMCDUNet3D"]
+
+# Saved pipelines name each class by its module: "smcd" stays true when a file moves.
+for _network in (ImageEncoder, PositionNet, SMCDUNet3D):
+    _network.__module__ = "smcd"

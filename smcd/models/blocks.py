@@ -1,5 +1,6 @@
 """The UNet's down, middle and up blocks, over diffusers' resnets, temporal convolutions and samplers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,6 +57,7 @@ class UNetBlock(nn.Module):
             TemporalTransformer(channels, heads, config.head_dim) for _ in range(attentions)
         )
         self.gradient_checkpointing = False
+        self._gradient_checkpointing_func: Callable[..., Tensor]  # set with gradient_checkpointing by ModelMixin
 
     def _layer(self, index: int, x: Tensor, time: Tensor, context: Context) -> Tensor:
         x = self.resnets[index](x, time)
@@ -109,7 +111,13 @@ class UpBlock(UNetBlock):
     """Layers that each take one skip connection (widths `skip_channels`), then an upsampling unless it is the last."""
 
     def __init__(
-        self, in_channels: int, skip_channels: list[int], channels: int, attention: bool, last: bool, config: BlockConfig
+        self,
+        in_channels: int,
+        skip_channels: list[int],
+        channels: int,
+        attention: bool,
+        last: bool,
+        config: BlockConfig,
     ):
         entering = [in_channels] + [channels] * (len(skip_channels) - 1)
         widths = [a + b for a, b in zip(entering, skip_channels, strict=True)]

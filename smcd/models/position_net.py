@@ -38,7 +38,11 @@ class PositionNet(ModelMixin, ConfigMixin):
         self.null_phrase = nn.Parameter(torch.zeros(phrase_dim))
         self.null_box = nn.Parameter(torch.zeros(_FOURIER_DIM))
         self.linears = nn.Sequential(
-            nn.Linear(phrase_dim + _FOURIER_DIM, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU(), nn.Linear(512, out_dim)
+            nn.Linear(phrase_dim + _FOURIER_DIM, 512),
+            nn.SiLU(),
+            nn.Linear(512, 512),
+            nn.SiLU(),
+            nn.Linear(512, out_dim),
         )
 
     def forward(self, boxes: Tensor, masks: Tensor, phrase_embeddings: Tensor) -> Tensor:
@@ -55,6 +59,8 @@ class PositionNet(ModelMixin, ConfigMixin):
             phrase = torch.where(present, phrase_embeddings.float(), self.null_phrase.float())
             x = torch.cat([phrase, box], dim=-1)
             for layer in self.linears:
-                linear = isinstance(layer, nn.Linear)
-                x = nn.functional.linear(x, layer.weight.float(), layer.bias.float()) if linear else layer(x)
+                if isinstance(layer, nn.Linear):
+                    x = nn.functional.linear(x, layer.weight.float(), layer.bias.float())
+                else:
+                    x = layer(x)
             return x

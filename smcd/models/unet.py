@@ -179,7 +179,9 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
                 raise ValueError(f"{name} was given, but this UNet was made with {path}=False")
         multiple = 2 ** (len(self.config.block_out_channels) - 1)
         if sample.shape[-1] % multiple or sample.shape[-2] % multiple:
-            raise ValueError(f"latents of {sample.shape[-2]} x {sample.shape[-1]}: sides must be multiples of {multiple}")
+            raise ValueError(
+                f"latents of {sample.shape[-2]} x {sample.shape[-1]}: sides must be multiples of {multiple}"
+            )
         if not temporal and sample.shape[2] != 1:
             raise ValueError(f"temporal=False is for single frames, not for {sample.shape[2]}")
 

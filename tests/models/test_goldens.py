@@ -2,25 +2,42 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
 
+from smcd.conditions import Conditions
+from smcd.diffusion import Guidance, make_scheduler
+from smcd.pipeline import SMCDPipeline
 from tests import golden
-from tests.golden import relative_error
+from tests.golden import Golden, relative_error
 
-VIDEO = ["base", "boxes_only", "zero_conv", "gated_cross_attention", "smcd"]
-
-
-def noisy(g):
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    return scheduler.add_noise(g.input("latents"), g.input("noise"), g.input("timesteps").long())
+WITH_OBJECTS = [name for name in golden.NAMES if name != "base"]
+SAMPLES = [(name, 10) for name in golden.NAMES if name != "stage1"] + [("smcd", 50)]
 
 
-def call(g, **inputs):
+def call(g: Golden, **inputs) -> torch.Tensor:
+    noisy = make_scheduler().add_noise(g.input("latents"), g.input("noise"), g.input("timesteps").long())
     temporal = not g.config["temporal_layers_bypassed"]
-    return g.unet(noisy(g), g.input("timesteps"), g.input("text"), temporal=temporal, **inputs).sample
+    return g.unet(noisy, g.input("timesteps"), g.input("text"), temporal=temporal, **inputs).sample
 
 
-@pytest.mark.parametrize("name", [name for name in golden.NAMES if name != "base"])
+def sample(g: Golden, steps: int, low_memory: bool) -> torch.Tensor:
+    pipe = SMCDPipeline(None, None, None, g.unet, make_scheduler(), g.position_net, g.image_encoder)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler.set_timesteps(steps)
+    masks = g.input("masks")
+    conditions = Conditions(
+        text=g.input("text"),
+        null_text=g.input("null_text").expand_as(g.input("text")),
+        boxes=g.input("boxes"),
+        box_mask=masks,
+        phrase_embeddings=g.input("object_text"),
+        object_padding=torch.zeros(masks.shape[0], masks.shape[2], dtype=torch.bool),
+        image_latents=g.input("latents")[:, :, 0],
+    )
+    guidance = Guidance(text=g.config["guidance_scale"])
+    return pipe.denoise(g.input("noise"), conditions, guidance, low_memory=low_memory)
+
+
+@pytest.mark.parametrize("name", WITH_OBJECTS)
 @torch.no_grad()
 def test_position_net(name):
     g = golden.load(name)
@@ -36,15 +53,33 @@ def test_image_encoder(name):
 
 @pytest.mark.parametrize("name", golden.NAMES)
 @torch.no_grad()
-def test_unet(name):
+def test_one_call_plain(name):
     g = golden.load(name)
     assert relative_error(call(g, objects=g.objects(), **g.image_inputs()), g.output("eps")) < 1e-5
 
 
-@pytest.mark.parametrize("name", [name for name in golden.NAMES if name != "base"])
+@pytest.mark.parametrize("name", golden.NAMES)
+@torch.no_grad()
+def test_one_call_from_a_filled_cache(name):
+    g, cache = golden.load(name), {}
+    inputs = {"objects": g.objects(), **g.image_inputs(), "cache": cache}
+    call(g, **inputs)
+    assert cache
+    assert relative_error(call(g, **inputs), g.output("eps")) < 1e-5
+
+
+@pytest.mark.parametrize("name", WITH_OBJECTS)
 @torch.no_grad()
 def test_without_objects_and_image_tokens_both_gates_are_skipped(name):
     g = golden.load(name)
     inputs = g.image_inputs()
     inputs.pop("image_tokens", None)
     assert relative_error(call(g, **inputs), g.output("eps_no_grounding")) < 1e-5
+
+
+@pytest.mark.parametrize("low_memory", [False, True], ids=["one_batch", "low_memory"])
+@pytest.mark.parametrize(("name", "steps"), SAMPLES)
+@torch.no_grad()
+def test_guided_sample(name, steps, low_memory):
+    g = golden.load(name)
+    assert relative_error(sample(g, steps, low_memory), g.output(f"sample_{steps}")) < 1e-4

@@ -1,0 +1,116 @@
+"""What a batch of clips is conditioned on: text, boxes with phrases, and the first frame."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+NULL_OBJECTS = 8  # null tokens of a clip without boxes: the number of stage 2
+Box = Sequence[float] | None  # xyxy in 0..1; None where the object is absent
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The conditions of B clips of F frames with up to N objects, ready for the networks.
+
+    Attributes:
+        text: prompt embeddings, B 77 C.
+        null_text: embeddings of the null (or negative) prompt, B 77 C.
+        boxes: B F N 4, xyxy in 0..1.
+        box_mask: B F N, 1 where the object is present: an absent object is still a token, the learned null token.
+        phrase_embeddings: B F N C, or B 1 N C where they are the same in all frames.
+        object_padding: B N, True for slots that only fill the batch: they have no influence at all.
+        image_latents: the first frame's latents, B 4 h w; zeros without an image.
+    """
+
+    text: Tensor
+    null_text: Tensor
+    boxes: Tensor
+    box_mask: Tensor
+    phrase_embeddings: Tensor
+    object_padding: Tensor
+    image_latents: Tensor
+
+    def drop(self, text: bool = False, boxes: bool = False, image: bool = False) -> "Conditions":
+        """The conditions of a guidance branch: null text, every box mask 0 with N unchanged, zeros for the image."""
+        return replace(
+            self,
+            text=self.null_text if text else self.text,
+            box_mask=torch.zeros_like(self.box_mask) if boxes else self.box_mask,
+            image_latents=torch.zeros_like(self.image_latents) if image else self.image_latents,
+        )
+
+    @classmethod
+    def cat(cls, batches: Sequence["Conditions"]) -> "Conditions":
+        """Several batches with the same N as one."""
+        return cls(**{f.name: torch.cat([getattr(batch, f.name) for batch in batches]) for f in fields(cls)})
+
+    def unet_inputs(
+        self, unet_config: Mapping[str, Any], position_net: nn.Module | None, image_encoder: nn.Module | None
+    ) -> dict[str, Tensor | None]:
+        """Arguments of the UNet besides sample and timestep, for the paths that it has; in the dtype of `text`.
+
+        The image tokens of dropped or missing images are the image encoder's output for zeros, never no tokens.
+        """
+        objects = image_tokens = None
+        dtype = self.text.dtype
+        if unet_config["object_gate"]:
+            assert position_net is not None
+            objects = position_net(self.boxes, self.box_mask, self.phrase_embeddings).to(dtype)
+        if unet_config["image_gate"]:
+            assert image_encoder is not None
+            image_tokens = image_encoder(self.image_latents.to(next(image_encoder.parameters()).dtype)).to(dtype)
+        return {
+            "encoder_hidden_states": self.text,
+            "objects": objects,
+            "image_tokens": image_tokens,
+            "image_latents": self.image_latents if unet_config["image_concat"] else None,
+            "object_padding": self.object_padding if objects is not None and self.object_padding.any() else None,
+        }
+
+
+def collate_boxes(clips: Sequence[Sequence[Sequence[Box]]], num_frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad clips of different numbers of objects to one batch.
+
+    Args:
+        clips: for each clip F lists of N boxes. A clip without boxes (an empty list, or N = 0) gets `NULL_OBJECTS`
+            null tokens.
+        num_frames: F.
+
+    Returns:
+        boxes (B F N 4), box_mask (B F N) and object_padding (B N, bool).
+
+    Raises:
+        ValueError: another number of frames, a number of objects that changes, or a box that is not xyxy in 0..1.
+    """
+    counts = [len(clip[0]) if len(clip) else 0 for clip in clips]
+    slots = [count or NULL_OBJECTS for count in counts]
+    boxes = torch.zeros(len(clips), num_frames, max(slots), 4)
+    box_mask = torch.zeros(len(clips), num_frames, max(slots))
+    object_padding = torch.arange(max(slots)) >= torch.tensor(slots)[:, None]
+    for b, (clip, count) in enumerate(zip(clips, counts, strict=True)):
+        if count and len(clip) != num_frames:
+            raise ValueError(f"clip {b} has boxes for {len(clip)} frames, but num_frames is {num_frames}")
+        for f, frame in enumerate(clip):
+            if len(frame) != count:
+                raise ValueError(
+                    f"clip {b}, frame {f}: {len(frame)} boxes, but frame 0 has {count}; use None if absent"
+                )
+            for n, box in enumerate(frame):
+                if box is not None:
+                    boxes[b, f, n] = _checked_box(box, f"clip {b}, frame {f}, object {n}")
+                    box_mask[b, f, n] = 1
+    return boxes, box_mask, object_padding
+
+
+def _checked_box(box: Sequence[float], where: str) -> Tensor:
+    values = torch.as_tensor(box, dtype=torch.float32)
+    if values.shape != (4,) or not values.isfinite().all():
+        raise ValueError(f"{where}: a box is four finite numbers x1, y1, x2, y2, not {box}")
+    if values.min() < -1e-3 or values.max() > 1 + 1e-3:
+        raise ValueError(f"{where}: {values.tolist()} is not in 0..1; divide pixels by the image's width and height")
+    if values[2] <= values[0] or values[3] <= values[1]:
+        raise ValueError(f"{where}: {values.tolist()} is empty: x2 must be above x1 and y2 above y1 (not x, y, w, h)")
+    return values.clamp(0, 1)

@@ -1,0 +1,101 @@
+"""The arguments of `SMCDPipeline.__call__`, checked and brought to one entry per clip."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+
+from smcd.conditions import Box
+
+Image = PIL.Image.Image | np.ndarray | Tensor
+
+
+def count_prompts(prompt: Any, prompt_embeds: Tensor | None) -> int:
+    """The number of clips. Raises a ValueError unless exactly one of the two is given."""
+    if (prompt is None) == (prompt_embeds is None):
+        raise ValueError("give either prompt or prompt_embeds")
+    if prompt_embeds is not None:
+        return len(prompt_embeds)
+    if isinstance(prompt, str):
+        return 1
+    if not isinstance(prompt, list) or not prompt or not all(isinstance(text, str) for text in prompt):
+        raise ValueError(f"prompt must be a string or a list of strings, not {prompt!r}")
+    return len(prompt)
+
+
+def check_size(height: int, width: int, multiple: int) -> None:
+    """Raise a ValueError that names the nearest possible size."""
+    for name, size in (("height", height), ("width", width)):
+        if size <= 0 or size % multiple:
+            nearest = max(1, round(size / multiple)) * multiple
+            raise ValueError(f"{name} {size} is not a multiple of {multiple}: the nearest is {nearest}")
+
+
+def check_parts(
+    unet: Mapping[str, Any], scheduler: Mapping[str, Any], position_net: object, image_encoder: object
+) -> None:
+    """Raise a ValueError where a pipeline's parts do not fit together; `unet` and `scheduler` are configs."""
+    if unet["object_gate"] and position_net is None:
+        raise ValueError("the UNet has an object gate, but the pipeline has no position_net")
+    if unet["image_gate"] and image_encoder is None:
+        raise ValueError("the UNet has an image gate, but the pipeline has no image_encoder")
+    if scheduler.get("prediction_type", "epsilon") != "epsilon":
+        raise ValueError(f"the scheduler predicts {scheduler['prediction_type']!r}; it must be 'epsilon'")
+
+
+def check_paths(unet: Mapping[str, Any], image: object, boxes: object) -> None:
+    """Raise a ValueError for conditions that this UNet has no path for."""
+    if boxes is not None and not unet["object_gate"]:
+        raise ValueError("boxes were given, but this model has no object gate")
+    if image is not None and not (unet["image_gate"] or unet["image_concat"]):
+        raise ValueError("an image was given, but this model has no image path")
+
+
+def boxes_and_phrases(
+    boxes: Sequence[Any] | None, phrases: Sequence[Any] | None, batch_size: int
+) -> tuple[list[Sequence[Sequence[Box]]], list[Sequence[str]]]:
+    """For each clip F lists of N boxes, and N phrases; both empty where a clip has none.
+
+    A single clip's boxes and phrases go for all clips. Raises a ValueError where the numbers differ.
+    """
+    if boxes is None and not phrases:
+        return [[]] * batch_size, [[]] * batch_size
+    if boxes is None or phrases is None:
+        raise ValueError("boxes and phrases go together: one name for each object")
+    batched = len(phrases) > 0 and not isinstance(phrases[0], str)
+    clips = list(boxes) if batched else [boxes] * batch_size
+    names = list(phrases) if batched else [phrases] * batch_size
+    if not len(clips) == len(names) == batch_size:
+        raise ValueError(f"{batch_size} prompts, but boxes for {len(clips)} clips and phrases for {len(names)}")
+    for b, (clip, of_clip) in enumerate(zip(clips, names, strict=True)):
+        count = len(clip[0]) if len(clip) else 0
+        if count != len(of_clip):
+            raise ValueError(f"clip {b} has boxes of {count} objects, but {len(of_clip)} phrases")
+    return clips, names
+
+
+def image_list(image: Any, batch_size: int) -> list[Any]:
+    """One image, or None, for each clip, in a form that diffusers' image processor takes."""
+    if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
+        image = list(image)
+    images = list(image) if isinstance(image, list | tuple) else [image] * batch_size
+    if len(images) != batch_size:
+        raise ValueError(f"{len(images)} images for {batch_size} prompts")
+    is_uint8 = [isinstance(picture, np.ndarray) and picture.dtype == np.uint8 for picture in images]
+    return [PIL.Image.fromarray(im) if uint8 else im for im, uint8 in zip(images, is_uint8, strict=True)]
+
+
+def per_clip_generators(generator: Any, batch_size: int) -> list[torch.Generator] | None:
+    """One generator for each clip; several are derived from a single one."""
+    if generator is None:
+        return None
+    if isinstance(generator, torch.Generator) and batch_size > 1:
+        seeds = torch.randint(2**63 - 1, (batch_size,), generator=generator, device=generator.device)
+        return [torch.Generator(generator.device).manual_seed(int(seed)) for seed in seeds]
+    generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
+    if len(generators) != batch_size:
+        raise ValueError(f"{len(generators)} generators for {batch_size} clips")
+    return generators

@@ -1,0 +1,308 @@
+"""SMCDPipeline: an image, boxes and a prompt become a video."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.schedulers import KarrasDiffusionSchedulers
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from diffusers.video_processor import VideoProcessor
+from einops import rearrange
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from smcd.conditions import Conditions, collate_boxes
+from smcd.denoiser import GuidedDenoiser
+from smcd.diffusion import Guidance
+from smcd.inputs import (
+    Image,
+    boxes_and_phrases,
+    check_parts,
+    check_paths,
+    check_size,
+    count_prompts,
+    image_list,
+    per_clip_generators,
+)
+from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
+from smcd.text import encode_phrases, encode_text
+
+
+@dataclass
+class SMCDPipelineOutput(BaseOutput):
+    """`frames`: "np" float B F H W 3 in 0..1, "pt" float B F 3 H W, "pil" lists of lists, "latent" B 4 F h w."""
+
+    frames: Any
+
+
+class SMCDPipeline(DiffusionPipeline):
+    """Animates still images: objects follow their boxes (SMCD, ECCV 2024).
+
+    A diffusers pipeline: `from_pretrained` (folder or hub id), `save_pretrained`, offloading, callbacks and progress
+    bar work as there. `position_net` is None where the UNet has no object gate, `image_encoder` where it has no image
+    gate. Any diffusers scheduler with epsilon prediction does.
+    """
+
+    model_cpu_offload_seq = "text_encoder->position_net->image_encoder->unet->vae"
+    _optional_components = ["position_net", "image_encoder"]
+    _callback_tensor_inputs = ["latents", "prompt_embeds", "negative_prompt_embeds"]
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: SMCDUNet3D,
+        scheduler: KarrasDiffusionSchedulers,
+        position_net: PositionNet | None = None,
+        image_encoder: ImageEncoder | None = None,
+    ):
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            position_net=position_net,
+            image_encoder=image_encoder,
+        )
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
+        self.video_processor = VideoProcessor(do_resize=False, do_convert_rgb=True)
+        self._guidance_scale = 7.5
+        self._interrupt = False
+
+    @property
+    def guidance_scale(self) -> float:
+        return self._guidance_scale
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        return self._guidance_scale != 1
+
+    @property
+    def num_timesteps(self) -> int:
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        return self._interrupt
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width must be multiples of this: the VAE's factor times 2^(levels - 1)."""
+        return self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    def enable_vae_slicing(self) -> None:
+        """Encode and decode one frame at a time: less memory, same result."""
+        self.vae.enable_slicing()
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | list[str] | None = None,
+        image: Image | Sequence[Image | None] | None = None,
+        boxes: Sequence[Any] | None = None,
+        phrases: Sequence[Any] | None = None,
+        num_frames: int = 8,
+        height: int = 256,
+        width: int = 256,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        image_guidance_scale: float = 0.0,
+        text_image_guidance_scale: float = 0.0,
+        box_guidance_scale: float = 0.0,
+        negative_prompt: str | list[str] | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        output_type: str = "np",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[..., dict] | PipelineCallback | MultiPipelineCallbacks | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        low_memory: bool = False,
+    ) -> SMCDPipelineOutput | tuple[Any]:
+        """Generate one clip, or a batch of clips when `prompt` is a list.
+
+        Args:
+            prompt: what happens in the video.
+            image: the first frame (PIL, uint8 or 0..1 float array H W 3, or tensor 3 H W); squashed to height x width.
+                None: nothing is known of it (zero latents).
+            boxes: F lists of N boxes, xyxy in 0..1, None where the object is absent. None: eight null tokens.
+            phrases: N names, one for each object.
+            num_frames, height, width: F, and pixels: multiples of `size_multiple`.
+            num_inference_steps: denoising steps.
+            guidance_scale: text guidance (REFERENCE: eps(null) + s (eps(text) - eps(null))); 1 switches it off.
+            image_guidance_scale, text_image_guidance_scale, box_guidance_scale: see `diffusion.Guidance`.
+            negative_prompt: in place of the empty null prompt.
+            generator: one per clip, or one to derive them from. A clip's noise is drawn first, then the sample of its
+                first frame's latents.
+            latents: noise to start from, B 4 F h w.
+            prompt_embeds, negative_prompt_embeds: in place of the prompts, B 77 C.
+            output_type, return_dict: see `SMCDPipelineOutput`; False returns a tuple.
+            callback_on_step_end, callback_on_step_end_tensor_inputs: as in diffusers.
+            low_memory: guidance branches one after the other instead of as one batch; same result.
+
+            In a batch, `image`, `boxes` and `phrases` are lists of these, and N may differ from clip to clip; a
+            single one goes for all clips.
+
+        Raises:
+            ValueError: an input that does not fit, by name.
+        """
+        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        batch_size = count_prompts(prompt, prompt_embeds)
+        check_size(height, width, self.size_multiple)
+        check_parts(self.unet.config, self.scheduler.config, self.position_net, self.image_encoder)
+        check_paths(self.unet.config, image, boxes)
+        if not set(callback_on_step_end_tensor_inputs) <= set(self._callback_tensor_inputs):
+            raise ValueError(f"callback_on_step_end_tensor_inputs must be among {self._callback_tensor_inputs}")
+        guidance = Guidance(guidance_scale, image_guidance_scale, text_image_guidance_scale, box_guidance_scale)
+        self._guidance_scale = guidance_scale
+        self._interrupt = False
+        generators = per_clip_generators(generator, batch_size)
+
+        try:
+            text, null_text = self.encode_prompt(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
+            box_tensors = self._encode_boxes(boxes, phrases, batch_size, num_frames)
+            self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+            # A clip's generator gives first the noise, then the posterior sample of the image.
+            latents = self._prepare_latents(latents, (batch_size, num_frames, height, width), generators)
+            image_latents = self._encode_images(image, batch_size, height, width, generators)
+            conditions = Conditions(text, null_text, *box_tensors, image_latents)
+            latents = self.denoise(
+                latents,
+                conditions,
+                guidance,
+                generators,
+                low_memory,
+                callback_on_step_end,
+                callback_on_step_end_tensor_inputs,
+            )
+            frames = latents if output_type == "latent" else self.decode_latents(latents, output_type)
+        finally:
+            self.maybe_free_model_hooks()
+        return SMCDPipelineOutput(frames=frames) if return_dict else (frames,)
+
+    def denoise(
+        self,
+        latents: Tensor,
+        conditions: Conditions,
+        guidance: Guidance,
+        generators: list[torch.Generator] | None = None,
+        low_memory: bool = False,
+        callback: Callable[..., dict] | None = None,
+        callback_inputs: Sequence[str] = ("latents",),
+    ) -> Tensor:
+        """From noise to clean latents (B 4 F h w) over the scheduler's timesteps (set before)."""
+        make_denoiser = partial(
+            GuidedDenoiser,
+            self.unet,
+            self.position_net,
+            self.image_encoder,
+            guidance=guidance,
+            low_memory=low_memory,
+        )
+        denoiser = make_denoiser(conditions)
+        takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
+        arguments = {"generator": generators} if takes_generator else {}
+        for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            if self.interrupt:
+                continue
+            eps = denoiser(self.scheduler.scale_model_input(latents, t), t)
+            latents = self.scheduler.step(eps, t, latents, **arguments, return_dict=False)[0]
+            if callback is not None:
+                text, null_text = conditions.text, conditions.null_text
+                tensors = {"latents": latents, "prompt_embeds": text, "negative_prompt_embeds": null_text}
+                tensors |= callback(self, i, t, {name: tensors[name] for name in callback_inputs}) or {}
+                guidance.text = self._guidance_scale
+                latents = tensors["latents"]
+                if tensors["prompt_embeds"] is not text or tensors["negative_prompt_embeds"] is not null_text:
+                    text, null_text = tensors["prompt_embeds"], tensors["negative_prompt_embeds"]
+                    conditions = replace(conditions, text=text, null_text=null_text)
+                    denoiser = make_denoiser(conditions)
+        return latents
+
+    def encode_prompt(
+        self,
+        prompt: str | list[str] | None,
+        negative_prompt: str | list[str] | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings of the prompts and of the null (or negative) prompts, each B 77 C, in the UNet's dtype."""
+        if prompt_embeds is None:
+            prompts = [prompt] if isinstance(prompt, str) else list(prompt or [])
+            prompt_embeds, _ = encode_text(self.tokenizer, self.text_encoder, prompts)
+        if negative_prompt_embeds is None:
+            negative = negative_prompt if isinstance(negative_prompt, list) else [negative_prompt or ""]
+            negative_prompt_embeds, _ = encode_text(self.tokenizer, self.text_encoder, negative)
+        batch_size = len(prompt_embeds)
+        if len(negative_prompt_embeds) not in (1, batch_size):
+            raise ValueError(f"{len(negative_prompt_embeds)} negative prompts for {batch_size} prompts")
+        text, null_text = (
+            embeds.to(self._execution_device, self.unet.dtype) for embeds in (prompt_embeds, negative_prompt_embeds)
+        )
+        return text, null_text.expand(batch_size, -1, -1)
+
+    def _encode_boxes(
+        self, boxes: Sequence[Any] | None, phrases: Sequence[Any] | None, batch_size: int, num_frames: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """boxes, box_mask, phrase_embeddings and object_padding of `Conditions`."""
+        clips, names = boxes_and_phrases(boxes, phrases, batch_size)
+        box_tensor, box_mask, padding = collate_boxes(clips, num_frames)
+        embeddings = torch.zeros(*padding.shape, self.unet.config.cross_attention_dim)
+        for row, of_clip in zip(embeddings, names, strict=True):
+            if of_clip:
+                row[: len(of_clip)] = encode_phrases(self.tokenizer, self.text_encoder, of_clip).cpu()
+        device = self._execution_device
+        return box_tensor.to(device), box_mask.to(device), embeddings[:, None].to(device), padding.to(device)
+
+    def _prepare_latents(
+        self, latents: Tensor | None, size: tuple[int, int, int, int], generators: list[torch.Generator] | None
+    ) -> Tensor:
+        """Initial noise for clips of size B, F, height, width: B 4 F h w, float32."""
+        batch_size, frames, height, width = size
+        factor = self.vae_scale_factor
+        shape = (batch_size, self.unet.config.in_channels, frames, height // factor, width // factor)
+        if latents is None:
+            latents = randn_tensor(shape, generators, self._execution_device, torch.float32)
+        elif latents.shape != shape:
+            raise ValueError(f"latents are {tuple(latents.shape)}, expected {shape}")
+        return latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
+
+    def _encode_images(
+        self,
+        image: Image | Sequence[Image | None] | None,
+        batch_size: int,
+        height: int,
+        width: int,
+        generators: list[torch.Generator] | None,
+    ) -> Tensor:
+        """Posterior samples of the images' latents, B 4 h w in the UNet's dtype; zeros where there is no image."""
+        factor = self.vae_scale_factor
+        shape = (batch_size, self.unet.config.in_channels, height // factor, width // factor)
+        latents = torch.zeros(shape, dtype=self.unet.dtype, device=self._execution_device)
+        for b, picture in enumerate(image_list(image, batch_size)):
+            if picture is None:
+                continue
+            pixels = self.video_processor.preprocess(picture).to(latents.device)  # 1 3 H W in [-1, 1]
+            pixels = nn.functional.interpolate(pixels.float(), (height, width), mode="bilinear", antialias=True)
+            posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+            sample = posterior.sample(generators[b] if generators else None)
+            latents[b] = sample[0].to(latents.dtype) * self.vae.config.scaling_factor
+        return latents
+
+    def decode_latents(self, latents: Tensor, output_type: str = "np") -> Any:
+        """Frames of latents (B 4 F h w), in the form of `output_type`."""
+        frames = rearrange(latents / self.vae.config.scaling_factor, "b c f h w -> (b f) c h w")
+        frames = self.vae.decode(frames.to(self.vae.dtype), return_dict=False)[0].float()
+        frames = rearrange(frames, "(b f) c h w -> b c f h w", b=len(latents))
+        return self.video_processor.postprocess_video(frames, output_type)

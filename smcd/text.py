@@ -1,0 +1,42 @@
+"""Text embeddings as ModelScope's text-to-video model was trained with: OpenCLIP's penultimate layer, padded with 0."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.utils import logging
+from torch import Tensor
+from transformers import PreTrainedModel
+
+logger = logging.get_logger(__name__)
+
+_PAD_TOKEN = 0  # after the end-of-text token, whatever the tokenizer's own padding is; no attention mask
+
+
+def encode_text(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Hidden states of texts and the position of each one's first end-of-text token.
+
+    Args:
+        tokenizer, text_encoder: transformers' CLIPTokenizer and CLIPTextModel (23 layers of OpenCLIP ViT-H-14: its
+            last hidden state is the penultimate layer's output through the final LayerNorm).
+
+    Returns:
+        B 77 C and B (on the text encoder's device).
+    """
+    length = tokenizer.model_max_length
+    ids = torch.full((len(texts), length), _PAD_TOKEN)
+    end = torch.zeros(len(texts), dtype=torch.long)
+    for row, text in enumerate(texts):
+        tokens = tokenizer(text, verbose=False)["input_ids"]
+        if len(tokens) > length:
+            logger.warning(f"only the first {length - 2} of {len(tokens) - 2} tokens are used of: {text!r}")
+            tokens = [*tokens[: length - 1], tokenizer.eos_token_id]
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        end[row] = tokens.index(tokenizer.eos_token_id)
+    return text_encoder(ids.to(text_encoder.device)).last_hidden_state, end.to(text_encoder.device)
+
+
+def encode_phrases(tokenizer: Any, text_encoder: PreTrainedModel, phrases: Sequence[str]) -> Tensor:
+    """Phrase embeddings, N C, float32: the hidden state at the end-of-text token, not projected, not normalised."""
+    states, end = encode_text(tokenizer, text_encoder, phrases)
+    return states[torch.arange(len(states), device=end.device), end].float()
