@@ -2,4 +2,12 @@
 
 from smcd.convert.names import from_published, to_published
 
-__all__ = ["from_published", "to_published"]
+__all__ = ["convert", "export", "from_published", "load_pipeline", "to_published"]
+
+
+def __getattr__(name: str) -> object:  # the folder functions need every network; the names need only torch
+    if name in ("convert", "export", "load_pipeline"):
+        from smcd.convert import folders
+
+        return getattr(folders, name)
+    raise AttributeError(f"module 'smcd.convert' has no attribute {name!r}")

@@ -1,0 +1,73 @@
+"""Reading checkpoint files safely and without a copy, and finding folders on disk or on the hub."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from smcd.errors import InputError
+
+_PATTERNS = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+
+
+def load_tensors(path: Path, below: str | None = None) -> dict[str, Tensor]:
+    """Memory-mapped tensors of a .bin, .pth, .pt or .safetensors file, by name.
+
+    Args:
+        below: the key under which a pickled file keeps its tensors, if it has that key.
+
+    Raises:
+        InputError: a file that is missing, broken, holds something other than tensors, or could run code when read.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        content: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        )
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: holds more than tensors, and reading it could run code; "
+            "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
+        ) from None
+    except (RuntimeError, EOFError, OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a tensor file ({str(error).splitlines()[0]}); download it again, or use the "
+            "diffusers folder of the same weights"
+        ) from None
+    if below is not None and isinstance(content, dict) and below in content:
+        content = content[below]
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors")
+    if strays := [str(name) for name, value in content.items() if not isinstance(value, Tensor)]:
+        raise InputError(f"{path}: entries that are not tensors: {', '.join(strays)}")
+    return content
+
+
+def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
+    """The folder itself, or a download of the hub repository of that name.
+
+    Args:
+        patterns: which of the repository's files are needed.
+
+    Raises:
+        InputError: neither exists, or the hub cannot be reached.
+    """
+    path = Path(path_or_id).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(f"{path}: is a file; give the folder that holds it")
+    try:
+        return Path(snapshot_download(path_or_id, allow_patterns=patterns))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path_or_id}: no such folder, and not to be had from the hub ({reason})") from None

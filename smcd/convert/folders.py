@@ -1,0 +1,174 @@
+"""Folders of weights: a published folder with its base <-> a pipeline folder."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smcd.convert.base import Base
+from smcd.convert.files import load_tensors, local_folder
+from smcd.convert.names import to_published
+from smcd.convert.networks import build_networks
+from smcd.diffusion import make_scheduler
+from smcd.errors import InputError
+from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
+from smcd.pipeline import SMCDPipeline
+
+PUBLISHED_FILES = {
+    "unet": "pytorch_model.bin",
+    "position_net": "pytorch_model_1.bin",
+    "visual_encoder": "pytorch_model_2.bin",
+}
+
+
+def load_pipeline(
+    weights: str,
+    base: str | None = None,
+    tokenizer: str | None = None,
+    base_unet: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> SMCDPipeline:
+    """A pipeline from trained weights of any form.
+
+    Args:
+        weights: a pipeline folder, a published folder (`pytorch_model.bin`, `_1`, `_2`), or a hub id of either.
+        base: for a published folder: a text-to-video folder (diffusers or ModelScope layout) or hub id, which gives
+            VAE, text encoder and tokenizer.
+        tokenizer: folder or hub id; needed with a ModelScope base, which has none.
+        base_unet: a file with the UNet tensors that the published folder lacks (`--pretrained_weight_path`).
+        dtype: of everything but PositionNet, which stays float32.
+
+    Raises:
+        InputError: naming the file or tensors that do not fit, and the fix.
+    """
+    folder = local_folder(weights)
+    if (folder / "model_index.json").is_file():
+        return _load_own(folder, dtype)
+    published = _published_folder(folder)
+    if base is None:
+        raise InputError(
+            f"{published} holds the published networks only; name the base text-to-video folder or hub id, which has "
+            "the VAE and text encoder (pretrained_model_path, for example ali-vilab/text-to-video-ms-1.7b)"
+        )
+    source = Base.find(base, tokenizer)
+    parts: dict[str, Any] = dict(build_networks(_read_published(published, base_unet)))
+    parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
+    for part in parts.values():
+        _cast(part, dtype)
+    return SMCDPipeline(**parts, scheduler=make_scheduler())
+
+
+def convert(
+    published: str, base: str, out: Path, tokenizer: str | None = None, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a pipeline folder from a published folder and its base, one part at a time.
+
+    The published tensors are memory-mapped and written as they are; `out` appears when it is complete.
+
+    Raises:
+        InputError: `out` exists, or something does not fit, by name; nothing is written.
+    """
+    source = Base.find(base, tokenizer)
+    parts: dict[str, Any] = dict(build_networks(_read_published(_published_folder(local_folder(published)))))
+    parts |= {"vae": source.vae, "text_encoder": source.text_encoder, "tokenizer": source.tokenizer}
+    parts["scheduler"] = make_scheduler()
+    with new_folder(out) as folder:
+        for name, part in parts.items():
+            if part is None:
+                continue
+            if callable(part) and not isinstance(part, nn.Module):
+                part = parts[name] = part()
+            _cast(part, dtype)
+            part.save_pretrained(folder / name)
+            if isinstance(part, nn.Module):
+                part.to("meta")  # frees its memory before the next part is read
+        SMCDPipeline(**parts).save_config(folder)
+
+
+def export(pipeline: str, out: Path) -> None:
+    """Write the networks of a pipeline folder (or hub id) as a published folder, float32.
+
+    Raises:
+        InputError: `out` exists, or the pipeline does not load; nothing is written.
+    """
+    folder = local_folder(pipeline)
+    if not (folder / "unet").is_dir():
+        raise InputError(f"{folder}: not a pipeline folder: it has no unet/")
+    networks = {
+        "unet": (SMCDUNet3D, "unet"),
+        "position_net": (PositionNet, "position_net"),
+        "visual_encoder": (ImageEncoder, "image_encoder"),
+    }
+    with new_folder(out) as target:
+        for part, (kind, subfolder) in networks.items():
+            if (folder / subfolder).is_dir():
+                network = kind.from_pretrained(folder, subfolder=subfolder, dtype=torch.float32)
+                tensors = to_published({part: network.state_dict()})[part]
+                torch.save(tensors, target / PUBLISHED_FILES[part])
+
+
+def _cast(part: Any, dtype: torch.dtype) -> None:
+    if isinstance(part, nn.Module) and not isinstance(part, PositionNet):
+        part.to(dtype)
+
+
+def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
+    kind = SMCDPipeline.load_config(folder).get("_class_name")
+    if kind != "SMCDPipeline":
+        raise InputError(
+            f"{folder}: a {kind} folder; it can be the base (pretrained_model_path), but the trained weights of an "
+            "SMCDPipeline are needed too"
+        )
+    try:
+        return SMCDPipeline.from_pretrained(folder, dtype=dtype)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder}: cannot be loaded as a pipeline: {reason}") from error
+
+
+def _published_folder(folder: Path) -> Path:
+    """The one folder at or below `folder` that holds a published UNet."""
+    name = PUBLISHED_FILES["unet"]
+    found = [folder] if (folder / name).is_file() else sorted(path.parent for path in folder.rglob(name))
+    if not found:
+        raise InputError(f"{folder}: neither model_index.json (a pipeline) nor {name} (published weights) is in it")
+    if len(found) > 1:
+        raise InputError(f"{folder}: several checkpoints, choose one: {', '.join(map(str, found))}")
+    return found[0]
+
+
+def _read_published(folder: Path, base_unet: str | None = None) -> dict[str, dict[str, Tensor]]:
+    parts = {part: load_tensors(folder / file) for part, file in PUBLISHED_FILES.items() if (folder / file).is_file()}
+    if base_unet is not None:
+        tensors = load_tensors(Path(base_unet).expanduser())
+        if "conv_in.weight" in tensors:  # diffusers' names
+            try:
+                tensors = to_published({"unet": tensors})["unet"]
+            except ValueError as error:
+                raise InputError(f"{base_unet}: {error}") from None
+        parts["unet"] = tensors | parts["unet"]
+    return parts
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `out` only when everything succeeded."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists already; choose another place or delete it")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another place") from None
+    try:
+        yield temporary
+        if out.is_dir():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

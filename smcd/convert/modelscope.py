@@ -1,0 +1,95 @@
+"""VAE and text encoder of a ModelScope folder, through diffusers' own converters."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffusers import AutoencoderKL
+from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint, convert_open_clip_checkpoint
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from smcd.convert.files import load_tensors
+from smcd.convert.networks import check_shapes
+from smcd.errors import InputError
+
+UNET_FILE = "text2video_pytorch_model.pth"
+VAE_FILE = "VQGAN_autoencoder.pth"
+TEXT_FILE = "open_clip_pytorch_model.bin"
+_HEAD_DIM = 64  # of OpenCLIP's text towers
+_NOT_TEXT = ("visual.", "logit_scale", "text_projection", "attn_mask")
+
+
+def is_modelscope(folder: Path) -> bool:
+    """Whether the folder is laid out as `damo/text-to-video-synthesis` is."""
+    return (folder / UNET_FILE).is_file() or (folder / TEXT_FILE).is_file()
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    """Stable Diffusion's VAE, whose tensors lie under "state_dict" and "first_stage_model."."""
+    path = folder / VAE_FILE
+    tensors = load_tensors(path, below="state_dict")
+    prefix = "first_stage_model."
+    tensors = {name.split(prefix)[-1]: tensor for name, tensor in tensors.items() if prefix in name}
+    levels = {int(match[1]) for name in tensors if (match := re.match(r"encoder\.down\.(\d+)\.block\.0\.", name))}
+    if not levels:
+        raise InputError(f"{path}: no tensors of a VAE below {prefix!r}")
+    convs = [f"encoder.down.{level}.block.{{}}.conv1.weight" for level in sorted(levels)]
+    config = {
+        "block_out_channels": tuple(tensors[conv.format(0)].shape[0] for conv in convs),
+        "layers_per_block": sum(convs[0].format(layer) in tensors for layer in range(8)),
+        "down_block_types": ("DownEncoderBlock2D",) * len(levels),
+        "up_block_types": ("UpDecoderBlock2D",) * len(levels),
+        "latent_channels": tensors["post_quant_conv.weight"].shape[0],
+        "scaling_factor": 0.18215,
+    }
+    vae = AutoencoderKL(**config)
+    weights = convert_ldm_vae_checkpoint(tensors, config)
+    check_shapes(str(path), weights, vae.state_dict())
+    vae.load_state_dict(weights)
+    return vae.eval()
+
+
+def load_text_encoder(folder: Path) -> CLIPTextModel:
+    """OpenCLIP's text tower without its last layer: its last hidden state is the penultimate layer's."""
+    path = folder / TEXT_FILE
+    tensors = load_tensors(path)
+    unknown = [name for name in tensors if not _is_text(name) and not name.startswith(_NOT_TEXT)]
+    if unknown:
+        raise InputError(f"{path}: not an OpenCLIP checkpoint: unknown tensors {', '.join(sorted(unknown))}")
+    layers = max((int(match[1]) for name in tensors if (match := _RESBLOCK.match(name))), default=0)  # the last's index
+    text = {name: tensor for name, tensor in tensors.items() if _is_text(name)}
+    text = {name: t for name, t in text.items() if not name.startswith(f"transformer.resblocks.{layers}.")}
+    model = CLIPTextModel(_text_config(path, text, layers))
+    prefix = "cond_stage_model.model."
+    weights = convert_open_clip_checkpoint(model, {prefix + name: tensor for name, tensor in text.items()}, prefix)
+    expected = model.state_dict()
+    if not any(name.startswith("text_model.") for name in expected):  # transformers 5 dropped this level
+        weights = {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
+    check_shapes(str(path), weights, expected)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+_RESBLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
+
+
+def _is_text(name: str) -> bool:
+    return bool(_RESBLOCK.match(name)) or name.startswith(("token_embedding.", "positional_embedding", "ln_final."))
+
+
+def _text_config(path: Path, text: Mapping[str, Tensor], layers: int) -> CLIPTextConfig:
+    needed = ("token_embedding.weight", "positional_embedding", "transformer.resblocks.0.mlp.c_fc.weight")
+    for name in needed:
+        if name not in text:
+            raise InputError(f"{path}: missing {name}")
+    (vocabulary, width), (positions, _), (inner, _) = (text[name].shape for name in needed)
+    return CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=max(1, width // _HEAD_DIM),
+        max_position_embeddings=positions,
+        hidden_act="gelu",
+    )

@@ -1,0 +1,110 @@
+"""The three networks from tensors of any widths: their configs are read off the shapes."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from diffusers import ModelMixin
+from torch import Tensor
+
+from smcd.convert.names import StateDict, from_published
+from smcd.errors import InputError
+from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
+
+Networks = dict[str, ModelMixin | None]  # unet, position_net, image_encoder
+
+
+def build_networks(published: Mapping[str, Mapping[str, Tensor]]) -> Networks:
+    """Networks with published weights, whose tensors are used as they are (no copy).
+
+    Args:
+        published: "unet", and "position_net" and "visual_encoder" where the UNet has gates for them.
+
+    Raises:
+        InputError: tensors that are unknown, missing or of another shape, by name, or a part that is missing.
+    """
+    try:
+        weights = from_published(published)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    unet = build(SMCDUNet3D, unet_config(weights["unet"]), weights["unet"])
+    networks: Networks = {"unet": unet, "position_net": None, "image_encoder": None}
+    if unet.config.object_gate:
+        tensors = _part(weights, "position_net", "object gate")
+        config = position_net_config(tensors)
+        networks["position_net"] = build(PositionNet, config, tensors)
+    if unet.config.image_gate:
+        tensors = _part(weights, "visual_encoder", "image gate")
+        networks["image_encoder"] = build(ImageEncoder, image_encoder_config(tensors), tensors)
+    return networks
+
+
+def _part(weights: Mapping[str, StateDict], part: str, gate: str) -> StateDict:
+    if part not in weights:
+        raise InputError(f"the UNet has an {gate}, but the checkpoint has no {part}")
+    return weights[part]
+
+
+def build(network: type[ModelMixin], config: dict, tensors: StateDict) -> ModelMixin:
+    """A network in eval mode that holds exactly these tensors; raises an InputError where one does not fit."""
+    with torch.device("meta"):
+        model = network(**config)
+    check_shapes(network.__name__, tensors, model.state_dict())
+    model.load_state_dict(tensors, assign=True)
+    return model.eval()
+
+
+def check_shapes(what: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise an InputError that lists every missing, unknown or wrongly shaped tensor by name."""
+    wrong = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    wrong += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
+    wrong += [
+        f"{name} is {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name].shape != expected[name].shape
+    ]
+    if wrong:
+        raise InputError(f"{what}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
+
+
+def unet_config(tensors: Mapping[str, Tensor]) -> dict:
+    """The config of an SMCDUNet3D with these tensors (this project's names)."""
+    levels = _count(tensors, r"down_blocks\.(\d+)\.")
+    middle = "mid_block.attentions.0.transformer_blocks.0"  # every network has this one
+    object_proj, image_proj = (tensors.get(f"{middle}.{gate}.proj.weight") for gate in ("object_gate", "image_gate"))
+    in_channels = tensors["conv_out.weight"].shape[0]
+    return {
+        "in_channels": in_channels,
+        "out_channels": in_channels,
+        "block_out_channels": tuple(
+            tensors[f"down_blocks.{level}.resnets.0.conv1.weight"].shape[0] for level in range(levels)
+        ),
+        "layers_per_block": _count(tensors, r"down_blocks\.0\.resnets\.(\d+)\."),
+        "attention_head_dim": tensors["transformer_in.proj_in.weight"].shape[0] // 8,  # always 8 heads there
+        "cross_attention_dim": tensors[f"{middle}.attn2.to_k.weight"].shape[1],
+        "spatial_attention": tuple(
+            f"down_blocks.{level}.attentions.0.norm.weight" in tensors for level in range(levels)
+        ),
+        "object_gate": object_proj is not None,
+        "image_gate": image_proj is not None,
+        "image_concat": tensors["conv_in.weight"].shape[1] == 2 * in_channels,
+        "object_dim": 1024 if object_proj is None else object_proj.shape[1],
+        "image_token_dim": 1024 if image_proj is None else image_proj.shape[1],
+    }
+
+
+def position_net_config(tensors: Mapping[str, Tensor]) -> dict:
+    """The config of a PositionNet with these tensors."""
+    return {"phrase_dim": tensors["null_phrase"].shape[0], "out_dim": tensors["linears.4.weight"].shape[0]}
+
+
+def image_encoder_config(tensors: Mapping[str, Tensor]) -> dict:
+    """The config of an ImageEncoder with these tensors."""
+    levels = _count(tensors, r"blocks\.(\d+)\.downsample\.") // 3 + 1
+    widths = tuple(tensors[f"blocks.{3 * level}.conv_in.weight"].shape[0] for level in range(levels))
+    return {"channels": widths, "in_channels": tensors["conv_in.weight"].shape[1]}
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    """One more than the largest number that the pattern finds."""
+    return max((int(match[1]) for name in names if (match := re.match(pattern, name))), default=-1) + 1
