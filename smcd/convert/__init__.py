@@ -1,11 +1,13 @@
 """Checkpoints: published and ModelScope files <-> this project's pipeline folders, strict both ways."""
 
+from typing import Any
+
 from smcd.convert.names import from_published, to_published
 
 __all__ = ["convert", "export", "from_published", "load_pipeline", "to_published"]
 
 
-def __getattr__(name: str) -> object:  # the folder functions need every network; the names need only torch
+def __getattr__(name: str) -> Any:  # the folder functions need every network; the names need only torch
     if name in ("convert", "export", "load_pipeline"):
         from smcd.convert import folders
 

@@ -1,0 +1,33 @@
+"""What every command does around its work: log lines, one-line errors, exit codes."""
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from smcd.errors import InputError
+
+
+@contextmanager
+def command() -> Iterator[None]:
+    """Run a command's work: an InputError becomes one line and exit code 2, Ctrl-C exit code 130, SIGTERM 143.
+
+    SIGTERM is turned into an exception, so that half-written files are removed.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "httpx2", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    except InputError as error:
+        message = " ".join(str(error).split())
+        sys.exit(_failed(message, 2))
+    except KeyboardInterrupt:
+        sys.exit(_failed("interrupted; what was finished is kept", 128 + signal.SIGINT))
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code

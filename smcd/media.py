@@ -1,0 +1,116 @@
+"""Images and videos on disk: read, resize, write, draw boxes. Frames are uint8 arrays F H W 3."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+import PIL.ImageOps
+
+MAX_PIXELS = 100_000_000
+VIDEO_FORMATS = ("gif", "mp4", "png")
+_COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324")
+_LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names
+
+
+def read_image(path: Path) -> PIL.Image.Image:
+    """An RGB image as a viewer shows it (EXIF orientation applied).
+
+    Raises:
+        ValueError: a file that is no image, is cut off, or has more than `MAX_PIXELS`.
+    """
+    try:
+        with PIL.Image.open(path) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ValueError(f"{path}: {width} x {height} pixels are too many; shrink the image first")
+            return PIL.ImageOps.exif_transpose(image).convert("RGB")
+    except PIL.Image.DecompressionBombError:
+        raise ValueError(f"{path}: too many pixels; shrink the image first") from None
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
+
+
+def resize(image: PIL.Image.Image, height: int, width: int, antialias: bool = True) -> PIL.Image.Image:
+    """Squash to height x width, bilinear; `antialias=False` is what the published code did."""
+    if antialias:
+        return image.resize((width, height), PIL.Image.Resampling.BILINEAR)
+    from torch import from_numpy  # only here: the rest of this module needs no torch
+    from torch.nn.functional import interpolate
+
+    pixels = from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    squashed = interpolate(pixels, (height, width), mode="bilinear", align_corners=False)
+    return PIL.Image.fromarray(squashed[0].permute(1, 2, 0).round().byte().numpy())
+
+
+def to_uint8(frames: np.ndarray) -> np.ndarray:
+    """Frames in 0..1 as uint8: clamped, then rounded, so that white stays white."""
+    return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
+
+
+def draw_boxes(
+    frames: np.ndarray, boxes: Sequence[Sequence[Sequence[float] | None]], phrases: Sequence[str]
+) -> np.ndarray:
+    """Frames with each object's box and phrase in its own colour; boxes F N xyxy in 0..1, None where absent."""
+    drawn = []
+    for frame, frame_boxes in zip(frames, boxes, strict=True):
+        image = PIL.Image.fromarray(frame)
+        draw = PIL.ImageDraw.Draw(image)
+        for n, (box, phrase) in enumerate(zip(frame_boxes, phrases, strict=True)):
+            if box is not None:
+                _draw_box(draw, box, phrase, _COLOURS[n % len(_COLOURS)])
+        drawn.append(np.asarray(image))
+    return np.stack(drawn)
+
+
+def _draw_box(draw: PIL.ImageDraw.ImageDraw, box: Sequence[float], phrase: str, colour: str) -> None:
+    width, height = draw.im.size
+    x1, y1, x2, y2 = (round(value * (size - 1)) for value, size in zip(box, (width, height) * 2, strict=True))
+    draw.rectangle((x1, y1, x2, y2), outline=colour, width=max(1, height // 128))
+    if height < _LABEL_MIN_HEIGHT:
+        return
+    font = PIL.ImageFont.load_default(size=max(10, height // 24))
+    left, top, right, bottom = draw.textbbox((0, 0), phrase, font=font)
+    label_width, label_height = right - left + 4, bottom - top + 4
+    x = max(0, min(x1, width - label_width))
+    y = y1 - label_height if y1 >= label_height else y1
+    draw.rectangle((x, y, x + label_width, y + label_height), fill=colour)
+    draw.text((x + 2 - left, y + 2 - top), phrase, fill="white", font=font)
+
+
+def strip(frames: np.ndarray, most: int = 8, gap: int = 4) -> np.ndarray:
+    """Up to `most` evenly spaced frames side by side on white: H' W' 3."""
+    picked = frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))]
+    padded = np.pad(picked, ((0, 0), (gap, gap), (0, gap), (0, 0)), constant_values=255)
+    row = np.concatenate(list(padded), axis=1)
+    return np.pad(row, ((0, 0), (gap, 0), (0, 0)), constant_values=255)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write H W 3 as PNG or as the suffix says."""
+    PIL.Image.fromarray(image).save(path)
+
+
+def write_frames(folder: Path, prefix: str, frames: np.ndarray) -> None:
+    """Write `folder/prefix_0.png`, `folder/prefix_1.png`, ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        write_image(folder / f"{prefix}_{index}.png", frame)
+
+
+def write_video(path: Path, frames: np.ndarray, fps: float = 8) -> None:
+    """Write a looping .gif or an H.264 .mp4 that plays at `fps` frames a second.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    if path.suffix == ".gif":
+        ends = np.rint(np.arange(len(frames) + 1) * 100 / fps) * 10  # GIF counts hundredths of a second, in ms here
+        imageio.imwrite(path, frames, duration=np.diff(ends).astype(int).tolist(), loop=0)
+    elif path.suffix == ".mp4":
+        imageio.imwrite(path, frames, fps=fps, codec="libx264", macro_block_size=2, quality=9)
+    else:
+        raise ValueError(f"{path}: a video is written as .gif or .mp4")
