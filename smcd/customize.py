@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 from accelerate import PartialState
 from diffusers.utils import is_xformers_available
@@ -31,7 +32,8 @@ def customize(config: CustomizeConfig) -> list[Path]:
     """Make the videos that `config` asks for; returns the folders that were written by this process.
 
     With several processes the videos are shared between them. Each folder holds `cus_pred.gif` and `.mp4`,
-    `boxes_pred.gif`, `pred_box_img/`, `strip.png`, `prompt.txt` and `config.yaml`, and appears when it is complete.
+    `boxes_pred.gif`, `pred_box_img/`, `prompt.txt`, `config.yaml` and `strip.png` (the image with each frame's boxes
+    above, the video below); each file appears when it is complete.
 
     Raises:
         InputError: anything in the input that does not fit; nothing is written then.
@@ -71,10 +73,9 @@ def customize(config: CustomizeConfig) -> list[Path]:
 def generate(pipe: SMCDPipeline, given: CustomInput, config: CustomizeConfig, seed: int) -> np.ndarray:
     """One video: uint8 frames F H W 3."""
     sampling = config.validation_data
-    image = media.resize(given.image, sampling.height, sampling.width, antialias=config.resize == "antialiased")
     output = pipe(
         config.prompt,
-        image,
+        _squashed(given, config),
         given.boxes,
         given.phrases,
         num_frames=sampling.video_length,
@@ -92,6 +93,11 @@ def generate(pipe: SMCDPipeline, given: CustomInput, config: CustomizeConfig, se
     return media.to_uint8(output[0][0])
 
 
+def _squashed(given: CustomInput, config: CustomizeConfig) -> PIL.Image.Image:
+    size = config.validation_data
+    return media.resize(given.image, size.height, size.width, antialias=config.resize == "antialiased")
+
+
 def write_outputs(
     folder: Path, frames: np.ndarray, given: CustomInput, config: CustomizeConfig, formats: list[str], seed: int
 ) -> None:
@@ -107,7 +113,9 @@ def write_outputs(
                 media.write_video(temporary / f"cus_pred.{kind}", frames, config.fps)
         media.write_frames(temporary / "pred_box_img", "pred_box_img", with_boxes)
         media.write_video(temporary / "boxes_pred.gif", with_boxes, config.fps)
-        media.write_image(temporary / "strip.png", media.strip(with_boxes))
+        still = np.stack([np.asarray(_squashed(given, config))] * len(frames))
+        wanted = media.draw_boxes(still, given.boxes, given.phrases)
+        media.write_image(temporary / "strip.png", media.strip(wanted, with_boxes))
         (temporary / "prompt.txt").write_text(f"{config.prompt}\n", encoding="utf-8")
         resolved = OmegaConf.structured(config)
         resolved.seed, resolved.num_videos, resolved.output_dir = seed, 1, str(folder)  # this video alone
@@ -159,9 +167,7 @@ def _make_pipeline(config: CustomizeConfig, device: torch.device) -> SMCDPipelin
             "no --trained_ckpt_path: using a tiny untrained model, whose videos are noise; it shows that everything "
             "is in place, not what SMCD can do"
         )
-        pipe = tiny_pipeline()
-        if dtype != torch.float32:
-            pipe.to(dtype=dtype)
+        pipe = tiny_pipeline(dtype=dtype)
     else:
         pipe = load_pipeline(
             config.trained_ckpt_path,

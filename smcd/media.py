@@ -69,7 +69,7 @@ def draw_boxes(
 def _draw_box(draw: PIL.ImageDraw.ImageDraw, box: Sequence[float], phrase: str, colour: str) -> None:
     width, height = draw.im.size
     x1, y1, x2, y2 = (round(value * (size - 1)) for value, size in zip(box, (width, height) * 2, strict=True))
-    draw.rectangle((x1, y1, x2, y2), outline=colour, width=max(1, height // 128))
+    draw.rectangle((x1, y1, x2, y2), outline=colour, width=max(1, height // 100))
     if height < _LABEL_MIN_HEIGHT:
         return
     font = PIL.ImageFont.load_default(size=max(10, height // 24))
@@ -81,12 +81,15 @@ def _draw_box(draw: PIL.ImageDraw.ImageDraw, box: Sequence[float], phrase: str, 
     draw.text((x + 2 - left, y + 2 - top), phrase, fill="white", font=font)
 
 
-def strip(frames: np.ndarray, most: int = 8, gap: int = 4) -> np.ndarray:
-    """Up to `most` evenly spaced frames side by side on white: H' W' 3."""
+def strip(*rows: np.ndarray, most: int = 8, gap: int = 4) -> np.ndarray:
+    """Up to `most` evenly spaced frames of each video side by side on white, one video below the other: H' W' 3."""
+    return np.concatenate([_row(frames, most, gap) for frames in rows])
+
+
+def _row(frames: np.ndarray, most: int, gap: int) -> np.ndarray:
     picked = frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))]
-    padded = np.pad(picked, ((0, 0), (gap, gap), (0, gap), (0, 0)), constant_values=255)
-    row = np.concatenate(list(padded), axis=1)
-    return np.pad(row, ((0, 0), (gap, 0), (0, 0)), constant_values=255)
+    padded = np.pad(picked, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=255)
+    return np.concatenate(list(padded), axis=1)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

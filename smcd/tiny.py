@@ -6,20 +6,22 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from smcd.diffusion import make_scheduler
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 
-_TEXT_WIDTH = 32
+_TEXT_WIDTH = 64  # one head of OpenCLIP's width
 
 
-def tiny_pipeline(seed: int = 0, **unet_config: bool) -> SMCDPipeline:
+def tiny_pipeline(seed: int = 0, dtype: torch.dtype = torch.float32, **unet_config: bool) -> SMCDPipeline:
     """A pipeline of the full model's structure at tiny widths, untrained: its videos are noise.
 
     Args:
         seed: of the weights; torch's global random state stays as it was.
+        dtype: of everything but PositionNet.
         unet_config: `object_gate`, `image_gate`, `image_concat`; all True by default. Parts that the UNet does not
             need are left out.
     """
@@ -36,30 +38,29 @@ def tiny_pipeline(seed: int = 0, **unet_config: bool) -> SMCDPipeline:
             **unet_config,
         )
         vae = AutoencoderKL(
-            block_out_channels=(8, 8, 16, 16),
+            block_out_channels=(32,) * 4,
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
             latent_channels=4,
-            norm_num_groups=8,
             scaling_factor=0.18215,
         )
         tokenizer = _tiny_tokenizer()
         text_config = CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=_TEXT_WIDTH,
-            intermediate_size=2 * _TEXT_WIDTH,
+            intermediate_size=_TEXT_WIDTH,
             num_hidden_layers=2,
-            num_attention_heads=2,
+            num_attention_heads=1,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             hidden_act="gelu",
         )
         text_encoder = CLIPTextModel(text_config)
         position_net = PositionNet(_TEXT_WIDTH, _TEXT_WIDTH) if unet.config.object_gate else None
-        image_encoder = ImageEncoder((16, 16, _TEXT_WIDTH, _TEXT_WIDTH)) if unet.config.image_gate else None
-    for part in (unet, vae, text_encoder, position_net, image_encoder):
+        image_encoder = ImageEncoder((16, 16, 32, _TEXT_WIDTH)) if unet.config.image_gate else None
+    for part in (unet, vae, text_encoder, image_encoder):
         if part is not None:
-            part.eval()
+            nn.Module.to(part, dtype).eval()
     return SMCDPipeline(vae, text_encoder, tokenizer, unet, make_scheduler(), position_net, image_encoder)
 
 

@@ -114,7 +114,7 @@ def export(pipeline: str, out: Path) -> None:
 
 def _cast(part: Any, dtype: torch.dtype) -> None:
     if isinstance(part, nn.Module) and not isinstance(part, PositionNet):
-        part.to(dtype)
+        nn.Module.to(part, dtype)  # not diffusers' `to`, which warns of float32 modules where there are none
 
 
 def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:

@@ -1,11 +1,13 @@
 """The networks: the UNet with its gates, PositionNet for the boxes, the image encoder for the first frame."""
 
+from diffusers import ModelMixin
+
 from smcd.models.image_encoder import ImageEncoder
 from smcd.models.position_net import PositionNet
 from smcd.models.unet import SMCDUNet3D
 
-__all__ = ["ImageEncoder", "PositionNet", "SMCDUNet3D"]
-
-# Saved pipelines name each class by its module: "smcd" stays true when a file moves.
+# A saved pipeline names each class by its module, and diffusers looks there for ModelMixin too: "smcd.models" stays
+# true when a file moves.
+__all__ = ["ImageEncoder", "ModelMixin", "PositionNet", "SMCDUNet3D"]
 for _network in (ImageEncoder, PositionNet, SMCDUNet3D):
-    _network.__module__ = "smcd"
+    _network.__module__ = __name__

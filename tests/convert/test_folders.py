@@ -1,0 +1,166 @@
+"""Published and base folders become pipelines, and back; nothing is written when something does not fit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from smcd import SMCDPipeline
+from smcd.convert import convert, export, load_pipeline
+from smcd.errors import InputError
+from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
+from tests.test_pipeline import run
+
+
+@pytest.fixture
+def folders(pipe, tmp_path) -> dict[str, str]:
+    published = write_published(tmp_path / "published", pipe)
+    base = write_diffusers_base(tmp_path / "base", pipe)
+    return {"published": str(published), "base": str(base)}
+
+
+def quiet(pipe: SMCDPipeline) -> SMCDPipeline:
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def test_published_weights_load_directly(pipe, folders):
+    loaded = quiet(load_pipeline(folders["published"], base=folders["base"]))
+    assert torch.equal(run(loaded), run(pipe))
+    assert loaded.unet.config.attention_head_dim == 16
+
+
+def test_published_weights_below_a_downloaded_folder_are_found(folders, tmp_path):
+    (tmp_path / "hub").mkdir()
+    Path(folders["published"]).rename(tmp_path / "hub" / "checkpoint")
+    assert load_pipeline(str(tmp_path / "hub"), base=folders["base"]).image_encoder is not None
+
+
+def test_convert_and_export_are_inverse(pipe, folders, tmp_path):
+    convert(folders["published"], folders["base"], tmp_path / "pipeline")
+    assert torch.equal(run(quiet(SMCDPipeline.from_pretrained(tmp_path / "pipeline"))), run(pipe))
+    export(str(tmp_path / "pipeline"), tmp_path / "back")
+    for file in sorted(Path(folders["published"]).iterdir()):
+        before, after = torch.load(file), torch.load(tmp_path / "back" / file.name)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_half_precision_spares_position_net(folders, tmp_path):
+    convert(folders["published"], folders["base"], tmp_path / "pipeline", dtype=torch.float16)
+    loaded = SMCDPipeline.from_pretrained(tmp_path / "pipeline", dtype=torch.float16)
+    direct = load_pipeline(folders["published"], folders["base"], dtype=torch.float16)
+    for pipe in (loaded, direct):
+        assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float16}
+        assert pipe.position_net.dtype == torch.float32
+
+
+def test_modelscope_base(pipe, folders, tmp_path):
+    base = write_modelscope_base(tmp_path / "modelscope", pipe)
+    with pytest.raises(InputError, match="has no tokenizer: name a folder"):
+        convert(folders["published"], str(base), tmp_path / "pipeline")
+    convert(folders["published"], str(base), tmp_path / "pipeline", tokenizer=folders["base"])
+    loaded = quiet(SMCDPipeline.from_pretrained(tmp_path / "pipeline"))
+    assert torch.allclose(run(loaded), run(pipe), atol=1e-4)
+
+
+def test_another_base_unet_fills_what_the_checkpoint_lacks(pipe, folders, tmp_path):
+    file = Path(folders["published"]) / "pytorch_model.bin"
+    tensors = torch.load(file)
+    torch.save(tensors, tmp_path / "all.pth")
+    torch.save({name: t for name, t in tensors.items() if "gate_attn" in name or "input_blocks.0" in name}, file)
+    with pytest.raises(InputError, match=r"not a published SMCD UNet|missing"):
+        load_pipeline(folders["published"], folders["base"])
+    loaded = quiet(load_pipeline(folders["published"], folders["base"], base_unet=str(tmp_path / "all.pth")))
+    assert torch.equal(run(loaded), run(pipe))
+
+
+def change(folders: dict[str, str], file: str, **changes) -> None:
+    path = Path(folders["published"]) / file
+    tensors = torch.load(path)
+    for name, value in changes.items():
+        tensors.pop(name) if value is None else tensors.update({name: value})
+    torch.save(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("pytorch_model.bin", {"out.2.bias": None}, "missing out.2.bias"),
+        ("pytorch_model.bin", {"stray": torch.zeros(2)}, "unknown stray"),
+        ("pytorch_model.bin", {"out.2.bias": torch.zeros(9)}, r"conv_out.bias is \(9,\) instead of \(4,\)"),
+        ("pytorch_model_1.bin", {"linears.0.bias": torch.zeros(9)}, r"linears.0.bias is \(9,\)"),
+        ("pytorch_model_2.bin", {"conv_in.bias": None}, "missing conv_in.bias"),
+        ("pytorch_model.bin", {"stray": "text"}, "not tensors: stray"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_written(folders, tmp_path, file, changes, message):
+    change(folders, file, **changes)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=message):
+        convert(folders["published"], folders["base"], tmp_path / "pipeline")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("file", "gate"), [("pytorch_model_1.bin", "object"), ("pytorch_model_2.bin", "image")])
+def test_a_missing_file_is_an_error(folders, tmp_path, file, gate):
+    (Path(folders["published"]) / file).unlink()
+    with pytest.raises(InputError, match=f"has an {gate} gate, but the checkpoint has no"):
+        convert(folders["published"], folders["base"], tmp_path / "pipeline")
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("this code ran",))
+
+
+def test_a_file_that_could_run_code_is_refused(folders, tmp_path, capsys):
+    torch.save({"state_dict": Harmful()}, Path(folders["published"]) / "pytorch_model.bin")
+    with pytest.raises(InputError, match="could run code; use the diffusers folder"):
+        convert(folders["published"], folders["base"], tmp_path / "pipeline")
+    assert "this code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tensor file", "cut"])
+def test_a_broken_file_is_refused(folders, tmp_path, content):
+    path = Path(folders["published"]) / "pytorch_model.bin"
+    path.write_bytes(path.read_bytes()[:5000] if content == "cut" else content)
+    with pytest.raises(InputError, match=r"pytorch_model\.bin: (cannot be read|holds more than tensors)"):
+        convert(folders["published"], folders["base"], tmp_path / "pipeline")
+
+
+def test_folders_of_another_kind_are_refused(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"neither model_index\.json"):
+        load_pipeline(str(tmp_path / "empty"), folders["base"])
+    with pytest.raises(InputError, match="it has no vae/"):
+        load_pipeline(folders["published"], str(tmp_path / "empty"))
+    with pytest.raises(InputError, match="name the base text-to-video folder"):
+        load_pipeline(folders["published"])
+    with pytest.raises(InputError, match="not a pipeline folder"):
+        export(folders["published"], tmp_path / "out")
+    (tmp_path / "empty" / "model_index.json").write_text('{"_class_name": "TextToVideoSDPipeline"}')
+    with pytest.raises(InputError, match="a TextToVideoSDPipeline folder; it can be the base"):
+        load_pipeline(str(tmp_path / "empty"))
+    with pytest.raises(InputError, match="exists already"):
+        convert(folders["published"], folders["base"], Path(folders["base"]))
+
+
+def test_the_command(folders, tmp_path):
+    def command(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "scripts/convert_checkpoint.py", *arguments], capture_output=True, text=True
+        )
+
+    done = command(folders["published"], str(tmp_path / "pipeline"), "--base", folders["base"])
+    assert done.returncode == 0, done.stderr
+    assert command(str(tmp_path / "pipeline"), str(tmp_path / "back"), "--to_published").returncode == 0
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {
+        path.name for path in Path(folders["published"]).iterdir()
+    }
+    failed = command(str(tmp_path / "nowhere"), str(tmp_path / "out"), "--base", folders["base"])
+    assert failed.returncode == 2
+    assert failed.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in failed.stderr

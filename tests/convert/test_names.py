@@ -1,0 +1,119 @@
+"""Tensor names, at full size (on the meta device) and in the small."""
+
+import json
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smcd import ImageEncoder, PositionNet, SMCDUNet3D
+from smcd.convert import from_published, to_published
+from smcd.convert.networks import image_encoder_config, position_net_config, unet_config
+from tests import golden
+
+STAGES = ["base", "stage1", "stage2"]
+FULL_SIZE = {  # what each stage's networks are made with; everything else is the default
+    "base": {"object_gate": False, "image_gate": False, "image_concat": False},
+    "stage1": {"image_gate": False, "image_concat": False},
+    "stage2": {},
+}
+
+
+@cache
+def full_size(stage: str) -> dict[str, dict[str, torch.Tensor]]:
+    shapes = json.loads((golden.GOLDENS / "full_size_keys.json").read_text())[stage]["weights"]
+    return {
+        part: {name: torch.empty(shape, device="meta") for name, shape in names.items()}
+        for part, names in golden.parts_of(shapes).items()
+    }
+
+
+def shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_full_size_names_and_shapes_are_those_of_our_networks(stage):
+    ours = from_published(full_size(stage))
+    with torch.device("meta"):
+        networks = {"unet": SMCDUNet3D(**FULL_SIZE[stage])}
+        if "position_net" in ours:
+            networks["position_net"] = PositionNet()
+        if "visual_encoder" in ours:
+            networks["visual_encoder"] = ImageEncoder()
+    assert {part: shapes(tensors) for part, tensors in ours.items()} == {
+        part: shapes(network.state_dict()) for part, network in networks.items()
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_full_size_there_and_back(stage):
+    published = full_size(stage)
+    back = to_published(from_published(published))
+    assert {part: shapes(tensors) for part, tensors in back.items()} == {
+        part: shapes(tensors) for part, tensors in published.items()
+    }
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_values_there_and_back(name):
+    published = golden.load(name).published
+    back = to_published(from_published(published))
+    for part, tensors in published.items():
+        assert tensors.keys() == back[part].keys()
+        assert all(torch.equal(tensor, back[part][key]) for key, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("name", golden.NAMES)
+def test_configs_are_read_off_the_shapes(name):
+    g = golden.load(name)
+    weights = from_published(g.published)
+    config = unet_config(weights["unet"])
+    used = set(config)
+    used -= {"object_dim"} if not g.unet.config.object_gate else set()
+    used -= {"image_token_dim"} if not g.unet.config.image_gate else set()
+    assert {key: config[key] for key in used} == {key: _tuple(g.unet.config[key]) for key in used}
+    if g.position_net is not None:
+        assert position_net_config(weights["position_net"]) == {"phrase_dim": 64, "out_dim": 48}
+    if g.image_encoder is not None:
+        assert image_encoder_config(weights["visual_encoder"])["channels"] == tuple(g.image_encoder.config.channels)
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), direction=st.sampled_from([from_published, to_published]))
+def test_any_missing_tensor_is_named(data, direction):
+    parts = golden.load("smcd").published
+    parts = parts if direction is from_published else from_published(parts)
+    part = data.draw(st.sampled_from(sorted(parts)))
+    lost = data.draw(st.sampled_from(sorted(parts[part])))
+    rest = {name: tensor for name, tensor in parts[part].items() if name != lost}
+    with pytest.raises(ValueError, match="missing ") as error:
+        direction({part: rest})
+    assert f"missing {lost}" in str(error.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), direction=st.sampled_from([from_published, to_published]))
+def test_any_unknown_tensor_is_named(data, direction):
+    parts = golden.load("smcd").published
+    parts = parts if direction is from_published else from_published(parts)
+    part = data.draw(st.sampled_from(sorted(parts)))
+    stray = data.draw(st.sampled_from(sorted(parts[part]))) + data.draw(st.sampled_from([".extra", "_ema", "x"]))
+    with pytest.raises(ValueError, match="unknown ") as error:
+        direction({part: {**parts[part], stray: torch.zeros(1)}})
+    assert f"unknown {stray}" in str(error.value)
+
+
+def test_unknown_parts_and_foreign_networks_are_refused():
+    with pytest.raises(ValueError, match="unknown part 'vae'"):
+        from_published({"vae": {}})
+    with pytest.raises(ValueError, match="not a published SMCD UNet"):
+        from_published({"unet": {"model.layer.weight": torch.zeros(1)}})
+    with pytest.raises(ValueError, match="not an SMCDUNet3D"):
+        to_published({"unet": {"model.layer.weight": torch.zeros(1)}})
