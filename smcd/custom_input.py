@@ -110,8 +110,10 @@ def read_objects_json(path: Path, num_frames: int) -> list[tuple[str, KeyFrames]
         content = json.loads(_read_text(path), object_pairs_hook=_no_duplicates)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from None
-    except (_DuplicateKeyError, RecursionError) as error:
-        raise InputError(f"{path}: {error or 'nested too deeply'}") from None
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply") from None
+    except ValueError as error:  # a key given twice, a number of thousands of digits
+        raise InputError(f"{path}: {error}") from None
     if not isinstance(content, list) or not content:
         raise InputError(f'{path}: should be a list of objects: [{{"phrase": "red car", "boxes": {{"0": [...]}}}}]')
     return [_read_object(item, num_frames, f"{path}: object {number}") for number, item in enumerate(content, start=1)]
@@ -139,15 +141,11 @@ def _read_object(item: Any, num_frames: int, where: str) -> tuple[str, KeyFrames
     return phrase, keys
 
 
-class _DuplicateKeyError(ValueError):
-    pass
-
-
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _DuplicateKeyError(f'key "{next(n for n in names if names.count(n) > 1)}" is given twice')
+        raise ValueError(f'key "{next(n for n in names if names.count(n) > 1)}" is given twice')
     return content
 
 

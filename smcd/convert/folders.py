@@ -58,6 +58,7 @@ def load_pipeline(
     source = Base.find(base, tokenizer)
     parts: dict[str, Any] = dict(build_networks(_read_published(published, base_unet)))
     parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
+    check_widths(parts["unet"], parts["vae"], parts["text_encoder"])
     for part in parts.values():
         _cast(part, dtype)
     return SMCDPipeline(**parts, scheduler=make_scheduler())
@@ -87,6 +88,7 @@ def convert(
             part.save_pretrained(folder / name)
             if isinstance(part, nn.Module):
                 part.to("meta")  # frees its memory before the next part is read
+        check_widths(parts["unet"], parts["vae"], parts["text_encoder"])
         SMCDPipeline(**parts).save_config(folder)
 
 
@@ -110,6 +112,16 @@ def export(pipeline: str, out: Path) -> None:
                 network = kind.from_pretrained(folder, subfolder=subfolder, dtype=torch.float32)
                 tensors = to_published({part: network.state_dict()})[part]
                 torch.save(tensors, target / PUBLISHED_FILES[part])
+
+
+def check_widths(unet: SMCDUNet3D, vae: Any, text_encoder: Any) -> None:
+    """Raise an InputError where a base does not fit the networks."""
+    for what, found, expected in (
+        ("text encoder", text_encoder.config.hidden_size, unet.config.cross_attention_dim),
+        ("VAE", vae.config.latent_channels, unet.config.in_channels),
+    ):
+        if found != expected:
+            raise InputError(f"the base's {what} has {found} channels, but the trained UNet wants {expected}")
 
 
 def _cast(part: Any, dtype: torch.dtype) -> None:
