@@ -109,6 +109,15 @@ def _options(schema: type) -> Iterator[tuple[Field, type]]:
             yield option, plain[0]
 
 
+def check_choices(config: Any) -> None:
+    """Raise an InputError for an option that is not among its choices (a YAML file can say anything)."""
+    for option, _ in _options(type(config)):
+        choices = option.metadata["choices"]
+        value = getattr(config, option.name, None)
+        if choices and value is not None and value not in choices:
+            raise InputError(f"{option.name} is {value!r}; choose from {', '.join(choices)}")
+
+
 def _shown(option: Field) -> str:
     return "none" if option.default in (None, MISSING) else str(option.default)
 

@@ -14,7 +14,7 @@ from diffusers.utils import is_xformers_available
 from omegaconf import OmegaConf
 
 from smcd import media
-from smcd.config import CustomizeConfig
+from smcd.config import CustomizeConfig, check_choices
 from smcd.convert import load_pipeline
 from smcd.custom_input import CustomInput, read_folder
 from smcd.diffusion import make_scheduler
@@ -25,6 +25,7 @@ from smcd.tiny import tiny_pipeline
 
 logger = logging.getLogger(__name__)
 
+_MOST_STEPS = 1000  # the model's training steps
 _DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -135,6 +136,7 @@ def _check(config: CustomizeConfig) -> list[str]:
         raise InputError('no prompt: say what happens in the video, --prompt "A red car drives to the right."')
     if config.input_data_path is None:
         raise InputError("no input: give a folder with img.png and bbox.txt, --input_data_path FOLDER")
+    check_choices(config)
     sampling = config.validation_data
     for name, value in (
         ("video_length", sampling.video_length),
@@ -144,6 +146,8 @@ def _check(config: CustomizeConfig) -> list[str]:
     ):
         if not 0 < value < float("inf"):
             raise InputError(f"{name} is {value}; it must be above 0")
+    if sampling.num_inference_steps > _MOST_STEPS:
+        raise InputError(f"num_inference_steps is {sampling.num_inference_steps}; it must be at most {_MOST_STEPS}")
     if not 0 <= config.seed < 2**63 - config.num_videos:
         raise InputError(f"seed is {config.seed}; it must be from 0 to 2^63")
     formats = [kind.strip() for kind in config.format.split(",")]

@@ -1,0 +1,226 @@
+"""inference_customize.py, as users run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import PIL.Image
+import pytest
+from omegaconf import OmegaConf
+
+from smcd.config import CustomizeConfig, SamplingConfig
+from smcd.customize import customize
+from smcd.errors import InputError
+from tests.convert.published import write_diffusers_base, write_published
+
+SMALL = ["--width", "32", "--height", "32", "--num_inference_steps", "2", "--video_length", "3"]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A user's folder with two objects."""
+    folder = tmp_path / "input"
+    folder.mkdir()
+    PIL.Image.fromarray(np.full((50, 100, 3), 200, np.uint8)).save(folder / "img.png")
+    objects = [
+        {"phrase": "red car", "boxes": {"0": [0, 0, 40, 40], "2": [50, 0, 90, 40]}},
+        {"phrase": "dog", "boxes": {"1": [10, 10, 30, 30]}},
+    ]
+    (folder / "objects.json").write_text(json.dumps(objects))
+    return folder
+
+
+def run(folder: Path, out: Path, *arguments: str, launcher: list[str] | None = None) -> subprocess.CompletedProcess:
+    command = [*(launcher or [sys.executable]), "inference_customize.py", "--input_data_path", str(folder)]
+    command += ["--prompt", "A red car drives.", "--output_dir", str(out), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def config(folder: Path, out: Path, **changes) -> CustomizeConfig:
+    sampling = SamplingConfig(video_length=3, width=32, height=32, num_inference_steps=1)
+    return CustomizeConfig(
+        **{
+            "input_data_path": str(folder),
+            "prompt": "A red car drives.",
+            "output_dir": str(out),
+            "validation_data": sampling,
+            **changes,
+        }
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_it_writes_everything_and_again_the_same(folder, tmp_path):
+    done = run(folder, tmp_path / "out", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "tiny untrained model" in done.stderr
+    files = contents(tmp_path / "out")
+    frames = {f"pred_box_img/pred_box_img_{index}.png" for index in range(3)}
+    names = {"boxes_pred.gif", "config.yaml", "cus_pred.gif", "cus_pred.mp4", "prompt.txt", "strip.png"}
+    assert set(files) == names | frames
+    assert files["prompt.txt"] == b"A red car drives.\n"
+    assert imageio.imread(tmp_path / "out" / "cus_pred.mp4").shape == (3, 32, 32, 3)
+
+    resolved = tmp_path / "out" / "config.yaml"
+    assert run(folder, tmp_path / "again", "--config", str(resolved)).returncode == 0
+    repeated = contents(tmp_path / "again")
+    assert {name: data for name, data in repeated.items() if name != "config.yaml"} == {
+        name: data for name, data in files.items() if name != "config.yaml"
+    }
+
+
+def test_published_command_under_accelerate_with_published_weights(folder, pipe, tmp_path):
+    weights = write_published(tmp_path / "weights", pipe)
+    base = write_diffusers_base(tmp_path / "base", pipe)
+    flags = ["--config", "./configs/customize_infer.yaml", "--train_grounding", "vanilla_cross_vision"]
+    flags += ["--cross_vision", "--cat_init", "--trained_ckpt_path", str(weights)]
+    done = run(folder, tmp_path / "out", *flags, *SMALL, f"pretrained_model_path={base}", launcher=ACCELERATE)
+    assert done.returncode == 0, done.stderr
+    assert "untrained" not in done.stderr
+    assert (tmp_path / "out" / "cus_pred.gif").is_file()
+
+
+def test_videos_are_shared_between_processes(folder, tmp_path):
+    launcher = [*ACCELERATE, "--num_processes", "2"]
+    done = run(folder, tmp_path / "two", *SMALL, "--num_videos", "3", "--format", "png", launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("INFO: wrote") == 3
+    customize(config(folder, tmp_path / "one", seed=34, format="png", validation_data=SamplingConfig(3, 32, 32, 2)))
+    two = imageio.imread(tmp_path / "two" / "seed_34" / "pred_img" / "pred_img_2.png")
+    one = imageio.imread(tmp_path / "one" / "pred_img" / "pred_img_2.png")
+    assert np.abs(two.astype(int) - one).max() <= 1
+    assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["seed_33", "seed_34", "seed_35"]
+
+
+def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path):
+    (folder / "objects.json").write_text("[\n{]")
+    before = sorted(tmp_path.iterdir())
+    done = run(folder, tmp_path / "out", *SMALL)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {folder}/objects.json:2: not JSON")
+    assert done.stderr.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
+def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
+    command = [sys.executable, "inference_customize.py", "--input_data_path", str(folder), "--prompt", "A car."]
+    command += ["--output_dir", str(tmp_path / "out"), *SMALL, "--num_inference_steps", "900", "--num_videos", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while "attention:" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(1)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + stop
+    assert "Traceback" not in errors
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": " "}, "no prompt"),
+        ({"input_data_path": None}, "no input"),
+        ({"fps": 0}, "fps is 0; it must be above 0"),
+        ({"fps": float("nan")}, "fps is nan"),
+        ({"num_videos": 0}, "num_videos is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"format": "gif,avi"}, "format 'avi' is unknown; choose from gif, mp4, png"),
+        ({"validation_data": SamplingConfig(3, 40, 32, 1)}, "width 40 is not a multiple of 16: the nearest is 32"),
+        ({"validation_data": SamplingConfig(0, 32, 32, 1)}, "video_length is 0"),
+        ({"validation_data": SamplingConfig(2, 32, 32, 1)}, "frame 2 is beyond the last frame, 1"),
+        ({"validation_data": SamplingConfig(3, 32, 32, 2000)}, "num_inference_steps is 2000; it must be at most 1000"),
+        ({"scheduler": "euler"}, "scheduler is 'euler'; choose from ddim, dpmsolver++, unipc"),
+        ({"resize": "nearest"}, "resize is 'nearest'"),
+        ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'"),
+        ({"object": "cat"}, "leave out --object"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(folder, tmp_path, changes, message):
+    with pytest.raises(InputError) as error:
+        customize(config(folder, tmp_path / "out", **changes))
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file is a file; choose another --output_dir"):
+        customize(config(folder, tmp_path / "file" / "out"))
+
+
+@pytest.mark.parametrize(
+    ("paths", "flags", "message"),
+    [
+        ({"object_gate": False, "image_gate": False, "image_concat": False}, {}, "has no object gate"),
+        ({"image_gate": False}, {"cross_vision": True}, "has no image gate"),
+        ({"image_gate": False}, {"train_grounding": "vanilla_cross_vision"}, "has no image gate"),
+        ({}, {"train_grounding": "vanilla"}, "has an image gate"),
+        ({"image_concat": False}, {"cat_init": True}, "has no zero conv"),
+        ({"image_gate": False, "image_concat": False}, {}, "has no image path"),
+    ],
+)
+def test_weights_for_another_architecture_are_refused(folder, tmp_path, paths, flags, message):
+    from smcd.tiny import tiny_pipeline
+
+    tiny_pipeline(**paths).save_pretrained(tmp_path / "weights")
+    with pytest.raises(InputError, match=message):
+        customize(config(folder, tmp_path / "out", trained_ckpt_path=str(tmp_path / "weights"), **flags))
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_nowhere(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="no such folder, and not to be had from the hub"):
+        customize(config(folder, tmp_path / "out", trained_ckpt_path="nobody/nothing"))
+
+
+def test_half_written_outputs_never_replace_whole_ones(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    customize(config(folder, out))
+    before = contents(out)
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("smcd.media.strip", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        customize(config(folder, out, seed=50))
+    assert contents(out) == before
+
+
+def test_outputs_of_a_longer_video_do_not_linger(folder, tmp_path):
+    out = tmp_path / "out"
+    customize(config(folder, out))
+    (folder / "objects.json").write_text('[{"phrase": "car", "boxes": {"0": [0, 0, 40, 40]}}]')
+    customize(config(folder, out, validation_data=SamplingConfig(2, 32, 32, 1)))
+    assert len(list((out / "pred_box_img").iterdir())) == 2
+
+
+def test_low_memory_and_resolved_config(folder, tmp_path):
+    customize(config(folder, tmp_path / "plain", format="png"))
+    customize(config(folder, tmp_path / "low", format="png", low_memory=True))
+    for index in range(3):
+        name = f"pred_img/pred_img_{index}.png"
+        plain, low = (imageio.imread(tmp_path / which / name).astype(int) for which in ("plain", "low"))
+        assert np.abs(plain - low).max() <= 1
+    assert OmegaConf.load(tmp_path / "low" / "config.yaml").low_memory is True
+
+
+def test_help_is_fast_and_complete():
+    start = time.monotonic()
+    shown = subprocess.run([sys.executable, "inference_customize.py", "--help"], capture_output=True, text=True)
+    assert time.monotonic() - start < 1.5
+    for flag in ("--object", "--box_free_guidance", "--pretrained_weight_path", "--low_memory", "--config"):
+        assert flag in shown.stdout

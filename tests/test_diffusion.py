@@ -1,0 +1,61 @@
+"""The noise schedule and the guidance formula."""
+
+import pytest
+import torch
+
+from smcd.diffusion import SCHEDULERS, Guidance, make_scheduler
+
+
+def test_ddim_is_the_published_sampler():
+    scheduler = make_scheduler()
+    scheduler.set_timesteps(50)
+    assert scheduler.timesteps.tolist() == list(range(981, 0, -20))
+    assert scheduler.final_alpha_cumprod == scheduler.alphas_cumprod[0]
+    assert scheduler.betas[0].item() == pytest.approx(0.00085)
+    assert scheduler.betas[-1].item() == pytest.approx(0.012)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_recovers_the_data_from_its_exact_noise(name):
+    scheduler = make_scheduler(name)
+    scheduler.set_timesteps(10)
+    data = torch.randn(1, 4, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    sample = noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(1))
+    start = scheduler.alphas_cumprod[scheduler.timesteps[0]]
+    sample = start.sqrt() * data + (1 - start).sqrt() * noise
+    for t in scheduler.timesteps:
+        alpha = scheduler.alphas_cumprod[t]
+        eps = (sample - alpha.sqrt() * data) / (1 - alpha).sqrt()
+        sample = scheduler.step(eps, t, sample).prev_sample
+    assert (sample - data).abs().max() < 0.2
+
+
+def test_unknown_scheduler():
+    with pytest.raises(ValueError, match="unknown scheduler 'pndm'"):
+        make_scheduler("pndm")
+
+
+def test_branches_are_only_those_that_change_something():
+    assert list(Guidance().branches()) == ["text", "all"]
+    assert list(Guidance(text=1).branches()) == ["all"]
+    assert list(Guidance(text=0).branches()) == ["text", "all"]
+    every = Guidance(image=1, text_image=1, boxes=1).branches()
+    assert every == {
+        "text": {"text": True},
+        "image": {"image": True},
+        "text_image": {"text": True, "image": True},
+        "boxes": {"boxes": True},
+        "all": {},
+    }
+
+
+def test_the_formula():
+    g = torch.Generator().manual_seed(0)
+    eps = {name: torch.randn(3, generator=g) for name in ("text", "image", "text_image", "boxes", "all")}
+    full = eps["all"]
+    guided = Guidance(7.5, 1.5, 0.5, 2.0).combine(eps)
+    expected = eps["text"] + 7.5 * (full - eps["text"])
+    expected = expected + 1.5 * (full - eps["image"]) + 0.5 * (full - eps["text_image"]) + 2.0 * (full - eps["boxes"])
+    assert torch.allclose(guided, expected)
+    assert torch.equal(Guidance(1).combine({"all": full}), full)
+    assert torch.allclose(Guidance(0).combine({"all": full, "text": eps["text"]}), eps["text"])

@@ -1,0 +1,53 @@
+"""Who may import whom inside smcd (docs/design.md), and that imports stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "smcd"
+ANYWHERE = {"errors"}  # a leaf without imports
+ALLOWED = {  # module: what of smcd it may import besides itself
+    "errors": set(),
+    "models": set(),
+    "diffusion": set(),
+    "media": set(),
+    "config": set(),
+    "text": set(),
+    "conditions": set(),
+    "command": set(),
+    "inputs": {"conditions"},
+    "custom_input": {"media"},
+    "denoiser": {"models", "diffusion", "conditions"},
+    "pipeline": {"models", "diffusion", "conditions", "denoiser", "inputs", "text"},
+    "tiny": {"models", "pipeline", "diffusion"},
+    "convert": {"models", "pipeline", "diffusion"},
+    "customize": {"config", "convert", "custom_input", "diffusion", "inputs", "media", "pipeline", "tiny"},
+}
+FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_imports_inside_the_package(file):
+    module = file.parts[0].removesuffix(".py")
+    imported = set()
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
+        names = [node.module] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "smcd":
+            names += [f"smcd.{alias.name}" for alias in node.names]
+        imported |= {name.split(".")[1] for name in names if name and name.startswith("smcd.")}
+    assert imported - {module} <= ALLOWED[module] | ANYWHERE
+
+
+@pytest.mark.parametrize("module", ["smcd", "smcd.config", "smcd.command", "inference_customize"])
+def test_commands_start_without_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'omegaconf' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
+
+
+def test_torchvision_is_never_imported():
+    code = "import sys, smcd.customize, smcd.convert.folders; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0

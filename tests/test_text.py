@@ -1,0 +1,45 @@
+"""Text embeddings: padding, end-of-text positions, truncation."""
+
+import pytest
+import torch
+
+from smcd.text import encode_phrases, encode_text
+
+
+class Recorder(torch.nn.Module):
+    """In place of the text encoder: keeps the ids, and answers with them."""
+
+    device = torch.device("cpu")
+
+    def forward(self, ids):
+        self.ids = ids
+        return type("Output", (), {"last_hidden_state": ids[..., None].float()})
+
+
+@pytest.fixture
+def tokenizer(shared_pipe):
+    return shared_pipe.tokenizer
+
+
+def test_padding_is_id_0_after_the_end_of_text(tokenizer):
+    recorder = Recorder()
+    _, end = encode_text(tokenizer, recorder, ["a cat", ""])
+    start_id, end_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+    assert recorder.ids.shape == (2, 77)
+    assert end.tolist() == [5, 1]
+    assert recorder.ids[1].tolist() == [start_id, end_id] + [0] * 75
+    assert recorder.ids[0, 5:].tolist() == [end_id] + [0] * 71
+
+
+def test_long_texts_are_cut_with_a_warning_and_still_end(tokenizer, caplog):
+    recorder = Recorder()
+    _, end = encode_text(tokenizer, recorder, ["cat " * 50])
+    assert end.tolist() == [76]
+    assert recorder.ids[0, -1] == tokenizer.eos_token_id
+
+
+def test_a_phrase_is_the_state_at_its_end_of_text(shared_pipe):
+    states, _ = encode_text(shared_pipe.tokenizer, shared_pipe.text_encoder, ["cat"])
+    phrases = encode_phrases(shared_pipe.tokenizer, shared_pipe.text_encoder, ["cat", "a dog"])
+    assert phrases.shape == (2, 64)
+    assert torch.allclose(phrases[0], states[0, 4], atol=1e-6)
