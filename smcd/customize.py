@@ -49,7 +49,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
     state = PartialState()
     pipe = _make_pipeline(config, state.device)
     try:
-        check_size(sampling.height, sampling.width, pipe.size_multiple)
+        check_size(sampling.video_length, sampling.height, sampling.width, pipe.size_multiple)
         check_paths(pipe.unet.config, given.image, given.boxes)
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from smcd.conditions import Conditions
 from smcd.diffusion import Guidance
-from smcd.models import SMCDUNet3D
+from smcd.models import KeyValueCache, SMCDUNet3D
 
 
 class GuidedDenoiser:
@@ -17,7 +17,6 @@ class GuidedDenoiser:
     computed once.
 
     Args:
-        conditions: of the clips; their dropped versions make the guidance branches.
         guidance: scales; its text scale may be changed between steps.
         low_memory: run the branches one after the other instead of as one batch; same result.
     """
@@ -27,19 +26,24 @@ class GuidedDenoiser:
         unet: SMCDUNet3D,
         position_net: nn.Module | None,
         image_encoder: nn.Module | None,
-        conditions: Conditions,
         guidance: Guidance,
         low_memory: bool = False,
     ):
         self.unet = unet
+        self.position_net = position_net
+        self.image_encoder = image_encoder
         self.guidance = guidance
-        branches = {name: conditions.drop(**drops) for name, drops in guidance.branches().items()}
-        groups = [[name] for name in branches] if low_memory else [list(branches)]
-        self._calls: list[tuple[list[str], dict[str, Any]]] = []
-        for names in groups:
+        self.low_memory = low_memory
+        self._calls: list[tuple[list[str], dict[str, Any]]] = []  # branches, and arguments of the UNet
+
+    def set_conditions(self, conditions: Conditions) -> None:
+        """Set what the clips are conditioned on; its dropped versions make the guidance branches."""
+        branches = {name: conditions.drop(**drops) for name, drops in self.guidance.branches().items()}
+        self._calls = []
+        for names in [[name] for name in branches] if self.low_memory else [list(branches)]:
             batch = Conditions.cat([branches[name] for name in names])
-            inputs = batch.unet_inputs(unet.config, position_net, image_encoder)
-            self._calls.append((names, {**inputs, "cache": {}}))
+            inputs = batch.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
+            self._calls.append((names, {**inputs, "cache": KeyValueCache()}))
 
     def __call__(self, sample: Tensor, timestep: Tensor | int) -> Tensor:
         """The guided noise, float32, in noisy latents `sample` (B 4 F h w)."""

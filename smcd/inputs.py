@@ -11,6 +11,7 @@ from torch import Tensor
 from smcd.conditions import Box
 
 Image = PIL.Image.Image | np.ndarray | Tensor
+Images = Image | Sequence[Image | None] | None  # for one clip, for each clip, or none
 
 
 def count_prompts(prompt: Any, prompt_embeds: Tensor | None) -> int:
@@ -26,8 +27,10 @@ def count_prompts(prompt: Any, prompt_embeds: Tensor | None) -> int:
     return len(prompt)
 
 
-def check_size(height: int, width: int, multiple: int) -> None:
+def check_size(num_frames: int, height: int, width: int, multiple: int) -> None:
     """Raise a ValueError that names the nearest possible size."""
+    if num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames}; a video has at least one")
     for name, size in (("height", height), ("width", width)):
         if size <= 0 or size % multiple:
             nearest = max(1, round(size / multiple)) * multiple

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
-from einops import rearrange
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -21,7 +19,6 @@ from smcd.conditions import Conditions, collate_boxes
 from smcd.denoiser import GuidedDenoiser
 from smcd.diffusion import Guidance
 from smcd.inputs import (
-    Image,
     boxes_and_phrases,
     check_parts,
     check_paths,
@@ -30,6 +27,7 @@ from smcd.inputs import (
     image_list,
     per_clip_generators,
 )
+from smcd.latents import decode_video, encode_image
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.text import encode_phrases, encode_text
 
@@ -64,15 +62,8 @@ class SMCDPipeline(DiffusionPipeline):
         image_encoder: ImageEncoder | None = None,
     ):
         super().__init__()
-        self.register_modules(
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=unet,
-            scheduler=scheduler,
-            position_net=position_net,
-            image_encoder=image_encoder,
-        )
+        self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
+        self.register_modules(unet=unet, position_net=position_net, image_encoder=image_encoder)
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
         self.video_processor = VideoProcessor(do_resize=False, do_convert_rgb=True)
         self._guidance_scale = 7.5
@@ -107,7 +98,7 @@ class SMCDPipeline(DiffusionPipeline):
     def __call__(
         self,
         prompt: str | list[str] | None = None,
-        image: Image | Sequence[Image | None] | None = None,
+        image: Images = None,
         boxes: Sequence[Any] | None = None,
         phrases: Sequence[Any] | None = None,
         num_frames: int = 8,
@@ -159,7 +150,7 @@ class SMCDPipeline(DiffusionPipeline):
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         batch_size = count_prompts(prompt, prompt_embeds)
-        check_size(height, width, self.size_multiple)
+        check_size(num_frames, height, width, self.size_multiple)
         check_parts(self.unet.config, self.scheduler.config, self.position_net, self.image_encoder)
         check_paths(self.unet.config, image, boxes)
         if not set(callback_on_step_end_tensor_inputs) <= set(self._callback_tensor_inputs):
@@ -168,14 +159,16 @@ class SMCDPipeline(DiffusionPipeline):
         self._guidance_scale = guidance_scale
         self._interrupt = False
         generators = per_clip_generators(generator, batch_size)
+        channels, size = self.unet.config.in_channels, (height // self.vae_scale_factor, width // self.vae_scale_factor)
 
         try:
-            text, null_text = self.encode_prompt(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
+            embeddings = self.encode_prompt(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
+            text, null_text = (e.to(self._execution_device, self.unet.dtype) for e in embeddings)
             box_tensors = self._encode_boxes(boxes, phrases, batch_size, num_frames)
             self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
             # A clip's generator gives first the noise, then the posterior sample of the image.
-            latents = self._prepare_latents(latents, (batch_size, num_frames, height, width), generators)
-            image_latents = self._encode_images(image, batch_size, height, width, generators)
+            latents = self._prepare_latents(latents, (batch_size, channels, num_frames, *size), generators)
+            image_latents = self._encode_images(image, (batch_size, channels, *size), generators)
             conditions = Conditions(text, null_text, *box_tensors, image_latents)
             latents = self.denoise(
                 latents,
@@ -202,15 +195,8 @@ class SMCDPipeline(DiffusionPipeline):
         callback_inputs: Sequence[str] = ("latents",),
     ) -> Tensor:
         """From noise to clean latents (B 4 F h w) over the scheduler's timesteps (set before)."""
-        make_denoiser = partial(
-            GuidedDenoiser,
-            self.unet,
-            self.position_net,
-            self.image_encoder,
-            guidance=guidance,
-            low_memory=low_memory,
-        )
-        denoiser = make_denoiser(conditions)
+        denoiser = GuidedDenoiser(self.unet, self.position_net, self.image_encoder, guidance, low_memory)
+        denoiser.set_conditions(conditions)
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         arguments = {"generator": generators} if takes_generator else {}
         for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
@@ -227,7 +213,7 @@ class SMCDPipeline(DiffusionPipeline):
                 if tensors["prompt_embeds"] is not text or tensors["negative_prompt_embeds"] is not null_text:
                     text, null_text = tensors["prompt_embeds"], tensors["negative_prompt_embeds"]
                     conditions = replace(conditions, text=text, null_text=null_text)
-                    denoiser = make_denoiser(conditions)
+                    denoiser.set_conditions(conditions)
         return latents
 
     def encode_prompt(
@@ -237,20 +223,17 @@ class SMCDPipeline(DiffusionPipeline):
         prompt_embeds: Tensor | None = None,
         negative_prompt_embeds: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings of the prompts and of the null (or negative) prompts, each B 77 C, in the UNet's dtype."""
+        """Embeddings of the prompts and of the null (or negative) prompts, each B 77 C."""
         if prompt_embeds is None:
             prompts = [prompt] if isinstance(prompt, str) else list(prompt or [])
             prompt_embeds, _ = encode_text(self.tokenizer, self.text_encoder, prompts)
         if negative_prompt_embeds is None:
             negative = negative_prompt if isinstance(negative_prompt, list) else [negative_prompt or ""]
             negative_prompt_embeds, _ = encode_text(self.tokenizer, self.text_encoder, negative)
-        batch_size = len(prompt_embeds)
-        if len(negative_prompt_embeds) not in (1, batch_size):
-            raise ValueError(f"{len(negative_prompt_embeds)} negative prompts for {batch_size} prompts")
-        text, null_text = (
-            embeds.to(self._execution_device, self.unet.dtype) for embeds in (prompt_embeds, negative_prompt_embeds)
-        )
-        return text, null_text.expand(batch_size, -1, -1)
+        if len(negative_prompt_embeds) not in (1, len(prompt_embeds)):
+            raise ValueError(f"{len(negative_prompt_embeds)} negative prompts for {len(prompt_embeds)} prompts")
+        negative_prompt_embeds = negative_prompt_embeds.expand_as(prompt_embeds)
+        return prompt_embeds, negative_prompt_embeds
 
     def _encode_boxes(
         self, boxes: Sequence[Any] | None, phrases: Sequence[Any] | None, batch_size: int, num_frames: int
@@ -266,43 +249,27 @@ class SMCDPipeline(DiffusionPipeline):
         return box_tensor.to(device), box_mask.to(device), embeddings[:, None].to(device), padding.to(device)
 
     def _prepare_latents(
-        self, latents: Tensor | None, size: tuple[int, int, int, int], generators: list[torch.Generator] | None
+        self, latents: Tensor | None, shape: tuple[int, ...], generators: list[torch.Generator] | None
     ) -> Tensor:
-        """Initial noise for clips of size B, F, height, width: B 4 F h w, float32."""
-        batch_size, frames, height, width = size
-        factor = self.vae_scale_factor
-        shape = (batch_size, self.unet.config.in_channels, frames, height // factor, width // factor)
+        """Initial noise of shape B 4 F h w, float32."""
         if latents is None:
             latents = randn_tensor(shape, generators, self._execution_device, torch.float32)
         elif latents.shape != shape:
             raise ValueError(f"latents are {tuple(latents.shape)}, expected {shape}")
         return latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
 
-    def _encode_images(
-        self,
-        image: Image | Sequence[Image | None] | None,
-        batch_size: int,
-        height: int,
-        width: int,
-        generators: list[torch.Generator] | None,
-    ) -> Tensor:
-        """Posterior samples of the images' latents, B 4 h w in the UNet's dtype; zeros where there is no image."""
-        factor = self.vae_scale_factor
-        shape = (batch_size, self.unet.config.in_channels, height // factor, width // factor)
+    def _encode_images(self, image: Images, shape: tuple[int, ...], generators: list[torch.Generator] | None) -> Tensor:
+        """Posterior samples of the images' latents (B 4 h w) in the UNet's dtype; zeros where there is no image."""
         latents = torch.zeros(shape, dtype=self.unet.dtype, device=self._execution_device)
-        for b, picture in enumerate(image_list(image, batch_size)):
+        size = tuple(side * self.vae_scale_factor for side in shape[-2:])
+        for b, picture in enumerate(image_list(image, shape[0])):
             if picture is None:
                 continue
             pixels = self.video_processor.preprocess(picture).to(latents.device)  # 1 3 H W in [-1, 1]
-            pixels = nn.functional.interpolate(pixels.float(), (height, width), mode="bilinear", antialias=True)
-            posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
-            sample = posterior.sample(generators[b] if generators else None)
-            latents[b] = sample[0].to(latents.dtype) * self.vae.config.scaling_factor
+            pixels = nn.functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
+            latents[b] = encode_image(self.vae, pixels, generators[b] if generators else None)[0]
         return latents
 
     def decode_latents(self, latents: Tensor, output_type: str = "np") -> Any:
         """Frames of latents (B 4 F h w), in the form of `output_type`."""
-        frames = rearrange(latents / self.vae.config.scaling_factor, "b c f h w -> (b f) c h w")
-        frames = self.vae.decode(frames.to(self.vae.dtype), return_dict=False)[0].float()
-        frames = rearrange(frames, "(b f) c h w -> b c f h w", b=len(latents))
-        return self.video_processor.postprocess_video(frames, output_type)
+        return self.video_processor.postprocess_video(decode_video(self.vae, latents), output_type)

@@ -5,6 +5,7 @@ import PIL.Image
 import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler
+from diffusers.hooks import apply_group_offloading
 
 from smcd import SMCDPipeline
 from smcd.tiny import tiny_pipeline
@@ -284,6 +285,20 @@ def test_vae_slicing_gives_the_same(pipe):
     np.testing.assert_allclose(run(pipe, output_type="np"), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("settings", [{"offload_type": "leaf_level"}, {"offload_type": "block_level"}], ids=str)
+def test_offloading_hooks_change_nothing_and_spare_the_cache(pipe, settings, monkeypatch):
+    expected = run(pipe)
+    cpu = torch.device("cpu")
+    blocks = {"num_blocks_per_group": 1} if settings["offload_type"] == "block_level" else {}
+    for network in (pipe.unet, pipe.position_net, pipe.image_encoder):
+        apply_group_offloading(network, onload_device=cpu, offload_device=cpu, **settings, **blocks)
+    text_keys = pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_k
+    calls = []
+    text_keys.register_forward_hook(lambda *_: calls.append(1))
+    assert close(run(pipe), expected)
+    assert len(calls) == 1
+
+
 def test_an_exception_in_the_middle_leaves_the_pipeline_usable(pipe):
     expected = run(pipe)
 
@@ -300,6 +315,7 @@ def test_an_exception_in_the_middle_leaves_the_pipeline_usable(pipe):
     [
         ({"height": 41}, "height 41 is not a multiple of 16: the nearest is 48"),
         ({"width": 7}, "width 7 is not a multiple of 16: the nearest is 16"),
+        ({"num_frames": 0, "boxes": None, "phrases": None}, "num_frames is 0"),
         ({"prompt": None}, "either prompt or prompt_embeds"),
         ({"prompt": 3}, "a string or a list of strings"),
         ({"phrases": None}, "boxes and phrases go together"),

@@ -2,12 +2,13 @@
 
 from diffusers import ModelMixin
 
+from smcd.models.attention import KeyValueCache
 from smcd.models.image_encoder import ImageEncoder
 from smcd.models.position_net import PositionNet
 from smcd.models.unet import SMCDUNet3D
 
 # A saved pipeline names each class by its module, and diffusers looks there for ModelMixin too: "smcd.models" stays
 # true when a file moves.
-__all__ = ["ImageEncoder", "ModelMixin", "PositionNet", "SMCDUNet3D"]
+__all__ = ["ImageEncoder", "KeyValueCache", "ModelMixin", "PositionNet", "SMCDUNet3D"]
 for _network in (ImageEncoder, PositionNet, SMCDUNet3D):
     _network.__module__ = __name__

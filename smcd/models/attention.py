@@ -16,7 +16,21 @@ from einops import rearrange
 from torch import Tensor, nn
 
 KeyValue = tuple[Tensor, Tensor]  # each: B L heads head_dim
-KeyValueCache = dict[str, KeyValue]
+
+
+class KeyValueCache:
+    """Keys and values of one set of conditions: filled by the first call of the UNet, read by the next ones.
+
+    An object rather than a dict, since hooks that move arguments between devices copy dicts.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, KeyValue] = {}  # by the name of the attention
+
+    def get(self, name: str, compute: Callable[[], KeyValue]) -> KeyValue:
+        if name not in self.entries:
+            self.entries[name] = compute()
+        return self.entries[name]
 
 
 @dataclass
@@ -30,7 +44,7 @@ class Context:
         image_tokens: the image encoder's tokens, B L C_img; None skips the image gate.
         frames: F.
         temporal: False bypasses every temporal layer.
-        cache: keys and values of these conditions: filled by the first call, read by the next ones.
+        cache: keys and values of these conditions; None computes them anew.
     """
 
     text: Tensor
@@ -82,9 +96,7 @@ class Attention(nn.Module, AttentionModuleMixin):
         """As `key_value`, but computed once per cache; `tokens` is called only when needed."""
         if cache is None:
             return self.key_value(tokens())
-        if self.cache_key not in cache:
-            cache[self.cache_key] = self.key_value(tokens())
-        return cache[self.cache_key]
+        return cache.get(self.cache_key, lambda: self.key_value(tokens()))
 
     def forward(self, x: Tensor, key_value: KeyValue, bias: Tensor | None = None) -> Tensor:
         """Attend from x ((B F) N C) to keys of the same batch, or of B clips that every frame of the clip shares.

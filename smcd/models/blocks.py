@@ -125,9 +125,8 @@ class UpBlock(UNetBlock):
         self.upsamplers = nn.ModuleList([] if last else [Upsample2D(channels, use_conv=True)])
 
     def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Context) -> Tensor:
-        """Takes its skip connections from the end of `skips`."""
-        for index in range(len(self.resnets)):
-            x = self.layer(index, torch.cat([x, skips.pop()], dim=1), time, context)
+        for index, skip in enumerate(skips):
+            x = self.layer(index, torch.cat([x, skip], dim=1), time, context)
         for upsampler in self.upsamplers:
             x = upsampler(x)
         return x

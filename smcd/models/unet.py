@@ -124,8 +124,8 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
             image_latents: clean latents of the first frame, B 4 h w, repeated over the frames; None means zeros.
             object_padding: B N, True where a slot of `objects` only fills the batch: it has no influence at all.
             temporal: False (with F = 1) bypasses every temporal layer, as in stage 1.
-            cache: a dict, empty at the first call, that keeps the keys and values of text, objects and image tokens
-                for the next calls. It belongs to these conditions and to this batch; use it without gradients.
+            cache: keeps the keys and values of text, objects and image tokens for the next calls. A cache belongs to
+                these conditions and to this batch; use it without gradients.
 
         Raises:
             ValueError: a condition that this network has no path for, a size it cannot halve, `temporal=False` on
@@ -157,7 +157,7 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
             skips += taken
         x = self.mid_block(x, time, context)
         for block in self.up_blocks:
-            x = block(x, skips, time, context)
+            x = block(x, [skips.pop() for _ in range(self.config.layers_per_block + 1)], time, context)
 
         x = self.conv_out(self.conv_act(self.conv_norm_out(x)))
         x = rearrange(x, "(b f) c h w -> b c f h w", f=frames)

@@ -5,6 +5,7 @@ import torch
 
 from smcd.conditions import Conditions
 from smcd.diffusion import Guidance, make_scheduler
+from smcd.models import KeyValueCache
 from smcd.pipeline import SMCDPipeline
 from tests import golden
 from tests.golden import Golden, relative_error
@@ -61,10 +62,10 @@ def test_one_call_plain(name):
 @pytest.mark.parametrize("name", golden.NAMES)
 @torch.no_grad()
 def test_one_call_from_a_filled_cache(name):
-    g, cache = golden.load(name), {}
+    g, cache = golden.load(name), KeyValueCache()
     inputs = {"objects": g.objects(), **g.image_inputs(), "cache": cache}
     call(g, **inputs)
-    assert cache
+    assert cache.entries
     assert relative_error(call(g, **inputs), g.output("eps")) < 1e-5
 
 
