@@ -19,6 +19,7 @@ from smcd.conditions import Conditions, collate_boxes
 from smcd.denoiser import GuidedDenoiser
 from smcd.diffusion import Guidance
 from smcd.inputs import (
+    Images,
     boxes_and_phrases,
     check_parts,
     check_paths,

@@ -30,7 +30,7 @@ class EncoderBlock(nn.Module):
 
 
 class ImageEncoder(ModelMixin, ConfigMixin):
-    """Four levels of three residual blocks, halving the size between levels (SMCD, section 3.3).
+    """Four levels of three residual blocks, halving the size between levels, for the Dual Image Integration Module.
 
     Args:
         channels: of each level; the last is the width of the tokens.

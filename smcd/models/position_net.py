@@ -21,7 +21,7 @@ def fourier_features(boxes: Tensor) -> Tensor:
 
 
 class PositionNet(ModelMixin, ConfigMixin):
-    """Turns boxes and phrases into the object tokens that the object gate attends to (SMCD, section 3.2; GLIGEN).
+    """Turns boxes and phrases into the object tokens that the object gate attends to; the form is GLIGEN's.
 
     It always computes in float32, whatever the precision of the rest.
 

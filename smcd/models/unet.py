@@ -14,7 +14,7 @@ from smcd.models.blocks import BlockConfig, DownBlock, MidBlock, UpBlock
 
 
 class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
-    """Predicts the noise in a clip's latents (SMCD, section 3 and figure 2).
+    """Predicts the noise in a clip's latents, given text, boxes and the first frame (SMCD, ECCV 2024).
 
     The base is diffusers' `UNet3DConditionModel`, tensor name by tensor name; a fresh SMCDUNet3D with base weights
     (`load_base`) computes exactly what the base computes, since every new path starts at zero.
