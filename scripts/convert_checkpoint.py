@@ -11,13 +11,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", help="published folder (pytorch_model.bin, _1, _2), or pipeline folder; or a hub id")
     parser.add_argument("out", type=Path, help="folder to write; must not exist")
-    parser.add_argument("--base", help="diffusers text-to-video folder, ModelScope folder, or hub id")
+    parser.add_argument(
+        "--base",
+        default="ali-vilab/text-to-video-ms-1.7b",
+        help="diffusers text-to-video folder, ModelScope folder, or hub id (default: %(default)s)",
+    )
     parser.add_argument("--tokenizer", help="folder or hub id of a tokenizer; a ModelScope base has none")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
     parser.add_argument("--to_published", action="store_true", help="convert back to the published names")
     arguments = parser.parse_args()
-    if not arguments.to_published and not arguments.base:
-        parser.error("--base is needed: it gives VAE, text encoder and tokenizer")
     with command():
         import torch
 

@@ -8,7 +8,7 @@ import difflib
 import logging
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -47,13 +47,14 @@ class CustomizeConfig:
 
     input_data_path: str | None = _option(None, "folder with img.png and bbox.txt or objects.json")
     prompt: str | None = _option(None, "what happens in the video")
-    object: str | None = _option(None, "what the object of bbox.txt is called; default: the whole prompt")
+    object: str | None = _option(None, "what the object of bbox.txt is called; otherwise the whole prompt")
     output_dir: str = _option("outputs/customize", "folder for the video")
     trained_ckpt_path: str | None = _option(
-        None, "trained weights: published folder, pipeline folder or hub id; default: an untrained tiny model"
+        None, "trained weights: published folder, pipeline folder or hub id; otherwise an untrained tiny model"
     )
     pretrained_model_path: str | None = _option(
-        None, "base of published weights: diffusers text-to-video folder or hub id"
+        None,
+        "base of published weights: diffusers text-to-video folder or hub id; otherwise ali-vilab/text-to-video-ms-1.7b",
     )
     root_path: str | None = _option(
         None, "the base as a ModelScope folder; pretrained_model_path then gives the tokenizer"
@@ -78,7 +79,7 @@ class CustomizeConfig:
     fps: float = _option(8.0, "frames a second in the written videos")
     format: str = _option("gif,mp4", "any of gif, mp4, png, separated by commas")
     mixed_precision: str | None = _option(
-        None, "precision of the large networks; default: fp16 on a GPU, float32 elsewhere", ("no", "fp16", "bf16")
+        None, "precision of the large networks; otherwise fp16 on a GPU, float32 elsewhere", ("no", "fp16", "bf16")
     )
     low_memory: bool = _option(False, "less memory, more time: guidance branches and frames one after the other")
     enable_xformers_memory_efficient_attention: bool = _option(False, "attention through xformers")
@@ -88,7 +89,7 @@ def add_flags(parser: argparse.ArgumentParser, schema: type) -> None:
     """A flag for every option of the config, nested ones too, and `--config`, and `key=value`."""
     parser.add_argument("--config", metavar="YAML", help="file with any of these options")
     for option, kind in _options(schema):
-        arguments: dict[str, Any] = {"help": f"{option.metadata['help']} (default: {_shown(option)})"}
+        arguments: dict[str, Any] = {"help": option.metadata["help"] + _shown(option)}
         if kind is bool:
             arguments["action"] = argparse.BooleanOptionalAction
         else:
@@ -119,7 +120,7 @@ def check_choices(config: Any) -> None:
 
 
 def _shown(option: Field) -> str:
-    return "none" if option.default in (None, MISSING) else str(option.default)
+    return "" if option.default is None else f" (default: {option.default})"
 
 
 def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:

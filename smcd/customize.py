@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from smcd import media
 from smcd.config import CustomizeConfig, check_choices
-from smcd.convert import load_pipeline
+from smcd.convert import DEFAULT_BASE, load_pipeline
 from smcd.custom_input import CustomInput, read_folder
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
@@ -175,7 +175,7 @@ def _make_pipeline(config: CustomizeConfig, device: torch.device) -> SMCDPipelin
     else:
         pipe = load_pipeline(
             config.trained_ckpt_path,
-            base=config.root_path or config.pretrained_model_path,
+            base=config.root_path or config.pretrained_model_path or DEFAULT_BASE,
             tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
             base_unet=config.pretrained_weight_path,
             dtype=dtype,

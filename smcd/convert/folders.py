@@ -19,6 +19,7 @@ from smcd.errors import InputError
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 
+DEFAULT_BASE = "ali-vilab/text-to-video-ms-1.7b"
 PUBLISHED_FILES = {
     "unet": "pytorch_model.bin",
     "position_net": "pytorch_model_1.bin",
@@ -28,7 +29,7 @@ PUBLISHED_FILES = {
 
 def load_pipeline(
     weights: str,
-    base: str | None = None,
+    base: str = DEFAULT_BASE,
     tokenizer: str | None = None,
     base_unet: str | None = None,
     dtype: torch.dtype = torch.float32,
@@ -50,11 +51,6 @@ def load_pipeline(
     if (folder / "model_index.json").is_file():
         return _load_own(folder, dtype)
     published = _published_folder(folder)
-    if base is None:
-        raise InputError(
-            f"{published} holds the published networks only; name the base text-to-video folder or hub id, which has "
-            "the VAE and text encoder (pretrained_model_path, for example ali-vilab/text-to-video-ms-1.7b)"
-        )
     source = Base.find(base, tokenizer)
     parts: dict[str, Any] = dict(build_networks(_read_published(published, base_unet)))
     parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
