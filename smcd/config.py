@@ -54,7 +54,7 @@ class CustomizeConfig:
     )
     pretrained_model_path: str | None = _option(
         None,
-        "base of published weights: diffusers text-to-video folder or hub id; otherwise ali-vilab/text-to-video-ms-1.7b",
+        "base of published weights: diffusers folder or hub id; otherwise ali-vilab/text-to-video-ms-1.7b",
     )
     root_path: str | None = _option(
         None, "the base as a ModelScope folder; pretrained_model_path then gives the tokenizer"
