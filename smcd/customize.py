@@ -150,6 +150,9 @@ def _check(config: CustomizeConfig) -> list[str]:
         raise InputError(f"num_inference_steps is {sampling.num_inference_steps}; it must be at most {_MOST_STEPS}")
     if not 0 <= config.seed < 2**63 - config.num_videos:
         raise InputError(f"seed is {config.seed}; it must be from 0 to 2^63")
+    base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
+    if config.trained_ckpt_path is None and any(getattr(config, name) for name in base):
+        raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
     formats = [kind.strip() for kind in config.format.split(",")]
     if unknown := set(formats) - set(media.VIDEO_FORMATS):
         raise InputError(f"format {min(unknown)!r} is unknown; choose from {', '.join(media.VIDEO_FORMATS)}")

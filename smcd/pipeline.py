@@ -225,12 +225,13 @@ class SMCDPipeline(DiffusionPipeline):
         negative_prompt_embeds: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Embeddings of the prompts and of the null (or negative) prompts, each B 77 C."""
+        device = self._execution_device
         if prompt_embeds is None:
             prompts = [prompt] if isinstance(prompt, str) else list(prompt or [])
-            prompt_embeds, _ = encode_text(self.tokenizer, self.text_encoder, prompts)
+            prompt_embeds, _ = encode_text(self.tokenizer, self.text_encoder, prompts, device)
         if negative_prompt_embeds is None:
             negative = negative_prompt if isinstance(negative_prompt, list) else [negative_prompt or ""]
-            negative_prompt_embeds, _ = encode_text(self.tokenizer, self.text_encoder, negative)
+            negative_prompt_embeds, _ = encode_text(self.tokenizer, self.text_encoder, negative, device)
         if len(negative_prompt_embeds) not in (1, len(prompt_embeds)):
             raise ValueError(f"{len(negative_prompt_embeds)} negative prompts for {len(prompt_embeds)} prompts")
         negative_prompt_embeds = negative_prompt_embeds.expand_as(prompt_embeds)
@@ -242,12 +243,12 @@ class SMCDPipeline(DiffusionPipeline):
         """boxes, box_mask, phrase_embeddings and object_padding of `Conditions`."""
         clips, names = boxes_and_phrases(boxes, phrases, batch_size)
         box_tensor, box_mask, padding = collate_boxes(clips, num_frames)
-        embeddings = torch.zeros(*padding.shape, self.unet.config.cross_attention_dim)
+        device = self._execution_device
+        embeddings = torch.zeros(*padding.shape, self.unet.config.cross_attention_dim, device=device)
         for row, of_clip in zip(embeddings, names, strict=True):
             if of_clip:
-                row[: len(of_clip)] = encode_phrases(self.tokenizer, self.text_encoder, of_clip).cpu()
-        device = self._execution_device
-        return box_tensor.to(device), box_mask.to(device), embeddings[:, None].to(device), padding.to(device)
+                row[: len(of_clip)] = encode_phrases(self.tokenizer, self.text_encoder, of_clip, device)
+        return box_tensor.to(device), box_mask.to(device), embeddings[:, None], padding.to(device)
 
     def _prepare_latents(
         self, latents: Tensor | None, shape: tuple[int, ...], generators: list[torch.Generator] | None

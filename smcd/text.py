@@ -13,15 +13,18 @@ logger = logging.get_logger(__name__)
 _PAD_TOKEN = 0  # after the end-of-text token, whatever the tokenizer's own padding is; no attention mask
 
 
-def encode_text(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+def encode_text(
+    tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str], device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
     """Hidden states of texts and the position of each one's first end-of-text token.
 
     Args:
         tokenizer, text_encoder: transformers' CLIPTokenizer and CLIPTextModel (23 layers of OpenCLIP ViT-H-14: its
             last hidden state is the penultimate layer's output through the final LayerNorm).
+        device: where the text encoder runs, if not where its weights are (offloading).
 
     Returns:
-        B 77 C and B (on the text encoder's device).
+        B 77 C and B.
     """
     length = tokenizer.model_max_length
     ids = torch.full((len(texts), length), _PAD_TOKEN)
@@ -33,10 +36,13 @@ def encode_text(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[s
             tokens = [*tokens[: length - 1], tokenizer.eos_token_id]
         ids[row, : len(tokens)] = torch.tensor(tokens)
         end[row] = tokens.index(tokenizer.eos_token_id)
-    return text_encoder(ids.to(text_encoder.device)).last_hidden_state, end.to(text_encoder.device)
+    states = text_encoder(ids.to(device or text_encoder.device)).last_hidden_state
+    return states, end.to(states.device)
 
 
-def encode_phrases(tokenizer: Any, text_encoder: PreTrainedModel, phrases: Sequence[str]) -> Tensor:
+def encode_phrases(
+    tokenizer: Any, text_encoder: PreTrainedModel, phrases: Sequence[str], device: torch.device | None = None
+) -> Tensor:
     """Phrase embeddings, N C, float32: the hidden state at the end-of-text token, not projected, not normalised."""
-    states, end = encode_text(tokenizer, text_encoder, phrases)
+    states, end = encode_text(tokenizer, text_encoder, phrases, device)
     return states[torch.arange(len(states), device=end.device), end].float()

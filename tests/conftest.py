@@ -7,6 +7,9 @@ from smcd.pipeline import SMCDPipeline
 from smcd.tiny import tiny_pipeline
 
 
+torch.set_num_threads(1)  # tiny tensors: threads cost more than they give, most of all beside another process
+
+
 def open_gates(pipe: SMCDPipeline) -> SMCDPipeline:
     generator = torch.Generator().manual_seed(5)
     for name, parameter in pipe.unet.named_parameters():

@@ -4,6 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler
 from diffusers.hooks import apply_group_offloading
 
@@ -297,6 +298,14 @@ def test_offloading_hooks_change_nothing_and_spare_the_cache(pipe, settings, mon
     text_keys.register_forward_hook(lambda *_: calls.append(1))
     assert close(run(pipe), expected)
     assert len(calls) == 1
+
+
+def test_sequential_offloading(pipe):
+    expected = run(pipe)
+    for network in (pipe.text_encoder, pipe.unet, pipe.position_net, pipe.image_encoder, pipe.vae):
+        cpu_offload(network, execution_device="cpu", offload_buffers=False)
+    assert pipe.unet.device.type == "meta"
+    assert close(run(pipe), expected)
 
 
 def test_an_exception_in_the_middle_leaves_the_pipeline_usable(pipe):

@@ -49,6 +49,8 @@ def load_pipeline(
     """
     folder = local_folder(weights)
     if (folder / "model_index.json").is_file():
+        if base_unet is not None:
+            raise InputError(f"{weights}: a pipeline folder is complete; leave out --pretrained_weight_path")
         return _load_own(folder, dtype)
     published = _published_folder(folder)
     source = Base.find(base, tokenizer)

@@ -20,6 +20,13 @@ def fourier_features(boxes: Tensor) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=-2).flatten(-3)  # ... (8 sin|cos 4)
 
 
+class Float32Linear(nn.Linear):
+    """A linear layer that computes in float32 whatever its weights were cast to."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x.float(), self.weight.float(), self.bias.float())
+
+
 class PositionNet(ModelMixin, ConfigMixin):
     """Turns boxes and phrases into the object tokens that the object gate attends to; the form is GLIGEN's.
 
@@ -38,11 +45,11 @@ class PositionNet(ModelMixin, ConfigMixin):
         self.null_phrase = nn.Parameter(torch.zeros(phrase_dim))
         self.null_box = nn.Parameter(torch.zeros(_FOURIER_DIM))
         self.linears = nn.Sequential(
-            nn.Linear(phrase_dim + _FOURIER_DIM, 512),
+            Float32Linear(phrase_dim + _FOURIER_DIM, 512),
             nn.SiLU(),
-            nn.Linear(512, 512),
+            Float32Linear(512, 512),
             nn.SiLU(),
-            nn.Linear(512, out_dim),
+            Float32Linear(512, out_dim),
         )
 
     def forward(self, boxes: Tensor, masks: Tensor, phrase_embeddings: Tensor) -> Tensor:
@@ -57,10 +64,4 @@ class PositionNet(ModelMixin, ConfigMixin):
             present = masks.bool()[..., None]
             box = torch.where(present, fourier_features(boxes), self.null_box.float())
             phrase = torch.where(present, phrase_embeddings.float(), self.null_phrase.float())
-            x = torch.cat([phrase, box], dim=-1)
-            for layer in self.linears:
-                if isinstance(layer, nn.Linear):
-                    x = nn.functional.linear(x, layer.weight.float(), layer.bias.float())
-                else:
-                    x = layer(x)
-            return x
+            return self.linears(torch.cat([phrase, box], dim=-1))

@@ -144,6 +144,7 @@ def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
         ({"scheduler": "euler"}, "scheduler is 'euler'; choose from ddim, dpmsolver++, unipc"),
         ({"resize": "nearest"}, "resize is 'nearest'"),
         ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'"),
+        ({"pretrained_model_path": "base"}, "no trained weights: add --trained_ckpt_path"),
         ({"object": "cat"}, "leave out --object"),
     ],
 )

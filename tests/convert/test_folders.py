@@ -41,6 +41,8 @@ def test_published_weights_below_a_downloaded_folder_are_found(folders, tmp_path
 def test_convert_and_export_are_inverse(pipe, folders, tmp_path):
     convert(folders["published"], folders["base"], tmp_path / "pipeline")
     assert torch.equal(run(quiet(SMCDPipeline.from_pretrained(tmp_path / "pipeline"))), run(pipe))
+    with pytest.raises(InputError, match="leave out --pretrained_weight_path"):
+        load_pipeline(str(tmp_path / "pipeline"), base_unet="unet.pth")
     export(str(tmp_path / "pipeline"), tmp_path / "back")
     for file in sorted(Path(folders["published"]).iterdir()):
         before, after = torch.load(file), torch.load(tmp_path / "back" / file.name)
