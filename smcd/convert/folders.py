@@ -1,9 +1,5 @@
 """Folders of weights: a published folder with its base <-> a pipeline folder."""
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ from smcd.convert.names import to_published
 from smcd.convert.networks import build_networks
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
+from smcd.files import new_folder
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 
@@ -163,22 +160,3 @@ def _read_published(folder: Path, base_unet: str | None = None) -> dict[str, dic
                 raise InputError(f"{base_unet}: {error}") from None
         parts["unet"] = tensors | parts["unet"]
     return parts
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `out` only when everything succeeded."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists already; choose another place or delete it")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another place") from None
-    try:
-        yield temporary
-        if out.is_dir():
-            out.rmdir()
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Write the sprites world in the layout of a real dataset: a stand-in for GOT-10k, YouTube-VIS or GLIGEN."""
+
+import argparse
+from pathlib import Path
+
+from smcd.command import command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the data folder; the layout's own folder goes below it"
+    )
+    parser.add_argument("--layout", choices=["got10k", "youvis", "gligen"], required=True)
+    parser.add_argument("--clips", type=int, default=100, help="clips, or images of each GLIGEN set (%(default)s)")
+    parser.add_argument("--split", choices=["train", "val", "valid", "test"], default="train")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another world (%(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="of the square frames, in pixels (%(default)s)")
+    parser.add_argument("--frames", type=int, default=24, help="of each clip (%(default)s)")
+    parser.add_argument("world", nargs="*", metavar="KEY=VALUE", help="how rich the world is: objects=[1,2] speed=0.4")
+    arguments = parser.parse_intermixed_args()
+    with command():
+        from tqdm import tqdm
+
+        from smcd.data.sprite_layouts import make_world, write_gligen, write_got10k, write_youtube_vis
+
+        world = make_world(arguments.world)
+        indices = tqdm(range(arguments.clips), desc=f"{arguments.layout} {arguments.split}", unit="clip")
+        if arguments.layout == "gligen":
+            root = write_gligen(arguments.out, indices, arguments.seed, arguments.size, world)
+        else:
+            write = write_got10k if arguments.layout == "got10k" else write_youtube_vis
+            settings = (arguments.seed, arguments.frames, arguments.size, world, arguments.split)
+            root = write(arguments.out, indices, *settings)
+        print(f"wrote {root}")
+
+
+if __name__ == "__main__":
+    main()
