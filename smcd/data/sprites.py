@@ -126,9 +126,9 @@ def boxes_of(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = masks.any(-1), masks.any(-2)
     x1, y1 = columns.argmax(-1), rows.argmax(-1)
     x2, y2 = width - columns[..., ::-1].argmax(-1), height - rows[..., ::-1].argmax(-1)
-    present: np.ndarray = masks.sum((-2, -1)) >= _MIN_VISIBLE
+    present = np.greater_equal(masks.sum((-2, -1)), _MIN_VISIBLE).astype(np.float32)
     boxes = np.stack([x1 / width, y1 / height, x2 / width, y2 / height], axis=-1)
-    return np.where(present[..., None], boxes, 0).astype(np.float32), present.astype(np.float32)
+    return (boxes * present[..., None]).astype(np.float32), present
 
 
 def _make_sprite(shape: str, colour: str, frames: int, world: World, rng: np.random.Generator) -> Sprite:
