@@ -123,7 +123,7 @@ def make_clip(seed: int, index: int, num_frames: int = 8, size: int = 256, world
 def boxes_of(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Extents of masks (... H W, bool): boxes (... 4), xyxy in 0..1, and whether there is enough to see (...)."""
     height, width = masks.shape[-2:]
-    rows, columns = masks.any(-1), masks.any(-2)
+    rows, columns = np.asarray(masks.any(-1)), np.asarray(masks.any(-2))
     x1, y1 = columns.argmax(-1), rows.argmax(-1)
     x2, y2 = width - columns[..., ::-1].argmax(-1), height - rows[..., ::-1].argmax(-1)
     present = np.greater_equal(masks.sum((-2, -1)), _MIN_VISIBLE).astype(np.float32)
