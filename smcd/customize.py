@@ -47,6 +47,9 @@ def customize(config: CustomizeConfig) -> list[Path]:
     out = Path(config.output_dir)
     _check_writable(out)
     state = PartialState()
+    seeds = range(config.seed, config.seed + config.num_videos)[state.process_index :: state.num_processes]
+    if not seeds:
+        return []  # more processes than videos
     pipe = _make_pipeline(config, state.device)
     try:
         check_size(sampling.video_length, sampling.height, sampling.width, pipe.size_multiple)
@@ -55,8 +58,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
         raise InputError(str(error)) from None
 
     written = []
-    seeds = range(config.seed, config.seed + config.num_videos)
-    for seed in seeds[state.process_index :: state.num_processes]:
+    for seed in seeds:
         try:
             frames = generate(pipe, given, config, seed)
         except torch.OutOfMemoryError:
@@ -65,7 +67,10 @@ def customize(config: CustomizeConfig) -> list[Path]:
                 "--video_length"
             ) from None
         folder = out if config.num_videos == 1 else out / f"seed_{seed}"
-        write_outputs(folder, frames, given, config, formats, seed)
+        try:
+            write_outputs(folder, frames, given, config, formats, seed)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
         logger.info(f"wrote {folder}")
         written.append(folder)
     return written

@@ -267,8 +267,8 @@ class SMCDPipeline(DiffusionPipeline):
         for b, picture in enumerate(image_list(image, shape[0])):
             if picture is None:
                 continue
-            pixels = self.video_processor.preprocess(picture).to(latents.device)  # 1 3 H W in [-1, 1]
-            pixels = nn.functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
+            pixels = self.video_processor.preprocess(picture).float().cpu()  # 1 3 H W in [-1, 1]
+            pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True).to(latents.device)
             latents[b] = encode_image(self.vae, pixels, generators[b] if generators else None)[0]
         return latents
 
