@@ -196,7 +196,7 @@ def test_half_written_outputs_never_replace_whole_ones(folder, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("smcd.media.strip", full_disk)
-    with pytest.raises(InputError, match="out: cannot be written .No space left"):
+    with pytest.raises(InputError, match=r"out: cannot be written \(No space left"):
         customize(config(folder, out, seed=50))
     assert contents(out) == before
 
