@@ -95,7 +95,7 @@ def change(folders: dict[str, str], file: str, **changes) -> None:
         ("pytorch_model.bin", {"out.2.bias": torch.zeros(9)}, r"conv_out.bias is \(9,\) instead of \(4,\)"),
         ("pytorch_model_1.bin", {"linears.0.bias": torch.zeros(9)}, r"linears.0.bias is \(9,\)"),
         ("pytorch_model_2.bin", {"conv_in.bias": None}, "missing conv_in.bias"),
-        ("pytorch_model.bin", {"stray": "text"}, "not tensors: stray"),
+        ("pytorch_model.bin", {"stray": "text"}, "not named tensors: stray"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_written(folders, tmp_path, file, changes, message):

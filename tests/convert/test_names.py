@@ -113,7 +113,7 @@ def test_any_unknown_tensor_is_named(data, direction):
 def test_unknown_parts_and_foreign_networks_are_refused():
     with pytest.raises(ValueError, match="unknown part 'vae'"):
         from_published({"vae": {}})
-    with pytest.raises(ValueError, match="not a published SMCD UNet"):
+    with pytest.raises(ValueError, match="not a whole published SMCD UNet"):
         from_published({"unet": {"model.layer.weight": torch.zeros(1)}})
     with pytest.raises(ValueError, match="not an SMCDUNet3D"):
         to_published({"unet": {"model.layer.weight": torch.zeros(1)}})
