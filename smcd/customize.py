@@ -152,7 +152,7 @@ def _make_pipeline(config: CustomizeConfig, device: torch.device, autocast: torc
     _check_architecture(pipe, config)
     pipe.scheduler = _make_scheduler(pipe, config)
     if autocast is not None:
-        for part in (pipe.vae, pipe.text_encoder):  # as published: these two in half, the UNet under autocast
+        for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
             nn.Module.to(part, autocast)
     if config.low_memory:
         pipe.enable_vae_slicing()
