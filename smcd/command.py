@@ -11,9 +11,9 @@ from smcd.errors import InputError
 
 @contextmanager
 def command() -> Iterator[None]:
-    """Run a command's work: an InputError becomes one line and exit code 2, Ctrl-C exit code 130, SIGTERM 143.
+    """Run a command's work: an InputError or OSError becomes one line and exit code 2.
 
-    SIGTERM is turned into an exception, so that half-written files are removed.
+    Ctrl-C ends it with exit code 130, SIGTERM with 143, both as exceptions, so that half-written files are removed.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpx2", "huggingface_hub"):
@@ -21,11 +21,10 @@ def command() -> Iterator[None]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
-    except InputError as error:
-        message = " ".join(str(error).split())
-        sys.exit(_failed(message, 2))
+    except (InputError, OSError) as error:  # an OSError names its file: too long a name, no permission, a full disk
+        sys.exit(_failed(" ".join(str(error).split()), 2))
     except KeyboardInterrupt:
-        sys.exit(_failed("interrupted; what was finished is kept", 128 + signal.SIGINT))
+        sys.exit(_failed("interrupted", 128 + signal.SIGINT))
 
 
 def _failed(message: str, code: int) -> int:

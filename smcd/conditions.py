@@ -48,7 +48,7 @@ class Conditions:
         return cls(**{f.name: torch.cat([getattr(batch, f.name) for batch in batches]) for f in fields(cls)})
 
     def unet_inputs(
-        self, unet_config: Mapping[str, Any], position_net: nn.Module | None, image_encoder: nn.Module | None
+        self, unet_config: Mapping[str, Any], position_net: nn.Module | None, image_encoder: Any
     ) -> dict[str, Tensor | None]:
         """Arguments of the UNet besides sample and timestep, for the paths that it has; in the dtype of `text`.
 
@@ -61,7 +61,7 @@ class Conditions:
             objects = position_net(self.boxes, self.box_mask, self.phrase_embeddings).to(dtype)
         if unet_config["image_gate"]:
             assert image_encoder is not None
-            image_tokens = image_encoder(self.image_latents.to(next(image_encoder.parameters()).dtype)).to(dtype)
+            image_tokens = image_encoder(self.image_latents.to(image_encoder.dtype)).to(dtype)
         return {
             "encoder_hidden_states": self.text,
             "objects": objects,

@@ -8,7 +8,7 @@ import difflib
 import logging
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -79,8 +79,9 @@ class CustomizeConfig:
     fps: float = _option(8.0, "frames a second in the written videos")
     format: str = _option("gif,mp4", "any of gif, mp4, png, separated by commas")
     mixed_precision: str | None = _option(
-        None, "precision of the large networks; otherwise fp16 on a GPU, float32 elsewhere", ("no", "fp16", "bf16")
+        None, "autocast of the networks, as published; otherwise fp16 on a GPU, no elsewhere", ("no", "fp16", "bf16")
     )
+    dtype: str = _option("float32", "of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16"))
     low_memory: bool = _option(False, "less memory, more time: guidance branches and frames one after the other")
     enable_xformers_memory_efficient_attention: bool = _option(False, "attention through xformers")
 
@@ -129,39 +130,64 @@ def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
     Raises:
         InputError: an unreadable file, an unknown key (with its line), a value of another type.
     """
+    flags = dict(vars(arguments))
+    path, overrides = flags.pop("config", None), flags.pop("overrides", [])
+    config = _typed(schema, {} if path is None else _read_yaml(schema, Path(path)), str(path))
+    for name, value in flags.items():
+        setattr(_owner(config, name)[0], name, value)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"{override!r}: neither a flag nor key=value")
+        owner, kind = _owner(config, key)
+        setattr(owner, key.rpartition(".")[2], _value(kind, key, text))
+    return config
+
+
+def _typed(schema: Any, content: dict[str, Any], source: str) -> Any:
+    """The config with these values in place of the defaults; raises an InputError for a value of another type."""
     from omegaconf import OmegaConf  # slow to import, and not needed for --help
     from omegaconf.errors import OmegaConfBaseException
 
-    flags = dict(vars(arguments))
-    path, overrides = flags.pop("config", None), flags.pop("overrides", [])
-    layers = [("flags", _nest(schema, flags))]
-    if path is not None:
-        layers.insert(0, (path, _read_yaml(schema, Path(path))))
-    for override in overrides:
-        if "=" not in override:
-            raise InputError(f"{override!r}: neither a flag nor key=value")
-        layers.append((override, OmegaConf.to_container(OmegaConf.from_dotlist([override]))))
-    config = OmegaConf.structured(schema)
-    for source, layer in layers:
-        try:
-            config = OmegaConf.merge(config, layer)
-        except OmegaConfBaseException as error:
-            key = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-            raise InputError(f"{source}: {key}{str(error).splitlines()[0]}") from None
-    return OmegaConf.to_object(config)
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+    except (OmegaConfBaseException, ValueError) as error:
+        key = getattr(error, "full_key", None)
+        raise InputError(f"{source}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
 
 
-def _nest(schema: type, flags: dict[str, Any]) -> dict[str, Any]:
-    """Flags by their place in the config."""
-    nested: dict[str, Any] = {}
-    hints = get_type_hints(schema)
-    for option in fields(schema):
-        if is_dataclass(hints[option.name]):
-            if below := _nest(hints[option.name], flags):
-                nested[option.name] = below
-        elif option.name in flags:
-            nested[option.name] = flags[option.name]
-    return nested
+def _owner(config: Any, key: str) -> tuple[Any, Any]:
+    """The (nested) config that holds an option, and the option's type; `key` may leave out the section's name."""
+    section, _, name = key.rpartition(".")
+    hints = get_type_hints(type(config))
+    for option, hint in hints.items():
+        if is_dataclass(hint) and section in ("", option) and name in get_type_hints(hint):
+            return getattr(config, option), get_type_hints(hint)[name]
+    if section or name not in hints:
+        raise InputError(f"unknown option {key}{_did_you_mean(name, hints)}")
+    if is_dataclass(hints[name]):
+        raise InputError(
+            f"{key} is a section: set one of its options, {key}.{next(iter(get_type_hints(hints[name])))}=..."
+        )
+    return config, hints[name]
+
+
+def _value(kind: Any, key: str, text: str) -> Any:
+    """The value of `key=text`: a text as it stands, anything else as YAML reads it."""
+    import yaml
+
+    if str in (kind, *get_args(kind)):
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise InputError(f"{key}={text}: is no value") from None
+    return _typed(make_dataclass("Option", [("value", kind)]), {"value": value}, f"{key}={text}").value
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _read_yaml(schema: type, path: Path) -> dict[str, Any]:
@@ -172,7 +198,7 @@ def _read_yaml(schema: type, path: Path) -> dict[str, Any]:
         content, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML") from None
     if content is None:
@@ -192,10 +218,11 @@ def _known_keys(schema: type, content: dict, node: Any, path: Path, prefix: str 
         if key in hints:
             if is_dataclass(hints[key]) and isinstance(value, dict):
                 value = _known_keys(hints[key], value, value_node, path, f"{key}.")
+            elif isinstance(value, bool) and str in (hints[key], *get_args(hints[key])):
+                value = value_node.value  # YAML takes a plain `no` for a truth value
             known[key] = value
         elif prefix + key in _PUBLISHED_KEYS:
             logger.warning(f"{where}: {prefix}{key} has no meaning for this command and is ignored")
         else:
-            close = difflib.get_close_matches(key, hints, n=1)
-            raise InputError(f"{where}: unknown key {prefix}{key}" + (f"; did you mean {close[0]}?" if close else ""))
+            raise InputError(f"{where}: unknown key {prefix}{key}{_did_you_mean(str(key), hints)}")
     return known

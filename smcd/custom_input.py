@@ -48,14 +48,15 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
     if text.is_file() == several.is_file():
         found = "both bbox.txt and objects.json" if text.is_file() else "neither bbox.txt nor objects.json"
         raise InputError(f"{folder}: {found}; give one of them")
+    phrase = (phrase or "").strip() or None
     if several.is_file():
         if phrase is not None:
             raise InputError(f"{several}: names its objects itself; leave out --object, or use bbox.txt")
-        objects = read_objects_json(several, num_frames)
+        objects = read_objects_json(several, num_frames, image.size)
     else:
         if phrase is None:
             logger.warning(f"{text}: no --object, so the object is called by the whole prompt: {prompt!r}")
-        objects = [(phrase or prompt, read_bbox_txt(text, num_frames))]
+        objects = [(phrase or prompt, read_bbox_txt(text, num_frames, image.size))]
     path = several if several.is_file() else text
     tracks = [_fit(interpolate(keys, num_frames), image.size, f"{path} ({name})") for name, keys in objects]
     return CustomInput(image, [list(frame) for frame in zip(*tracks, strict=True)], [name for name, _ in objects])
@@ -72,7 +73,7 @@ def _read_image(folder: Path) -> PIL.Image.Image:
         raise InputError(str(error)) from None
 
 
-def read_bbox_txt(path: Path, num_frames: int) -> KeyFrames:
+def read_bbox_txt(path: Path, num_frames: int, size: tuple[int, int]) -> KeyFrames:
     """F lines of `x1,y1,x2,y2`, or key frames `k: x1,y1,x2,y2` in any order.
 
     Raises:
@@ -91,7 +92,7 @@ def read_bbox_txt(path: Path, num_frames: int) -> KeyFrames:
         index = _frame_index(frame.strip(), num_frames, where) if keyed else number - 1
         if index in keys:
             raise InputError(f"{where}: frame {index} was given before; delete one of the lines")
-        keys[index] = _box(values.split(","), where)
+        keys[index] = _box(values.split(","), size, where)
     if not keyed and len(lines) != num_frames:
         raise InputError(
             f"{path}: {len(lines)} lines for {num_frames} frames; set --video_length {len(lines)}, or write key frames "
@@ -100,7 +101,7 @@ def read_bbox_txt(path: Path, num_frames: int) -> KeyFrames:
     return keys
 
 
-def read_objects_json(path: Path, num_frames: int) -> list[tuple[str, KeyFrames]]:
+def read_objects_json(path: Path, num_frames: int, size: tuple[int, int]) -> list[tuple[str, KeyFrames]]:
     """`[{"phrase": ..., "boxes": {"0": [x1, y1, x2, y2], "6": null}}]` as phrases with key frames.
 
     Raises:
@@ -116,16 +117,18 @@ def read_objects_json(path: Path, num_frames: int) -> list[tuple[str, KeyFrames]
         raise InputError(f"{path}: {error}") from None
     if not isinstance(content, list) or not content:
         raise InputError(f'{path}: should be a list of objects: [{{"phrase": "red car", "boxes": {{"0": [...]}}}}]')
-    return [_read_object(item, num_frames, f"{path}: object {number}") for number, item in enumerate(content, start=1)]
+    return [
+        _read_object(item, num_frames, size, f"{path}: object {number}") for number, item in enumerate(content, start=1)
+    ]
 
 
-def _read_object(item: Any, num_frames: int, where: str) -> tuple[str, KeyFrames]:
+def _read_object(item: Any, num_frames: int, size: tuple[int, int], where: str) -> tuple[str, KeyFrames]:
     if not isinstance(item, dict) or not {"phrase", "boxes"} <= item.keys():
         raise InputError(f'{where}: needs "phrase" and "boxes"')
     if unknown := item.keys() - {"phrase", "boxes"}:
         raise InputError(f'{where}: unknown key "{min(unknown)}"; an object has "phrase" and "boxes"')
     phrase, boxes = item["phrase"], item["boxes"]
-    if not isinstance(phrase, str) or not phrase.strip():
+    if not isinstance(phrase, str) or not phrase.strip() or not is_text(phrase):
         raise InputError(f'{where}: "phrase" should be a name such as "red car", not {phrase!r}')
     where = f'{where} ("{phrase}")'
     if not isinstance(boxes, dict) or not any(box is not None for box in boxes.values()):
@@ -137,7 +140,7 @@ def _read_object(item: Any, num_frames: int, where: str) -> tuple[str, KeyFrames
             raise InputError(f"{where}: frame {index} is given twice")
         if box is not None and (not isinstance(box, list) or any(isinstance(value, str) for value in box)):
             raise InputError(f"{where}, frame {key}: a box is [x1, y1, x2, y2] or null, not {box!r}")
-        keys[index] = None if box is None else _box(box, f"{where}, frame {key}")
+        keys[index] = None if box is None else _box(box, size, f"{where}, frame {key}")
     return phrase, keys
 
 
@@ -168,28 +171,33 @@ def interpolate(keys: Mapping[int, PixelBox | None], num_frames: int) -> list[Pi
     return track
 
 
+def is_text(text: str) -> bool:
+    """Whether the text can be written down (a lone surrogate, from a broken terminal or file, cannot)."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fit(track: Sequence[PixelBox | None], size: tuple[int, int], what: str) -> list[PixelBox | None]:
-    """Pixels to 0..1, clamped to the image with a warning; wholly outside is an error."""
+    """Pixels to 0..1, cut to the image with a warning."""
     width, height = size
-    fitted: list[PixelBox | None] = []
-    clamped = []
-    for frame, box in enumerate(track):
-        if box is None:
-            fitted.append(None)
-            continue
-        x1, y1, x2, y2 = box
-        inside = max(x1, 0) / width, max(y1, 0) / height, min(x2, width) / width, min(y2, height) / height
-        if inside[2] - inside[0] < _SMALLEST or inside[3] - inside[1] < _SMALLEST:
-            raise InputError(
-                f"{what}, frame {frame}: box {_text(box)} lies outside the image, which is {width} x {height} pixels"
-            )
-        if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-            clamped.append(frame)
-        fitted.append(inside)
-    if clamped:
-        frames = ", ".join(map(str, clamped))
-        logger.warning(f"{what}: boxes reach beyond the image ({width} x {height}) and were cut at frames {frames}")
-    return fitted
+    beyond = [
+        str(frame)
+        for frame, box in enumerate(track)
+        if box is not None and (min(box[:2]) < 0 or box[2] > width or box[3] > height)
+    ]
+    if beyond:
+        where = f"the image ({width} x {height})"
+        logger.warning(f"{what}: boxes reach beyond {where} and were cut at frames {', '.join(beyond)}")
+    return [None if box is None else _inside(box, size) for box in track]
+
+
+def _inside(box: PixelBox, size: tuple[int, int]) -> PixelBox:
+    """The part of a box inside the image, xyxy in 0..1; empty (x2 <= x1 or y2 <= y1) where there is none."""
+    (x1, y1, x2, y2), (width, height) = box, size
+    return max(x1, 0) / width, max(y1, 0) / height, min(x2, width) / width, min(y2, height) / height
 
 
 def _read_text(path: Path) -> str:
@@ -209,20 +217,31 @@ def _frame_index(text: str, num_frames: int, where: str) -> int:
     return int(text)
 
 
-def _box(values: Sequence[Any], where: str) -> PixelBox:
+def _box(values: Sequence[Any], size: tuple[int, int], where: str) -> PixelBox:
     if len(values) != 4:
         raise InputError(f"{where}: a box is four numbers x1,y1,x2,y2, found {len(values)}: {_text(values)}")
     if any(isinstance(value, bool) or not isinstance(value, int | float | str) for value in values):
         raise InputError(f"{where}: a box is four numbers x1,y1,x2,y2, not {_text(values)}")
     try:
-        x1, y1, x2, y2 = (float(value) for value in values)
+        x1, y1, x2, y2 = (float(_plain(value)) for value in values)
     except (ValueError, OverflowError):
-        raise InputError(f"{where}: not numbers: {_text(values)}") from None
+        raise InputError(f"{where}: not numbers: {_text(values)}; write x1,y1,x2,y2 in pixels") from None
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
-        raise InputError(f"{where}: not finite: {_text(values)}")
+        raise InputError(f"{where}: not finite: {_text(values)}; write x1,y1,x2,y2 in pixels")
     if x2 <= x1 or y2 <= y1:
         raise InputError(f"{where}: {_text(values)} is empty: write x1,y1,x2,y2 with x2 > x1 and y2 > y1, not x,y,w,h")
+    left, top, right, bottom = _inside((x1, y1, x2, y2), size)
+    if right <= left or bottom <= top:
+        raise InputError(f"{where}: {_text(values)} lies outside the image: use x from 0 to {size[0]}, y to {size[1]}")
+    if right - left < _SMALLEST or bottom - top < _SMALLEST:
+        raise InputError(f"{where}: what {_text(values)} covers of the image is too thin to draw: make the box larger")
     return x1, y1, x2, y2
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and "_" in value:  # Python reads 1_0 as 10
+        raise ValueError(value)
+    return value
 
 
 def _text(values: Sequence[Any]) -> str:

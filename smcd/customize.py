@@ -1,32 +1,30 @@
 """From a user's folder (image, boxes, phrases) to videos: the logic of `inference_customize.py`."""
 
+import contextlib
 import logging
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import torch
 from accelerate import PartialState
+from diffusers import SchedulerMixin
 from diffusers.utils import is_xformers_available
-from omegaconf import OmegaConf
+from torch import nn
 
 from smcd import media
 from smcd.config import CustomizeConfig, check_choices
 from smcd.convert import DEFAULT_BASE, load_pipeline
-from smcd.custom_input import CustomInput, read_folder
+from smcd.custom_input import CustomInput, is_text, read_folder
+from smcd.custom_output import check_writable, squashed, write_outputs
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
-from smcd.inputs import check_paths, check_size
+from smcd.inputs import check_parts, check_paths, check_size
 from smcd.pipeline import SMCDPipeline
 from smcd.tiny import tiny_pipeline
 
 logger = logging.getLogger(__name__)
 
-_MOST_STEPS = 1000  # the model's training steps
-_DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def customize(config: CustomizeConfig) -> list[Path]:
@@ -45,27 +43,38 @@ def customize(config: CustomizeConfig) -> list[Path]:
     assert config.input_data_path is not None
     given = read_folder(Path(config.input_data_path), sampling.video_length, config.prompt, config.object)
     out = Path(config.output_dir)
-    _check_writable(out)
+    seeds = range(config.seed, config.seed + config.num_videos)
+    folders = {seed: out if len(seeds) == 1 else out / f"seed_{seed}" for seed in seeds}
+    for folder in folders.values():
+        check_writable(folder)
     state = PartialState()
-    pipe = _make_pipeline(config, state.device)
+    mine = seeds[state.process_index :: state.num_processes]
+    if not mine:
+        return []  # more processes than videos
+    autocast = _autocast(config, state.device)
+    pipe = _make_pipeline(config, state.device, autocast)
     try:
         check_size(sampling.video_length, sampling.height, sampling.width, pipe.size_multiple)
+        check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
         check_paths(pipe.unet.config, given.image, given.boxes)
     except ValueError as error:
         raise InputError(str(error)) from None
 
     written = []
-    seeds = range(config.seed, config.seed + config.num_videos)
-    for seed in seeds[state.process_index :: state.num_processes]:
+    for seed in mine:
         try:
-            frames = generate(pipe, given, config, seed)
+            with torch.autocast(state.device.type, autocast) if autocast else contextlib.nullcontext():
+                frames = generate(pipe, given, config, seed)
         except torch.OutOfMemoryError:
             raise InputError(
-                "not enough GPU memory: try --low_memory, --mixed_precision fp16, or a smaller --width, --height or "
+                "not enough GPU memory: try --dtype float16, --low_memory, or a smaller --width, --height or "
                 "--video_length"
             ) from None
-        folder = out if config.num_videos == 1 else out / f"seed_{seed}"
-        write_outputs(folder, frames, given, config, formats, seed)
+        folder = folders[seed]
+        try:
+            write_outputs(folder, frames, given, config, formats, seed)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
         logger.info(f"wrote {folder}")
         written.append(folder)
     return written
@@ -76,7 +85,7 @@ def generate(pipe: SMCDPipeline, given: CustomInput, config: CustomizeConfig, se
     sampling = config.validation_data
     output = pipe(
         config.prompt,
-        _squashed(given, config),
+        squashed(given.image, config),
         given.boxes,
         given.phrases,
         num_frames=sampling.video_length,
@@ -94,42 +103,6 @@ def generate(pipe: SMCDPipeline, given: CustomInput, config: CustomizeConfig, se
     return media.to_uint8(output[0][0])
 
 
-def _squashed(given: CustomInput, config: CustomizeConfig) -> PIL.Image.Image:
-    size = config.validation_data
-    return media.resize(given.image, size.height, size.width, antialias=config.resize == "antialiased")
-
-
-def write_outputs(
-    folder: Path, frames: np.ndarray, given: CustomInput, config: CustomizeConfig, formats: list[str], seed: int
-) -> None:
-    """Write one video's files beside `folder` first, then move them in: what is there is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    try:
-        with_boxes = media.draw_boxes(frames, given.boxes, given.phrases)
-        for kind in formats:
-            if kind == "png":
-                media.write_frames(temporary / "pred_img", "pred_img", frames)
-            else:
-                media.write_video(temporary / f"cus_pred.{kind}", frames, config.fps)
-        media.write_frames(temporary / "pred_box_img", "pred_box_img", with_boxes)
-        media.write_video(temporary / "boxes_pred.gif", with_boxes, config.fps)
-        still = np.stack([np.asarray(_squashed(given, config))] * len(frames))
-        wanted = media.draw_boxes(still, given.boxes, given.phrases)
-        media.write_image(temporary / "strip.png", media.strip(wanted, with_boxes))
-        (temporary / "prompt.txt").write_text(f"{config.prompt}\n", encoding="utf-8")
-        resolved = OmegaConf.structured(config)
-        resolved.seed, resolved.num_videos, resolved.output_dir = seed, 1, str(folder)  # this video alone
-        OmegaConf.save(resolved, temporary / "config.yaml")
-        for path in temporary.iterdir():
-            target = folder / path.name
-            if target.is_dir():
-                shutil.rmtree(target)
-            os.replace(path, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _check(config: CustomizeConfig) -> list[str]:
     """Raise an InputError for what can be told from the config alone; returns the formats."""
     if not config.prompt or not config.prompt.strip():
@@ -142,12 +115,13 @@ def _check(config: CustomizeConfig) -> list[str]:
         ("video_length", sampling.video_length),
         ("num_inference_steps", sampling.num_inference_steps),
         ("num_videos", config.num_videos),
-        ("fps", config.fps),
     ):
-        if not 0 < value < float("inf"):
-            raise InputError(f"{name} is {value}; it must be above 0")
-    if sampling.num_inference_steps > _MOST_STEPS:
-        raise InputError(f"num_inference_steps is {sampling.num_inference_steps}; it must be at most {_MOST_STEPS}")
+        if not 1 <= value <= 10_000:
+            raise InputError(f"{name} is {value}; it must be from 1 to 10000")
+    if not 0.1 <= config.fps <= 50:
+        raise InputError(f"fps is {config.fps}; it must be from 0.1 to 50 (what GIF can play)")
+    if not is_text(config.prompt):
+        raise InputError("the prompt holds bytes that are no text; type it again")
     if not 0 <= config.seed < 2**63 - config.num_videos:
         raise InputError(f"seed is {config.seed}; it must be from 0 to 2^63")
     base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
@@ -159,16 +133,8 @@ def _check(config: CustomizeConfig) -> list[str]:
     return formats
 
 
-def _check_writable(out: Path) -> None:
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise InputError(f"{out}: cannot be written: {existing} is a file; choose another --output_dir")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: cannot be written: no permission for {existing}; choose another --output_dir")
-
-
-def _make_pipeline(config: CustomizeConfig, device: torch.device) -> SMCDPipeline:
-    dtype = _dtype(config.mixed_precision, device)
+def _make_pipeline(config: CustomizeConfig, device: torch.device, autocast: torch.dtype | None) -> SMCDPipeline:
+    dtype = getattr(torch, config.dtype)
     if config.trained_ckpt_path is None:
         logger.warning(
             "no --trained_ckpt_path: using a tiny untrained model, whose videos are noise; it shows that everything "
@@ -184,7 +150,10 @@ def _make_pipeline(config: CustomizeConfig, device: torch.device) -> SMCDPipelin
             dtype=dtype,
         )
     _check_architecture(pipe, config)
-    pipe.scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
+    pipe.scheduler = _make_scheduler(pipe, config)
+    if autocast is not None:
+        for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
+            nn.Module.to(part, autocast)
     if config.low_memory:
         pipe.enable_vae_slicing()
     if config.low_memory and device.type == "cuda":
@@ -195,27 +164,44 @@ def _make_pipeline(config: CustomizeConfig, device: torch.device) -> SMCDPipelin
     return pipe
 
 
-def _dtype(mixed_precision: str | None, device: torch.device) -> torch.dtype:
-    if device.type == "cpu" and mixed_precision == "fp16":
+def _make_scheduler(pipe: SMCDPipeline, config: CustomizeConfig) -> SchedulerMixin:
+    scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
+    steps, trained = config.validation_data.num_inference_steps, scheduler.config.num_train_timesteps
+    scheduler.set_timesteps(min(steps, trained))
+    first = int(scheduler.timesteps.max())
+    if steps > trained // 2 or first >= trained:
+        raise InputError(f"num_inference_steps is {steps}; {config.scheduler} takes at most {trained // 2}")
+    if first < 0.75 * trained:
+        logger.warning(
+            f"{steps} steps of {config.scheduler} begin at timestep {first} of {trained}, below full noise: 10 to 100 "
+            "steps give better videos"
+        )
+    return scheduler
+
+
+def _autocast(config: CustomizeConfig, device: torch.device) -> torch.dtype | None:
+    """The published precision is fp16 autocast over float32 weights; None is no autocast."""
+    chosen = config.mixed_precision
+    if chosen is None:
+        chosen = "fp16" if device.type == "cuda" and config.dtype == "float32" else "no"
+    if device.type == "cpu" and chosen == "fp16":
         logger.warning("fp16 is slow on a CPU: using float32 (bf16 can be chosen)")
-        return torch.float32
-    return _DTYPES[mixed_precision or ("fp16" if device.type == "cuda" else "no")]
+        chosen = "no"
+    return _AUTOCAST[chosen]
 
 
 def _check_architecture(pipe: SMCDPipeline, config: CustomizeConfig) -> None:
     """Refuse weights that lack, or have more than, what the flags of the published command say."""
-    unet = pipe.unet.config
+    unet, weights = pipe.unet.config, config.trained_ckpt_path or "the built-in model"
     with_image_gate = config.cross_vision or config.train_grounding == "vanilla_cross_vision"
     if config.train_grounding is not None and not unet.object_gate:
-        raise InputError(f"{config.trained_ckpt_path}: has no object gate; leave out --train_grounding")
+        raise InputError(f"{weights}: has no object gate; leave out --train_grounding")
     if with_image_gate and not unet.image_gate:
-        raise InputError(
-            f"{config.trained_ckpt_path}: has no image gate; use --train_grounding vanilla and no --cross_vision"
-        )
+        raise InputError(f"{weights}: has no image gate; use --train_grounding vanilla and no --cross_vision")
     if config.train_grounding == "vanilla" and unet.image_gate:
-        raise InputError(f"{config.trained_ckpt_path}: has an image gate; use --train_grounding vanilla_cross_vision")
+        raise InputError(f"{weights}: has an image gate; use --train_grounding vanilla_cross_vision")
     if config.cat_init and not unet.image_concat:
-        raise InputError(f"{config.trained_ckpt_path}: has no zero conv; leave out --cat_init")
+        raise InputError(f"{weights}: has no zero conv; leave out --cat_init")
 
 
 def _choose_attention(pipe: SMCDPipeline, xformers: bool) -> None:

@@ -17,7 +17,6 @@ class GuidedDenoiser:
     computed once.
 
     Args:
-        guidance: scales; its text scale may be changed between steps.
         low_memory: run the branches one after the other instead of as one batch; same result.
     """
 
@@ -26,20 +25,25 @@ class GuidedDenoiser:
         unet: SMCDUNet3D,
         position_net: nn.Module | None,
         image_encoder: nn.Module | None,
-        guidance: Guidance,
         low_memory: bool = False,
     ):
         self.unet = unet
         self.position_net = position_net
         self.image_encoder = image_encoder
-        self.guidance = guidance
         self.low_memory = low_memory
+        self.guidance = Guidance()
+        self._conditions: Conditions | None = None
         self._calls: list[tuple[list[str], dict[str, Any]]] = []  # branches, and arguments of the UNet
 
-    def set_conditions(self, conditions: Conditions) -> None:
-        """Set what the clips are conditioned on; its dropped versions make the guidance branches."""
-        branches = {name: conditions.drop(**drops) for name, drops in self.guidance.branches().items()}
+    def prepare(self, conditions: Conditions, guidance: Guidance) -> None:
+        """Set conditions and guidance scales; between steps this costs nothing where they did not change."""
+        drops = guidance.branches()
+        unchanged = conditions is self._conditions and list(drops) == list(self.guidance.branches())
+        self._conditions, self.guidance = conditions, guidance
+        if unchanged:
+            return
         self._calls = []
+        branches = {name: conditions.drop(**drop) for name, drop in drops.items()}
         for names in [[name] for name in branches] if self.low_memory else [list(branches)]:
             batch = Conditions.cat([branches[name] for name in names])
             inputs = batch.unet_inputs(self.unet.config, self.position_net, self.image_encoder)

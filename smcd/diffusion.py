@@ -18,8 +18,7 @@ def make_scheduler(name: str = "ddim", config: dict | None = None) -> SchedulerM
     """
     if name not in SCHEDULERS:
         raise ValueError(f"unknown scheduler {name!r}: choose from {', '.join(SCHEDULERS)}")
-    if config is None:
-        config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"} | _PUBLISHED
+    config = _PUBLISHED | dict(config or {})
     if name == "dpmsolver++":
         return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++")
     if name == "unipc":
@@ -28,6 +27,9 @@ def make_scheduler(name: str = "ddim", config: dict | None = None) -> SchedulerM
 
 
 _PUBLISHED = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
     "steps_offset": 1,
     "set_alpha_to_one": False,
     "clip_sample": False,
@@ -44,7 +46,7 @@ _DROPS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Guidance:
     """Guidance scales. With e(all) the prediction under all conditions:
 
@@ -52,8 +54,8 @@ class Guidance:
               + image (e(all) - e(image dropped)) + text_image (e(all) - e(text and image dropped))
               + boxes (e(all) - e(boxes dropped))
 
-    The first line is the published formula, the rest is 0 by default. A scale that changes nothing (text = 1, the
-    others = 0) costs no branch.
+    The first line is the published formula, the rest is 0 by default. As everywhere in diffusers, text guidance is off
+    at scales of 1 and below. What is off costs no branch.
     """
 
     text: float = 7.5
@@ -63,7 +65,7 @@ class Guidance:
 
     def branches(self) -> dict[str, dict[str, bool]]:
         """The needed predictions and what each drops; "all", which drops nothing, comes last."""
-        needed = {"text": self.text != 1, "image": self.image, "text_image": self.text_image, "boxes": self.boxes}
+        needed = {"text": self.text > 1, "image": self.image, "text_image": self.text_image, "boxes": self.boxes}
         return {name: drops for name, drops in _DROPS.items() if needed[name]} | {"all": {}}
 
     def combine(self, eps: dict[str, Tensor]) -> Tensor:

@@ -11,18 +11,30 @@ from smcd.errors import InputError
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `out` only when everything succeeded."""
+    """A folder to write into that becomes `out` when everything succeeded; otherwise nothing is left.
+
+    Raises:
+        InputError: `out` exists and is not an empty folder, or cannot be written.
+    """
+    out = out.expanduser().absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists already; choose another place or delete it")
+    new_parents = [parent for parent in out.parents if not parent.exists()]
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         temporary.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another place") from None
-    try:
         yield temporary
         if out.is_dir():
             out.rmdir()
         temporary.rename(out)
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) or "I/O error" in str(error) or "No space left" in str(error):
+            raise InputError(f"{out}: cannot be written ({error}); choose another place or make room") from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for parent in new_parents:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()

@@ -45,8 +45,8 @@ def check_parts(
         raise ValueError("the UNet has an object gate, but the pipeline has no position_net")
     if unet["image_gate"] and image_encoder is None:
         raise ValueError("the UNet has an image gate, but the pipeline has no image_encoder")
-    if scheduler.get("prediction_type", "epsilon") != "epsilon":
-        raise ValueError(f"the scheduler predicts {scheduler['prediction_type']!r}; it must be 'epsilon'")
+    if scheduler.get("prediction_type") != "epsilon":
+        raise ValueError(f"the scheduler predicts {scheduler.get('prediction_type')!r}; it must be 'epsilon'")
 
 
 def check_paths(unet: Mapping[str, Any], image: object, boxes: object) -> None:
@@ -68,9 +68,11 @@ def boxes_and_phrases(
         return [[]] * batch_size, [[]] * batch_size
     if boxes is None or phrases is None:
         raise ValueError("boxes and phrases go together: one name for each object")
+    if isinstance(phrases, str):
+        raise ValueError(f"phrases must be a list with one name for each object, not {phrases!r}")
     batched = len(phrases) > 0 and not isinstance(phrases[0], str)
-    clips = list(boxes) if batched else [boxes] * batch_size
-    names = list(phrases) if batched else [phrases] * batch_size
+    clips = [clip if clip is not None else [] for clip in boxes] if batched else [boxes] * batch_size
+    names = [of_clip if of_clip is not None else [] for of_clip in phrases] if batched else [phrases] * batch_size
     if not len(clips) == len(names) == batch_size:
         raise ValueError(f"{batch_size} prompts, but boxes for {len(clips)} clips and phrases for {len(names)}")
     for b, (clip, of_clip) in enumerate(zip(clips, names, strict=True)):
@@ -87,8 +89,16 @@ def image_list(image: Any, batch_size: int) -> list[Any]:
     images = list(image) if isinstance(image, list | tuple) else [image] * batch_size
     if len(images) != batch_size:
         raise ValueError(f"{len(images)} images for {batch_size} prompts")
-    is_uint8 = [isinstance(picture, np.ndarray) and picture.dtype == np.uint8 for picture in images]
-    return [PIL.Image.fromarray(im) if uint8 else im for im, uint8 in zip(images, is_uint8, strict=True)]
+    return [_floats(picture) for picture in images]
+
+
+def _floats(picture: Any) -> Any:
+    """An integer array or tensor (0..255) as floats in 0..1; anything else as it is."""
+    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
+        return picture.astype(np.float32) / 255
+    if isinstance(picture, Tensor) and not picture.is_floating_point():
+        return picture.float() / 255
+    return picture
 
 
 def per_clip_generators(generator: Any, batch_size: int) -> list[torch.Generator] | None:

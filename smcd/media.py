@@ -1,5 +1,6 @@
 """Images and videos on disk: read, resize, write, draw boxes. Frames are uint8 arrays F H W 3."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,21 +18,30 @@ _LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names
 
 
 def read_image(path: Path) -> PIL.Image.Image:
-    """An RGB image as a viewer shows it (EXIF orientation applied).
+    """An RGB image as a viewer shows it: EXIF orientation applied, transparency on white, deep greys scaled to 8 bits.
 
     Raises:
         ValueError: a file that is no image, is cut off, or has more than `MAX_PIXELS`.
     """
     try:
-        with PIL.Image.open(path) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"{path}: {width} x {height} pixels are too many; shrink the image first")
-            return PIL.ImageOps.exif_transpose(image).convert("RGB")
+        image: PIL.Image.Image = PIL.Image.open(path)
+        width, height = image.size
+        if width * height <= MAX_PIXELS:
+            image.load()
     except PIL.Image.DecompressionBombError:
         raise ValueError(f"{path}: too many pixels; shrink the image first") from None
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # a broken file can make Pillow's parsers raise anything
         raise ValueError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{path}: {width} x {height} pixels are too many; shrink the image first")
+    with contextlib.suppress(Exception):  # broken EXIF data leave the image as it is
+        image = PIL.ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit grey
+        image = PIL.Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        white = PIL.Image.new("RGBA", image.size, "white")
+        image = PIL.Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def resize(image: PIL.Image.Image, height: int, width: int, antialias: bool = True) -> PIL.Image.Image:
@@ -112,7 +122,8 @@ def write_video(path: Path, frames: np.ndarray, fps: float = 8) -> None:
     """
     if path.suffix == ".gif":
         ends = np.rint(np.arange(len(frames) + 1) * 100 / fps) * 10  # GIF counts hundredths of a second, in ms here
-        imageio.imwrite(path, frames, duration=np.diff(ends).astype(int).tolist(), loop=0)
+        durations = np.diff(ends).astype(int).tolist()
+        imageio.imwrite(path, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
     elif path.suffix == ".mp4":
         imageio.imwrite(path, frames, fps=fps, codec="libx264", macro_block_size=2, quality=9)
     else:

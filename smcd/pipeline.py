@@ -68,6 +68,7 @@ class SMCDPipeline(DiffusionPipeline):
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
         self.video_processor = VideoProcessor(do_resize=False, do_convert_rgb=True)
         self._guidance_scale = 7.5
+        self._num_timesteps = 0
         self._interrupt = False
 
     @property
@@ -76,7 +77,7 @@ class SMCDPipeline(DiffusionPipeline):
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        return self._guidance_scale != 1
+        return self._guidance_scale > 1
 
     @property
     def num_timesteps(self) -> int:
@@ -131,7 +132,7 @@ class SMCDPipeline(DiffusionPipeline):
             phrases: N names, one for each object.
             num_frames, height, width: F, and pixels: multiples of `size_multiple`.
             num_inference_steps: denoising steps.
-            guidance_scale: text guidance (REFERENCE: eps(null) + s (eps(text) - eps(null))); 1 switches it off.
+            guidance_scale: text guidance, eps(null) + s (eps(text) - eps(null)); off at 1 and below.
             image_guidance_scale, text_image_guidance_scale, box_guidance_scale: see `diffusion.Guidance`.
             negative_prompt: in place of the empty null prompt.
             generator: one per clip, or one to derive them from. A clip's noise is drawn first, then the sample of its
@@ -157,7 +158,6 @@ class SMCDPipeline(DiffusionPipeline):
         if not set(callback_on_step_end_tensor_inputs) <= set(self._callback_tensor_inputs):
             raise ValueError(f"callback_on_step_end_tensor_inputs must be among {self._callback_tensor_inputs}")
         guidance = Guidance(guidance_scale, image_guidance_scale, text_image_guidance_scale, box_guidance_scale)
-        self._guidance_scale = guidance_scale
         self._interrupt = False
         generators = per_clip_generators(generator, batch_size)
         channels, size = self.unet.config.in_channels, (height // self.vae_scale_factor, width // self.vae_scale_factor)
@@ -196,8 +196,9 @@ class SMCDPipeline(DiffusionPipeline):
         callback_inputs: Sequence[str] = ("latents",),
     ) -> Tensor:
         """From noise to clean latents (B 4 F h w) over the scheduler's timesteps (set before)."""
-        denoiser = GuidedDenoiser(self.unet, self.position_net, self.image_encoder, guidance, low_memory)
-        denoiser.set_conditions(conditions)
+        denoiser = GuidedDenoiser(self.unet, self.position_net, self.image_encoder, low_memory)
+        denoiser.prepare(conditions, guidance)
+        self._guidance_scale, self._num_timesteps = guidance.text, len(self.scheduler.timesteps)
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         arguments = {"generator": generators} if takes_generator else {}
         for i, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
@@ -209,12 +210,11 @@ class SMCDPipeline(DiffusionPipeline):
                 text, null_text = conditions.text, conditions.null_text
                 tensors = {"latents": latents, "prompt_embeds": text, "negative_prompt_embeds": null_text}
                 tensors |= callback(self, i, t, {name: tensors[name] for name in callback_inputs}) or {}
-                guidance.text = self._guidance_scale
                 latents = tensors["latents"]
-                if tensors["prompt_embeds"] is not text or tensors["negative_prompt_embeds"] is not null_text:
-                    text, null_text = tensors["prompt_embeds"], tensors["negative_prompt_embeds"]
+                text, null_text = tensors["prompt_embeds"], tensors["negative_prompt_embeds"]
+                if text is not conditions.text or null_text is not conditions.null_text:
                     conditions = replace(conditions, text=text, null_text=null_text)
-                    denoiser.set_conditions(conditions)
+                denoiser.prepare(conditions, replace(guidance, text=self._guidance_scale))
         return latents
 
     def encode_prompt(
@@ -267,8 +267,8 @@ class SMCDPipeline(DiffusionPipeline):
         for b, picture in enumerate(image_list(image, shape[0])):
             if picture is None:
                 continue
-            pixels = self.video_processor.preprocess(picture).to(latents.device)  # 1 3 H W in [-1, 1]
-            pixels = nn.functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
+            pixels = self.video_processor.preprocess(picture).float().cpu()  # 1 3 H W in [-1, 1]
+            pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True).to(latents.device)
             latents[b] = encode_image(self.vae, pixels, generators[b] if generators else None)[0]
         return latents
 

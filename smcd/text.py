@@ -1,14 +1,14 @@
 """Text embeddings as ModelScope's text-to-video model was trained with: OpenCLIP's penultimate layer, padded with 0."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.utils import logging
 from torch import Tensor
 from transformers import PreTrainedModel
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _PAD_TOKEN = 0  # after the end-of-text token, whatever the tokenizer's own padding is; no attention mask
 
@@ -26,7 +26,7 @@ def encode_text(
     Returns:
         B 77 C and B.
     """
-    length = tokenizer.model_max_length
+    length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
     ids = torch.full((len(texts), length), _PAD_TOKEN)
     end = torch.zeros(len(texts), dtype=torch.long)
     for row, text in enumerate(texts):

@@ -68,6 +68,7 @@ tracker: {project: p}
         ("validation_data: 3\n", "config.yaml: "),
         ("- a\n- b\n", "should hold key: value lines"),
         ("a: [1\nb: 2\n", r"config.yaml:\d: is not YAML"),
+        ("seed: 2020-13-45\n", "config.yaml: is not YAML"),
     ],
 )
 def test_bad_yaml(tmp_path, text, message):
@@ -80,10 +81,25 @@ def test_bad_files_and_overrides(tmp_path):
         load("--config", str(tmp_path / "none.yaml"))
     with pytest.raises(InputError, match="'word': neither a flag nor key=value"):
         load("word")
-    with pytest.raises(InputError, match="sed=1: "):
+    with pytest.raises(InputError, match=r"unknown option sed; did you mean seed\?"):
         load("sed=1")
+    with pytest.raises(InputError, match="validation_data is a section"):
+        load("validation_data=3")
+    with pytest.raises(InputError, match="is no value"):
+        load("seed=[1")
     with pytest.raises(InputError, match="seed=x: "):
         load("seed=x")
+
+
+@pytest.mark.parametrize("text", ["costs ${b}", "[", "{a", "Hello: a world", "???", "null", "a=b"])
+def test_texts_are_taken_as_they_stand(text):
+    assert load("--prompt", text).prompt == text
+    assert load(f"prompt={text}").prompt == text
+
+
+def test_a_plain_no_is_the_choice_no(tmp_path):
+    assert load("--config", yaml(tmp_path, "mixed_precision: no\n")).mixed_precision == "no"
+    assert load("mixed_precision=no").mixed_precision == "no"
 
 
 def test_an_empty_file_changes_nothing(tmp_path):

@@ -59,6 +59,11 @@ def test_the_whole_prompt_is_the_phrase_with_a_warning(tmp_path, caplog):
     assert "no --object" in caplog.text
 
 
+def test_a_blank_object_is_no_object(tmp_path, caplog):
+    assert read(write(tmp_path, f"0: {BOX}"), phrase=" ").phrases == ["a cat runs"]
+    assert "no --object" in caplog.text
+
+
 def test_several_objects_with_absence(tmp_path):
     objects = [
         {"phrase": "red car", "boxes": {"1": [0, 0, 10, 10], "2": [20, 0, 30, 10]}},
@@ -101,8 +106,9 @@ def one_object(**changes) -> list:
         (f"4: {BOX}", "bbox.txt:1: frame 4 is beyond the last frame, 3"),
         (f"-1: {BOX}", "bbox.txt:1: '-1' is not a frame number"),
         (f"x: {BOX}", "bbox.txt:1: 'x' is not a frame number"),
-        ("0: 200,10,300,30", "frame 0: box 200.0,10.0,300.0,30.0 lies outside the image, which is 100 x 50 pixels"),
-        ("0: 99.9999,10,300,30", "lies outside the image"),
+        ("1: 200,10,300,30", "bbox.txt:1: 200,10,300,30 lies outside the image: use x from 0 to 100, y to 50"),
+        ("0: 99.9999,10,300,30", "bbox.txt:1: what 99.9999,10,300,30 covers of the image is too thin"),
+        ("0: 1_0,10,30,30", "bbox.txt:1: not numbers: 1_0,10,30,30"),
     ],
 )
 def test_bad_bbox_txt(tmp_path, text, message):
@@ -127,6 +133,7 @@ def test_bad_bbox_txt(tmp_path, text, message):
         (one_object(colour="red"), 'object 1: unknown key "colour"'),
         (one_object(phrase=" "), '"phrase" should be a name'),
         (one_object(phrase=3), '"phrase" should be a name'),
+        (one_object(phrase="\ud800"), '"phrase" should be a name'),
         (one_object(boxes={}), "at least one frame with a box"),
         (one_object(boxes={"0": None}), "at least one frame with a box"),
         (one_object(boxes=[[0, 0, 1, 1]]), "at least one frame with a box"),

@@ -1,4 +1,4 @@
-"""Who may import whom inside smcd (docs/design.md), and that imports stay light."""
+"""Who may import whom inside smcd, and that imports stay light."""
 
 import ast
 import subprocess
@@ -12,8 +12,8 @@ ANYWHERE = {"errors", "files"}  # leaves
 ALLOWED = {  # module: what of smcd it may import besides itself
     "errors": set(),
     "files": set(),
-    "data": {"conditions", "media"},
     "models": set(),
+    "data": {"conditions", "media"},
     "diffusion": set(),
     "media": set(),
     "config": set(),
@@ -27,7 +27,18 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     "pipeline": {"models", "diffusion", "conditions", "denoiser", "inputs", "latents", "text"},
     "tiny": {"models", "pipeline", "diffusion"},
     "convert": {"models", "pipeline", "diffusion"},
-    "customize": {"config", "convert", "custom_input", "diffusion", "inputs", "media", "pipeline", "tiny"},
+    "customize": {
+        "config",
+        "convert",
+        "custom_input",
+        "custom_output",
+        "diffusion",
+        "inputs",
+        "media",
+        "pipeline",
+        "tiny",
+    },
+    "custom_output": {"config", "custom_input", "media"},
 }
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -86,6 +86,19 @@ def test_resize_published_is_bilinear_without_antialiasing():
     assert np.abs(np.asarray(media.resize(image, 16, 32)) - smooth.numpy()).max() <= 1.5
 
 
+def test_deep_grey_and_transparency_look_as_in_a_viewer(tmp_path):
+    PIL.Image.fromarray(np.full((4, 4), 32896, np.uint16)).save(tmp_path / "deep.png")
+    assert np.asarray(media.read_image(tmp_path / "deep.png")).mean() == 128
+    PIL.Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert np.asarray(media.read_image(tmp_path / "clear.png")).min() == 255
+
+
+@pytest.mark.parametrize("suffix", ["gif", "mp4"])
+def test_a_single_frame_is_a_video_too(tmp_path, suffix):
+    media.write_video(tmp_path / f"video.{suffix}", blocks(frames=1))
+    assert (tmp_path / f"video.{suffix}").stat().st_size > 0
+
+
 def test_exif_orientation_is_applied(tmp_path):
     image = PIL.Image.new("RGB", (40, 20))
     exif = PIL.Image.Exif()

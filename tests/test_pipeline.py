@@ -5,7 +5,12 @@ import PIL.Image
 import pytest
 import torch
 from accelerate import cpu_offload
-from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from diffusers.hooks import apply_group_offloading
 
 from smcd import SMCDPipeline
@@ -93,9 +98,13 @@ def test_every_input_matters(shared_pipe, change):
     assert not close(run(shared_pipe), run(shared_pipe, **change))
 
 
-def test_guidance_branches_one_after_the_other_give_the_same(shared_pipe):
+def test_guidance_branches_one_after_the_other_give_the_same(shared_pipe, monkeypatch):
     scales = {"image_guidance_scale": 1.0, "text_image_guidance_scale": 0.5, "box_guidance_scale": 2.0}
+    sizes = []
+    forward = shared_pipe.unet.forward
+    monkeypatch.setattr(shared_pipe.unet, "forward", lambda x, *a, **k: sizes.append(len(x)) or forward(x, *a, **k))
     assert close(run(shared_pipe, **scales), run(shared_pipe, **scales, low_memory=True))
+    assert sizes == [5] * 3 + [1] * 15
 
 
 def test_a_clip_does_not_depend_on_its_batch(shared_pipe):
@@ -103,8 +112,8 @@ def test_a_clip_does_not_depend_on_its_batch(shared_pipe):
         shared_pipe,
         prompt=["a cat runs", "a dog sleeps on a mat", "rain"],
         image=[picture(), picture(1, (30, 60)), None],
-        boxes=[track(), track(3), []],
-        phrases=[["cat"], ["dog", "mat", "bowl"], []],
+        boxes=[track(), track(3), None],
+        phrases=[["cat"], ["dog", "mat", "bowl"], None],
         generator=[generator(i) for i in range(3)],
     )
     alone = [
@@ -146,7 +155,8 @@ def test_image_forms_are_the_same(shared_pipe):
     image = picture(size=(48, 32))
     floats = np.asarray(image, dtype=np.float32) / 255
     expected = run(shared_pipe, image=image)
-    for form in (np.asarray(image), floats, torch.from_numpy(floats).permute(2, 0, 1), [image]):
+    tensor = torch.from_numpy(floats).permute(2, 0, 1)
+    for form in (np.asarray(image), floats, tensor, (255 * tensor).round().byte(), [image]):
         assert close(run(shared_pipe, image=form), expected)
 
 
@@ -165,13 +175,14 @@ def test_latents_and_prompt_embeds_stand_for_generator_and_prompt(shared_pipe):
     assert close(given, run(shared_pipe, image=None))
 
 
-def test_guidance_scale_one_skips_the_null_branch(shared_pipe, monkeypatch):
+def test_guidance_scales_up_to_one_skip_the_null_branch(shared_pipe, monkeypatch):
     sizes = []
     forward = shared_pipe.unet.forward
     monkeypatch.setattr(shared_pipe.unet, "forward", lambda x, *a, **k: sizes.append(len(x)) or forward(x, *a, **k))
     run(shared_pipe, guidance_scale=1.0)
     run(shared_pipe, guidance_scale=0.0)
-    assert sizes == [1] * 3 + [2] * 3
+    run(shared_pipe, guidance_scale=1.5)
+    assert sizes == [1] * 6 + [2] * 3
 
 
 def test_callback_sees_and_changes_the_latents(shared_pipe):
@@ -196,11 +207,47 @@ def test_callback_changes_prompt_and_guidance(shared_pipe):
         pipe._guidance_scale = 2.0
         return {}
 
+    assert shared_pipe.num_timesteps == 0 or shared_pipe.num_timesteps == 3
     plain = run(shared_pipe)
+    assert shared_pipe.num_timesteps == 3
     inputs = ["latents", "prompt_embeds"]
     changed = run(shared_pipe, callback_on_step_end=change_prompt, callback_on_step_end_tensor_inputs=inputs)
     assert not close(changed, plain)
     assert not close(run(shared_pipe, callback_on_step_end=change_guidance), plain)
+
+
+@pytest.mark.parametrize(("before", "after"), [(7.5, 0.0), (1.0, 7.5)])
+def test_guidance_switched_off_or_on_by_a_callback(shared_pipe, before, after):
+    def switch(pipe, step, timestep, tensors):
+        pipe._guidance_scale = after
+        return {}
+
+    def back_to_noise(pipe, step, timestep, tensors):
+        switch(pipe, step, timestep, tensors)
+        return {"latents": noise} if step == 0 else {}
+
+    noise = torch.randn(1, 4, 3, 4, 6, generator=generator())
+    switched = run(shared_pipe, guidance_scale=before, callback_on_step_end=back_to_noise)
+    assert not close(switched, run(shared_pipe, guidance_scale=before, callback_on_step_end=lambda *_: {}))
+
+    def only_noise(pipe, step, timestep, tensors):
+        return {"latents": noise} if step == 0 else {}
+
+    assert close(switched, run(shared_pipe, guidance_scale=after, callback_on_step_end=only_noise))
+
+
+def test_one_frame(shared_pipe):
+    frames = run(shared_pipe, num_frames=1, boxes=track(frames=1), output_type="np")
+    assert frames.shape == (1, 1, 32, 48, 3)
+
+
+def test_layerwise_casting_and_autocast(pipe):
+    expected = run(pipe)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (run(pipe) - expected).abs().mean() < 0.1
+    for network in (pipe.unet, pipe.image_encoder, pipe.position_net):
+        network.enable_layerwise_casting(storage_dtype=torch.bfloat16, compute_dtype=torch.float32)
+    assert (run(pipe) - expected).abs().mean() < 0.1
 
 
 def test_interrupt_stops_the_denoising(shared_pipe):
@@ -328,6 +375,7 @@ def test_an_exception_in_the_middle_leaves_the_pipeline_usable(pipe):
         ({"prompt": None}, "either prompt or prompt_embeds"),
         ({"prompt": 3}, "a string or a list of strings"),
         ({"phrases": None}, "boxes and phrases go together"),
+        ({"phrases": "cat"}, "phrases must be a list"),
         ({"phrases": ["cat", "dog"]}, "boxes of 1 objects, but 2 phrases"),
         ({"num_frames": 4}, "boxes for 3 frames, but num_frames is 4"),
         ({"boxes": [[[0, 0, 1, 1]], [], []]}, "frame 1: 0 boxes"),
@@ -346,6 +394,9 @@ def test_what_does_not_fit_is_refused(shared_pipe, changes, message):
 
 
 def test_only_epsilon_prediction_is_accepted(pipe):
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(ValueError, match="must be 'epsilon'"):
+        run(pipe)
     pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, prediction_type="v_prediction")
     with pytest.raises(ValueError, match="must be 'epsilon'"):
         run(pipe)

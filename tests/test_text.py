@@ -1,5 +1,7 @@
 """Text embeddings: padding, end-of-text positions, truncation."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ class Recorder(torch.nn.Module):
     """In place of the text encoder: keeps the ids, and answers with them."""
 
     device = torch.device("cpu")
+    config = SimpleNamespace(max_position_embeddings=77)
 
     def forward(self, ids):
         self.ids = ids
@@ -34,6 +37,7 @@ def test_padding_is_id_0_after_the_end_of_text(tokenizer):
 def test_long_texts_are_cut_with_a_warning_and_still_end(tokenizer, caplog):
     recorder = Recorder()
     _, end = encode_text(tokenizer, recorder, ["cat " * 50])
+    assert "only the first 75 of 150 tokens are used" in caplog.text
     assert end.tolist() == [76]
     assert recorder.ids[0, -1] == tokenizer.eos_token_id
 

@@ -7,17 +7,20 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from smcd.errors import InputError
 
-_PATTERNS = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+_OWN_FOLDERS = ("unet", "position_net", "image_encoder", "vae", "text_encoder", "tokenizer", "scheduler")
+_PUBLISHED = ("pytorch_model.bin", "pytorch_model_1.bin", "pytorch_model_2.bin")
+_PATTERNS = ["model_index.json", *_PUBLISHED, *(f"*/{name}" for name in _PUBLISHED), *(f"{f}/*" for f in _OWN_FOLDERS)]
+_HALF = ["*.fp16.*"]  # the same weights again
+_PASSES = 16
 
 
-def load_tensors(path: Path, below: str | None = None) -> dict[str, Tensor]:
-    """Memory-mapped tensors of a .bin, .pth, .pt or .safetensors file, by name.
+def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Tensors of a .bin, .pth, .pt or .safetensors file, by name: memory-mapped, or cast to `dtype`.
 
     Args:
         below: the key under which a pickled file keeps its tensors, if it has that key.
@@ -25,6 +28,18 @@ def load_tensors(path: Path, below: str | None = None) -> dict[str, Tensor]:
     Raises:
         InputError: a file that is missing, broken, holds something other than tensors, or could run code when read.
     """
+    mapped = _map_tensors(path, below)
+    if dtype is None or all(tensor.dtype == dtype for tensor in mapped.values()):
+        return mapped
+    names, cast = list(mapped), {}
+    for start in range(0, len(names), -(-len(names) // _PASSES)):
+        mapped = _map_tensors(path, below)  # anew in each pass: what was read of a mapping stays in memory with it
+        for name in names[start : start + -(-len(names) // _PASSES)]:
+            cast[name] = mapped[name].to(dtype) if mapped[name].is_floating_point() else mapped[name].clone()
+    return cast
+
+
+def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -33,22 +48,25 @@ def load_tensors(path: Path, below: str | None = None) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         )
-    except pickle.UnpicklingError:
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken file can make the unpickler raise anything
+        if isinstance(error, pickle.UnpicklingError) and "nsupported" in str(error):
+            raise InputError(
+                f"{path}: holds more than tensors, and reading it could run code; "
+                "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
+            ) from None
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise InputError(
-            f"{path}: holds more than tensors, and reading it could run code; "
-            "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
-        ) from None
-    except (RuntimeError, EOFError, OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a tensor file ({str(error).splitlines()[0]}); download it again, or use the "
-            "diffusers folder of the same weights"
+            f"{path}: cannot be read as a tensor file ({reason}); download it again, or use the diffusers folder of "
+            "the same weights"
         ) from None
     if below is not None and isinstance(content, dict) and below in content:
         content = content[below]
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors")
-    if strays := [str(name) for name, value in content.items() if not isinstance(value, Tensor)]:
-        raise InputError(f"{path}: entries that are not tensors: {', '.join(strays)}")
+    if strays := [str(n) for n, value in content.items() if not (isinstance(n, str) and isinstance(value, Tensor))]:
+        raise InputError(f"{path}: entries that are not named tensors: {', '.join(strays)}")
     return content
 
 
@@ -67,7 +85,7 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     if path.exists():
         raise InputError(f"{path}: is a file; give the folder that holds it")
     try:
-        return Path(snapshot_download(path_or_id, allow_patterns=patterns))
+        return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=_HALF))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path_or_id}: no such folder, and not to be had from the hub ({reason})") from None

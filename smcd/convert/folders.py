@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from smcd.convert.base import Base
 from smcd.convert.files import load_tensors, local_folder
 from smcd.convert.names import to_published
-from smcd.convert.networks import build_networks
+from smcd.convert.networks import build_networks, check_widths
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
 from smcd.files import new_folder
@@ -21,6 +21,12 @@ PUBLISHED_FILES = {
     "unet": "pytorch_model.bin",
     "position_net": "pytorch_model_1.bin",
     "visual_encoder": "pytorch_model_2.bin",
+}
+
+_NETWORKS: dict[str, tuple[Any, str]] = {  # part of a published checkpoint: class, and subfolder of a pipeline
+    "unet": (SMCDUNet3D, "unet"),
+    "position_net": (PositionNet, "position_net"),
+    "visual_encoder": (ImageEncoder, "image_encoder"),
 }
 
 
@@ -51,9 +57,9 @@ def load_pipeline(
         return _load_own(folder, dtype)
     published = _published_folder(folder)
     source = Base.find(base, tokenizer)
-    parts: dict[str, Any] = dict(build_networks(_read_published(published, base_unet)))
+    parts: dict[str, Any] = dict(build_networks(_read_published(published, dtype, base_unet)))
     parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
-    check_widths(parts["unet"], parts["vae"], parts["text_encoder"])
+    _check_base(parts["unet"], parts["vae"], parts["text_encoder"])
     for part in parts.values():
         _cast(part, dtype)
     return SMCDPipeline(**parts, scheduler=make_scheduler())
@@ -64,13 +70,13 @@ def convert(
 ) -> None:
     """Write a pipeline folder from a published folder and its base, one part at a time.
 
-    The published tensors are memory-mapped and written as they are; `out` appears when it is complete.
+    The published tensors are memory-mapped, and written as they are or cast; `out` appears when it is complete.
 
     Raises:
         InputError: `out` exists, or something does not fit, by name; nothing is written.
     """
     source = Base.find(base, tokenizer)
-    parts: dict[str, Any] = dict(build_networks(_read_published(_published_folder(local_folder(published)))))
+    parts: dict[str, Any] = dict(build_networks(_read_published(_published_folder(local_folder(published)), dtype)))
     parts |= {"vae": source.vae, "text_encoder": source.text_encoder, "tokenizer": source.tokenizer}
     parts["scheduler"] = make_scheduler()
     with new_folder(out) as folder:
@@ -83,7 +89,7 @@ def convert(
             part.save_pretrained(folder / name)
             if isinstance(part, nn.Module):
                 part.to("meta")  # frees its memory before the next part is read
-        check_widths(parts["unet"], parts["vae"], parts["text_encoder"])
+        _check_base(parts["unet"], parts["vae"], parts["text_encoder"])
         SMCDPipeline(**parts).save_config(folder)
 
 
@@ -94,22 +100,18 @@ def export(pipeline: str, out: Path) -> None:
         InputError: `out` exists, or the pipeline does not load; nothing is written.
     """
     folder = local_folder(pipeline)
-    if not (folder / "unet").is_dir():
-        raise InputError(f"{folder}: not a pipeline folder: it has no unet/")
-    networks = {
-        "unet": (SMCDUNet3D, "unet"),
-        "position_net": (PositionNet, "position_net"),
-        "visual_encoder": (ImageEncoder, "image_encoder"),
-    }
+    networks = _load_networks(folder, torch.float32)
     with new_folder(out) as target:
-        for part, (kind, subfolder) in networks.items():
-            if (folder / subfolder).is_dir():
-                network = kind.from_pretrained(folder, subfolder=subfolder, dtype=torch.float32)
+        for part, (_, subfolder) in _NETWORKS.items():
+            if (network := networks[subfolder]) is not None:
                 tensors = to_published({part: network.state_dict()})[part]
-                torch.save(tensors, target / PUBLISHED_FILES[part])
+                try:
+                    torch.save(tensors, target / PUBLISHED_FILES[part])
+                except RuntimeError as error:  # what torch makes of a full disk
+                    raise OSError(str(error).splitlines()[0]) from None
 
 
-def check_widths(unet: SMCDUNet3D, vae: Any, text_encoder: Any) -> None:
+def _check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any) -> None:
     """Raise an InputError where a base does not fit the networks."""
     for what, found, expected in (
         ("text encoder", text_encoder.config.hidden_size, unet.config.cross_attention_dim),
@@ -125,17 +127,55 @@ def _cast(part: Any, dtype: torch.dtype) -> None:
 
 
 def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
-    kind = SMCDPipeline.load_config(folder).get("_class_name")
+    networks = _load_networks(folder, dtype)
+    try:
+        return SMCDPipeline.from_pretrained(folder, dtype=dtype, **networks)
+    except Exception as error:  # whatever a broken file makes of the libraries
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder}: cannot be loaded as a pipeline: {reason}") from error
+
+
+def _load_networks(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """The three networks of a pipeline folder, by their names there; None where the pipeline has none.
+
+    Raises:
+        InputError: another kind of folder; tensors that are missing, unknown or of another shape; networks that do
+            not belong together.
+    """
+    try:
+        kind = SMCDPipeline.load_config(folder).get("_class_name")
+    except Exception as error:
+        raise InputError(f"{folder}: has no readable model_index.json: not a pipeline folder") from error
     if kind != "SMCDPipeline":
         raise InputError(
             f"{folder}: a {kind} folder; it can be the base (pretrained_model_path), but the trained weights of an "
             "SMCDPipeline are needed too"
         )
+    networks: dict[str, Any] = {}
+    for network, subfolder in _NETWORKS.values():
+        networks[subfolder] = (
+            _load_network(network, folder, subfolder, dtype) if (folder / subfolder).is_dir() else None
+        )
+    unet = networks["unet"]
+    if unet is None:
+        raise InputError(f"{folder}: has no unet/")
+    for part, gate in (("position_net", "object_gate"), ("image_encoder", "image_gate")):
+        if unet.config[gate] and networks[part] is None:
+            raise InputError(f"{folder}: its UNet has an {gate.replace('_', ' ')}, but there is no {part}/")
+    check_widths(unet, networks["position_net"], networks["image_encoder"])
+    return networks
+
+
+def _load_network(network: Any, folder: Path, subfolder: str, dtype: torch.dtype) -> Any:
     try:
-        return SMCDPipeline.from_pretrained(folder, dtype=dtype)
-    except (OSError, ValueError, RuntimeError) as error:
+        model, info = network.from_pretrained(folder, subfolder=subfolder, dtype=dtype, output_loading_info=True)
+    except Exception as error:  # whatever a broken file makes of the libraries
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder}: cannot be loaded as a pipeline: {reason}") from error
+        raise InputError(f"{folder / subfolder}: cannot be loaded: {reason}") from error
+    wrong = [f"{kind} {name}" for kind in ("unexpected", "missing") for name in sorted(info[f"{kind}_keys"])]
+    if wrong:
+        raise InputError(f"{folder / subfolder}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
+    return model
 
 
 def _published_folder(folder: Path) -> Path:
@@ -149,10 +189,15 @@ def _published_folder(folder: Path) -> Path:
     return found[0]
 
 
-def _read_published(folder: Path, base_unet: str | None = None) -> dict[str, dict[str, Tensor]]:
-    parts = {part: load_tensors(folder / file) for part, file in PUBLISHED_FILES.items() if (folder / file).is_file()}
+def _read_published(folder: Path, dtype: torch.dtype, base_unet: str | None = None) -> dict[str, dict[str, Tensor]]:
+    dtypes = {"unet": dtype, "position_net": torch.float32, "visual_encoder": dtype}
+    parts = {
+        part: load_tensors(folder / file, dtype=dtypes[part])
+        for part, file in PUBLISHED_FILES.items()
+        if (folder / file).is_file()
+    }
     if base_unet is not None:
-        tensors = load_tensors(Path(base_unet).expanduser())
+        tensors = load_tensors(Path(base_unet).expanduser(), dtype=dtype)
         if "conv_in.weight" in tensors:  # diffusers' names
             try:
                 tensors = to_published({"unet": tensors})["unet"]

@@ -1,7 +1,8 @@
 """VAE and text encoder of a ModelScope folder, through diffusers' own converters."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from diffusers import AutoencoderKL
@@ -31,11 +32,22 @@ def load_vae(folder: Path) -> AutoencoderKL:
     tensors = load_tensors(path, below="state_dict")
     prefix = "first_stage_model."
     tensors = {name.split(prefix)[-1]: tensor for name, tensor in tensors.items() if prefix in name}
-    levels = {int(match[1]) for name in tensors if (match := re.match(r"encoder\.down\.(\d+)\.block\.0\.", name))}
-    if not levels:
+    if not tensors:
         raise InputError(f"{path}: no tensors of a VAE below {prefix!r}")
+    with _one_line(path):
+        config = _vae_config(tensors)
+        vae = AutoencoderKL(**config)
+        weights = convert_ldm_vae_checkpoint(tensors, config)
+    _check_all_used(path, tensors, weights)
+    check_shapes(f"{path} (diffusers' names)", weights, vae.state_dict())
+    vae.load_state_dict(weights)
+    return vae.eval()
+
+
+def _vae_config(tensors: Mapping[str, Tensor]) -> dict:
+    levels = {int(match[1]) for name in tensors if (match := re.match(r"encoder\.down\.(\d+)\.block\.0\.", name))}
     convs = [f"encoder.down.{level}.block.{{}}.conv1.weight" for level in sorted(levels)]
-    config = {
+    return {
         "block_out_channels": tuple(tensors[conv.format(0)].shape[0] for conv in convs),
         "layers_per_block": sum(convs[0].format(layer) in tensors for layer in range(8)),
         "down_block_types": ("DownEncoderBlock2D",) * len(levels),
@@ -43,11 +55,6 @@ def load_vae(folder: Path) -> AutoencoderKL:
         "latent_channels": tensors["post_quant_conv.weight"].shape[0],
         "scaling_factor": 0.18215,
     }
-    vae = AutoencoderKL(**config)
-    weights = convert_ldm_vae_checkpoint(tensors, config)
-    check_shapes(str(path), weights, vae.state_dict())
-    vae.load_state_dict(weights)
-    return vae.eval()
 
 
 def load_text_encoder(folder: Path) -> CLIPTextModel:
@@ -60,15 +67,36 @@ def load_text_encoder(folder: Path) -> CLIPTextModel:
     layers = max((int(match[1]) for name in tensors if (match := _RESBLOCK.match(name))), default=0)  # the last's index
     text = {name: tensor for name, tensor in tensors.items() if _is_text(name)}
     text = {name: t for name, t in text.items() if not name.startswith(f"transformer.resblocks.{layers}.")}
-    model = CLIPTextModel(_text_config(path, text, layers))
     prefix = "cond_stage_model.model."
-    weights = convert_open_clip_checkpoint(model, {prefix + name: tensor for name, tensor in text.items()}, prefix)
+    with _one_line(path):
+        model = CLIPTextModel(_text_config(text, layers))
+        weights = convert_open_clip_checkpoint(model, {prefix + name: tensor for name, tensor in text.items()}, prefix)
+    _check_all_used(path, {n: t for n, t in text.items() if ".in_proj_" not in n}, weights)  # those are split in three
     expected = model.state_dict()
     if not any(name.startswith("text_model.") for name in expected):  # transformers 5 dropped this level
         weights = {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
-    check_shapes(str(path), weights, expected)
+    check_shapes(f"{path} (transformers' names)", weights, expected)
     model.load_state_dict(weights)
     return model.eval()
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """A KeyError of a converter is a missing tensor, most other errors are tensors of impossible shapes."""
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(f"{path}: missing {error.args[0]}") from None
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: tensors of impossible shapes ({str(error).splitlines()[0]})") from None
+
+
+def _check_all_used(path: Path, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Raise an InputError for tensors that the converter left out; what it took shares its memory with the source."""
+    used = {tensor.data_ptr() for tensor in weights.values()}
+    unknown = sorted(name for name, tensor in tensors.items() if tensor.data_ptr() not in used)
+    if unknown:
+        raise InputError(f"{path}: {len(unknown)} unknown tensors: {', '.join(unknown)}")
 
 
 _RESBLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
@@ -78,11 +106,8 @@ def _is_text(name: str) -> bool:
     return bool(_RESBLOCK.match(name)) or name.startswith(("token_embedding.", "positional_embedding", "ln_final."))
 
 
-def _text_config(path: Path, text: Mapping[str, Tensor], layers: int) -> CLIPTextConfig:
+def _text_config(text: Mapping[str, Tensor], layers: int) -> CLIPTextConfig:
     needed = ("token_embedding.weight", "positional_embedding", "transformer.resblocks.0.mlp.c_fc.weight")
-    for name in needed:
-        if name not in text:
-            raise InputError(f"{path}: missing {name}")
     (vocabulary, width), (positions, _), (inner, _) = (text[name].shape for name in needed)
     return CLIPTextConfig(
         vocab_size=vocabulary,

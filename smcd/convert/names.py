@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from smcd.models.image_encoder import BLOCKS_PER_LEVEL
+
 StateDict = dict[str, Tensor]
 Pair = tuple[str, str]  # the published name and ours
 
@@ -29,7 +31,6 @@ _IMAGE_GATE = {"proj": "v_linear"} | {name: f"cross_{name}" for name in ("attn",
 _GATE_SCALARS = ("alpha_attn", "alpha_dense")
 _IMAGE_ENCODER = {"conv_in": "in_conv", "conv1": "block1", "conv2": "block2"}
 _POSITION_NET = {"null_phrase": "null_positive_feature", "null_box": "null_position_feature"}
-_BLOCKS_PER_LEVEL = 3  # of the image encoder
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def _rename(part: str, tensors: Mapping[str, Tensor], published: bool) -> StateD
 def check_names(part: str, names: Iterable[str], expected: Iterable[str]) -> None:
     """Raise a ValueError that lists every missing and every unknown name."""
     found, wanted = set(names), set(expected)
-    wrong = [f"missing {name}" for name in sorted(wanted - found)]
-    wrong += [f"unknown {name}" for name in sorted(found - wanted)]
+    wrong = [f"unknown {name}" for name in sorted(found - wanted)]
+    wrong += [f"missing {name}" for name in sorted(wanted - found)]
     if wrong:
         raise ValueError(f"{part}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
 
@@ -110,7 +111,7 @@ def _unet_pairs(tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair
     yield from _leaves("time_embed.0", "time_embedding.linear_1")
     yield from _leaves("time_embed.2", "time_embedding.linear_2")
     yield from _leaves("input_blocks.0.0", "conv_in")
-    yield from _temporal_transformer("input_blocks.0.1", "transformer_in")
+    yield from _transformer("input_blocks.0.1", "transformer_in")
     index = 1
     for level, attention in enumerate(structure.attention):
         block = f"down_blocks.{level}"
@@ -151,7 +152,7 @@ def _layer(
     yield from _resnet(f"{theirs}.0", ours, layer, tensors, published)
     if attention:
         yield from _spatial_transformer(f"{theirs}.1", f"{ours}.attentions.{layer}", structure)
-        yield from _temporal_transformer(f"{theirs}.2", f"{ours}.temp_attentions.{layer}")
+        yield from _transformer(f"{theirs}.2", f"{ours}.temp_attentions.{layer}")
 
 
 def _resnet(theirs: str, block: str, layer: int, tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair]:
@@ -159,7 +160,7 @@ def _resnet(theirs: str, block: str, layer: int, tensors: Mapping[str, Tensor], 
     for own_name, name in _RESNET.items():
         yield from _leaves(f"{theirs}.{name}", f"{ours}.{own_name}")
     conv = tensors.get(f"{theirs}.in_layers.2.weight" if published else f"{ours}.conv1.weight")
-    if conv is not None and conv.shape[0] != conv.shape[1]:
+    if conv is not None and conv.ndim == 4 and conv.shape[0] != conv.shape[1]:
         yield from _leaves(f"{theirs}.skip_connection", f"{ours}.conv_shortcut")
     for name in _TEMPORAL_CONV:
         yield from _leaves(f"{theirs}.temopral_conv.{name}", f"{block}.temp_convs.{layer}.{name}")  # sic
@@ -174,9 +175,6 @@ def _transformer(theirs: str, ours: str) -> Iterator[Pair]:
     for name in ("attn1", "attn2"):
         yield from _leaves(f"{theirs}.{name}", f"{ours}.{name}", _ATTENTION)
     yield from _leaves(f"{theirs}.ff", f"{ours}.ff", _FEED_FORWARD)
-
-
-_temporal_transformer = _transformer
 
 
 def _spatial_transformer(theirs: str, ours: str, structure: _Structure) -> Iterator[Pair]:
@@ -198,13 +196,22 @@ def _gate(theirs: str, ours: str, names: Mapping[str, str], scalar_prefix: str) 
 
 def _published_structure(names: Iterable[str]) -> _Structure:
     text = "\n".join(names)
-    inputs = {int(i) for i in re.findall(r"^input_blocks\.(\d+)\.", text, re.M)}
-    downsamples = {int(i) for i in re.findall(r"^input_blocks\.(\d+)\.op\.", text, re.M)}
-    with_attention = {int(i) for i in re.findall(r"^input_blocks\.(\d+)\.1\.", text, re.M)}
+    layer_blocks, downsamples, with_attention = (
+        {int(index) for index in re.findall(pattern, text, re.M)}
+        for pattern in (
+            r"^input_blocks\.(\d+)\.0\.(?:in_layers|out_layers|emb_layers)\.",
+            r"^input_blocks\.(\d+)\.op\.",
+            r"^input_blocks\.(\d+)\.1\.",
+        )
+    )
+    blocks = layer_blocks | downsamples
+    gaps = set(range(1, max(blocks, default=1))) - blocks
+    if gaps or not layer_blocks:
+        missing = ", ".join(f"input_blocks.{index}.*" for index in sorted(gaps or {1}))
+        raise ValueError(f"unet: not a whole published SMCD UNet: missing {missing}")
+    downsamples -= layer_blocks
     levels = len(downsamples) + 1
-    layers, rest = divmod(max(inputs, default=0) - len(downsamples), levels)
-    if layers < 1 or rest:
-        raise ValueError(f"unet: not a published SMCD UNet: {max(inputs, default=0)} input blocks for {levels} levels")
+    layers = -(-len(layer_blocks) // levels)  # rounded up: what is short of it is named later
     first = [1 + level * (layers + 1) for level in range(levels)]  # input block of each level's first layer
     gates = re.findall(r"\.gate_attn\.(\w+)", text)
     image = [gate.startswith(("cross_", "v_linear")) for gate in gates]
@@ -242,12 +249,13 @@ def _position_net_pairs(tensors: Mapping[str, Tensor], published: bool) -> Itera
 
 def _image_encoder_pairs(tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair]:
     prefix = "body" if published else "blocks"
-    blocks = [int(match[1]) for name in tensors if (match := re.match(rf"{prefix}\.(\d+)\.", name))]
+    found = {int(match[1]) for name in tensors if (match := re.match(rf"{prefix}\.(\d+)\.", name))}
+    levels = max(1, -(-len(found) // BLOCKS_PER_LEVEL))
     yield from _leaves("conv_in", "conv_in")
-    for index in range(max(blocks, default=_BLOCKS_PER_LEVEL - 1) + 1):
+    for index in range(levels * BLOCKS_PER_LEVEL):
         for own_name, name in _IMAGE_ENCODER.items():
             yield from _leaves(f"body.{index}.{name}", f"blocks.{index}.{own_name}")
-        if index and index % _BLOCKS_PER_LEVEL == 0:
+        if index and index % BLOCKS_PER_LEVEL == 0:
             yield from _leaves(f"body.{index}.down_opt.op", f"blocks.{index}.downsample")
 
 

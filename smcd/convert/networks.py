@@ -1,7 +1,8 @@
 """The three networks from tensors of any widths: their configs are read off the shapes."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from diffusers import ModelMixin
@@ -10,6 +11,7 @@ from torch import Tensor
 from smcd.convert.names import StateDict, from_published
 from smcd.errors import InputError
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
+from smcd.models.image_encoder import BLOCKS_PER_LEVEL
 
 Networks = dict[str, ModelMixin | None]  # unet, position_net, image_encoder
 
@@ -27,16 +29,14 @@ def build_networks(published: Mapping[str, Mapping[str, Tensor]]) -> Networks:
         weights = from_published(published)
     except ValueError as error:
         raise InputError(str(error)) from None
-    unet = build(SMCDUNet3D, unet_config(weights["unet"]), weights["unet"])
-    networks: Networks = {"unet": unet, "position_net": None, "image_encoder": None}
+    unet = build(SMCDUNet3D, unet_config, weights["unet"])
+    position_net = image_encoder = None
     if unet.config.object_gate:
-        tensors = _part(weights, "position_net", "object gate")
-        config = position_net_config(tensors)
-        networks["position_net"] = build(PositionNet, config, tensors)
+        position_net = build(PositionNet, position_net_config, _part(weights, "position_net", "object gate"))
     if unet.config.image_gate:
-        tensors = _part(weights, "visual_encoder", "image gate")
-        networks["image_encoder"] = build(ImageEncoder, image_encoder_config(tensors), tensors)
-    return networks
+        image_encoder = build(ImageEncoder, image_encoder_config, _part(weights, "visual_encoder", "image gate"))
+    check_widths(unet, position_net, image_encoder)
+    return {"unet": unet, "position_net": position_net, "image_encoder": image_encoder}
 
 
 def _part(weights: Mapping[str, StateDict], part: str, gate: str) -> StateDict:
@@ -45,19 +45,37 @@ def _part(weights: Mapping[str, StateDict], part: str, gate: str) -> StateDict:
     return weights[part]
 
 
-def build(network: type[ModelMixin], config: dict, tensors: StateDict) -> ModelMixin:
+def build(network: type[ModelMixin], read_config: Callable[[StateDict], dict], tensors: StateDict) -> ModelMixin:
     """A network in eval mode that holds exactly these tensors; raises an InputError where one does not fit."""
-    with torch.device("meta"):
-        model = network(**config)
+    try:
+        with torch.device("meta"):
+            model = network(**read_config(tensors))
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{network.__name__}: no network has tensors of these shapes ({error})") from None
     check_shapes(network.__name__, tensors, model.state_dict())
     model.load_state_dict(tensors, assign=True)
     return model.eval()
 
 
+def check_widths(unet: Any, position_net: Any, image_encoder: Any) -> None:
+    """Raise an InputError where PositionNet or the image encoder do not fit the UNet."""
+    pairs = []
+    if position_net is not None:
+        pairs.append(("PositionNet's phrases", position_net.config.phrase_dim, unet.config.cross_attention_dim))
+        pairs.append(("PositionNet's tokens", position_net.config.out_dim, unet.config.object_dim))
+    if image_encoder is not None:
+        pairs.append(("the image encoder's tokens", image_encoder.config.channels[-1], unet.config.image_token_dim))
+        pairs.append(("the image encoder's input", image_encoder.config.in_channels, unet.config.in_channels))
+    for what, found, expected in pairs:
+        if found != expected:
+            raise InputError(f"{what} are {found} wide, but the UNet wants {expected}: parts of different networks")
+
+
 def check_shapes(what: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Raise an InputError that lists every missing, unknown or wrongly shaped tensor by name."""
-    wrong = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
-    wrong += [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
+    wrong = [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
+    wrong += [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    wrong += [f"{name} is {t.dtype}, not floating point" for name, t in found.items() if not t.is_floating_point()]
     wrong += [
         f"{name} is {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
         for name in sorted(expected.keys() & found.keys())
@@ -100,8 +118,8 @@ def position_net_config(tensors: Mapping[str, Tensor]) -> dict:
 
 def image_encoder_config(tensors: Mapping[str, Tensor]) -> dict:
     """The config of an ImageEncoder with these tensors."""
-    levels = _count(tensors, r"blocks\.(\d+)\.downsample\.") // 3 + 1
-    widths = tuple(tensors[f"blocks.{3 * level}.conv_in.weight"].shape[0] for level in range(levels))
+    levels = _count(tensors, r"blocks\.(\d+)\.") // BLOCKS_PER_LEVEL
+    widths = tuple(tensors[f"blocks.{BLOCKS_PER_LEVEL * level}.conv_in.weight"].shape[0] for level in range(levels))
     return {"channels": widths, "in_channels": tensors["conv_in.weight"].shape[1]}
 
 

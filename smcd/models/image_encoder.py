@@ -5,7 +5,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import Tensor, nn
 
-_BLOCKS_PER_LEVEL = 3
+BLOCKS_PER_LEVEL = 3
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
@@ -44,7 +44,7 @@ class ImageEncoder(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList()
         entering = channels[0]
         for level, width in enumerate(channels):
-            for index in range(_BLOCKS_PER_LEVEL):
+            for index in range(BLOCKS_PER_LEVEL):
                 self.blocks.append(EncoderBlock(entering, width, downsample=level > 0 and index == 0))
                 entering = width
 

@@ -12,7 +12,9 @@ import imageio.v3 as imageio
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
 
 from smcd.config import CustomizeConfig, SamplingConfig
 from smcd.customize import customize
@@ -115,7 +117,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
 def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
     command = [sys.executable, "inference_customize.py", "--input_data_path", str(folder), "--prompt", "A car."]
-    command += ["--output_dir", str(tmp_path / "out"), *SMALL, "--num_inference_steps", "900", "--num_videos", "2"]
+    command += ["--output_dir", str(tmp_path / "out"), *SMALL, "--num_inference_steps", "500", "--num_videos", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while "attention:" not in process.stderr.readline():
         assert process.poll() is None
@@ -132,7 +134,7 @@ def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
     [
         ({"prompt": " "}, "no prompt"),
         ({"input_data_path": None}, "no input"),
-        ({"fps": 0}, "fps is 0; it must be above 0"),
+        ({"fps": 0}, "fps is 0; it must be from 0.1 to 50"),
         ({"fps": float("nan")}, "fps is nan"),
         ({"num_videos": 0}, "num_videos is 0"),
         ({"seed": -1}, "seed is -1"),
@@ -140,7 +142,7 @@ def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
         ({"validation_data": SamplingConfig(3, 40, 32, 1)}, "width 40 is not a multiple of 16: the nearest is 32"),
         ({"validation_data": SamplingConfig(0, 32, 32, 1)}, "video_length is 0"),
         ({"validation_data": SamplingConfig(2, 32, 32, 1)}, "frame 2 is beyond the last frame, 1"),
-        ({"validation_data": SamplingConfig(3, 32, 32, 2000)}, "num_inference_steps is 2000; it must be at most 1000"),
+        ({"validation_data": SamplingConfig(3, 32, 32, 2000)}, "num_inference_steps is 2000; ddim takes at most 500"),
         ({"scheduler": "euler"}, "scheduler is 'euler'; choose from ddim, dpmsolver++, unipc"),
         ({"resize": "nearest"}, "resize is 'nearest'"),
         ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'"),
@@ -182,7 +184,7 @@ def test_weights_for_another_architecture_are_refused(folder, tmp_path, paths, f
 
 
 def test_weights_that_are_nowhere(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="no such folder, and not to be had from the hub"):
         customize(config(folder, tmp_path / "out", trained_ckpt_path="nobody/nothing"))
 
@@ -196,7 +198,7 @@ def test_half_written_outputs_never_replace_whole_ones(folder, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("smcd.media.strip", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"out: cannot be written \(No space left"):
         customize(config(folder, out, seed=50))
     assert contents(out) == before
 
@@ -219,9 +221,65 @@ def test_low_memory_and_resolved_config(folder, tmp_path):
     assert OmegaConf.load(tmp_path / "low" / "config.yaml").low_memory is True
 
 
-def test_help_is_fast_and_complete():
-    start = time.monotonic()
+def test_help_is_complete():
     shown = subprocess.run([sys.executable, "inference_customize.py", "--help"], capture_output=True, text=True)
-    assert time.monotonic() - start < 1.5
     for flag in ("--object", "--box_free_guidance", "--pretrained_weight_path", "--low_memory", "--config"):
         assert flag in shown.stdout
+
+
+def test_one_frame(folder, tmp_path):
+    (folder / "objects.json").write_text('[{"phrase": "car", "boxes": {"0": [0, 0, 40, 40]}}]')
+    customize(config(folder, tmp_path / "out", validation_data=SamplingConfig(1, 32, 32, 1)))
+    with PIL.Image.open(tmp_path / "out" / "cus_pred.gif") as gif:
+        assert gif.n_frames == 1
+
+
+def test_other_formats_replace_the_earlier_ones(folder, tmp_path):
+    out = tmp_path / "out"
+    customize(config(folder, out, format="png,mp4"))
+    (out / "mine.txt").write_text("keep me")
+    customize(config(folder, out, format="gif"))
+    assert not (out / "pred_img").exists()
+    assert not (out / "cus_pred.mp4").exists()
+    assert {"cus_pred.gif", "mine.txt"} <= {path.name for path in out.iterdir()}
+
+
+def test_a_users_file_in_the_way_is_left_alone(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "pred_box_img").write_text("mine")
+    with pytest.raises(InputError, match="pred_box_img: is in the way"):
+        customize(config(folder, tmp_path / "out"))
+    assert (tmp_path / "out" / "pred_box_img").read_text() == "mine"
+
+
+def test_precisions(folder, tmp_path, caplog):
+    caplog.set_level("INFO")
+    customize(config(folder, tmp_path / "plain", format="png"))
+    customize(config(folder, tmp_path / "autocast", format="png", mixed_precision="bf16"))
+    customize(config(folder, tmp_path / "half", format="png", dtype="bfloat16"))
+    plain, *others = (
+        imageio.imread(tmp_path / which / "pred_img" / "pred_img_1.png").astype(float)
+        for which in ("plain", "autocast", "half")
+    )
+    assert all(0 < np.abs(other - plain).mean() < 12 for other in others)
+    assert "attention: torch's scaled_dot_product_attention" in caplog.text
+
+
+@pytest.mark.parametrize("file", ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"_class_name": "SMCDPipeline"}'])
+def test_broken_pipeline_folders_are_refused(folder, tmp_path, pipe, file, content):
+    pipe.save_pretrained(tmp_path / "weights")
+    (tmp_path / "weights" / file).write_bytes(content)
+    with pytest.raises(InputError, match=str(tmp_path / "weights")):
+        customize(config(folder, tmp_path / "out", trained_ckpt_path=str(tmp_path / "weights")))
+
+
+@pytest.mark.parametrize(("lost", "message"), [("conv_out.bias", "missing conv_out.bias"), (None, "unexpected stray")])
+def test_pipeline_folders_with_other_tensors_are_refused(folder, tmp_path, pipe, lost, message):
+    pipe.save_pretrained(tmp_path / "weights")
+    path = tmp_path / "weights" / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(path)
+    tensors.pop(lost) if lost else tensors.update(stray=torch.zeros(1))
+    save_file(tensors, path)
+    with pytest.raises(InputError, match=message):
+        customize(config(folder, tmp_path / "out", trained_ckpt_path=str(tmp_path / "weights")))

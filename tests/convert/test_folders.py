@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from smcd import SMCDPipeline
 from smcd.convert import convert, export, load_pipeline
+from smcd.convert.files import load_tensors
 from smcd.errors import InputError
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
 from tests.test_pipeline import run
@@ -68,6 +71,34 @@ def test_modelscope_base(pipe, folders, tmp_path):
     assert torch.allclose(run(loaded), run(pipe), atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "value", "message"),
+    [
+        (
+            "VQGAN_autoencoder.pth",
+            "first_stage_model.decoder.strange.weight",
+            torch.ones(3),
+            "unknown tensors: decoder.st",
+        ),
+        ("VQGAN_autoencoder.pth", "first_stage_model.post_quant_conv.weight", None, "missing post_quant_conv.weight"),
+        ("VQGAN_autoencoder.pth", "first_stage_model.quant_conv.bias", None, "missing quant_conv.bias"),
+        ("open_clip_pytorch_model.bin", "ln_final.strange", torch.ones(3), "unknown tensors: ln_final.strange"),
+        ("open_clip_pytorch_model.bin", "strange", torch.ones(3), "unknown tensors strange"),
+        ("open_clip_pytorch_model.bin", "token_embedding.weight", None, "missing token_embedding.weight"),
+        ("open_clip_pytorch_model.bin", "token_embedding.weight", torch.ones(3), "impossible shapes"),
+    ],
+)
+def test_modelscope_files_are_read_strictly(pipe, folders, tmp_path, file, name, value, message):
+    base = write_modelscope_base(tmp_path / "modelscope", pipe)
+    content = torch.load(base / file)
+    tensors = content.get("state_dict", content)
+    tensors.pop(name) if value is None else tensors.update({name: value})
+    torch.save(content, base / file)
+    with pytest.raises(InputError, match=message):
+        convert(folders["published"], str(base), tmp_path / "new" / "pipeline", tokenizer=folders["base"])
+    assert not (tmp_path / "new").exists()
+
+
 def test_another_base_unet_fills_what_the_checkpoint_lacks(pipe, folders, tmp_path):
     file = Path(folders["published"]) / "pytorch_model.bin"
     tensors = torch.load(file)
@@ -95,7 +126,7 @@ def change(folders: dict[str, str], file: str, **changes) -> None:
         ("pytorch_model.bin", {"out.2.bias": torch.zeros(9)}, r"conv_out.bias is \(9,\) instead of \(4,\)"),
         ("pytorch_model_1.bin", {"linears.0.bias": torch.zeros(9)}, r"linears.0.bias is \(9,\)"),
         ("pytorch_model_2.bin", {"conv_in.bias": None}, "missing conv_in.bias"),
-        ("pytorch_model.bin", {"stray": "text"}, "not tensors: stray"),
+        ("pytorch_model.bin", {"stray": "text"}, "not named tensors: stray"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_written(folders, tmp_path, file, changes, message):
@@ -131,6 +162,47 @@ def test_a_broken_file_is_refused(folders, tmp_path, content):
     path.write_bytes(path.read_bytes()[:5000] if content == "cut" else content)
     with pytest.raises(InputError, match=r"pytorch_model\.bin: (cannot be read|holds more than tensors)"):
         convert(folders["published"], folders["base"], tmp_path / "pipeline")
+
+
+def test_any_damage_to_a_file_is_one_line(tmp_path):
+    torch.save({"a": torch.ones(3), "b": torch.zeros(2, 2)}, tmp_path / "whole.bin")
+    whole = (tmp_path / "whole.bin").read_bytes()
+    random = np.random.RandomState(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for position in random.randint(0, len(whole), 3):
+            damaged[position] = random.randint(256)
+        (tmp_path / "damaged.bin").write_bytes(damaged)
+        try:
+            load_tensors(tmp_path / "damaged.bin")
+        except InputError as error:
+            refused += 1
+            assert "could run code" not in str(error) or "nsupported" in str(error.__context__)  # noqa: PT017
+    assert refused > 30
+
+
+@pytest.mark.parametrize("command", [export, convert])
+def test_a_full_disk_leaves_nothing(pipe, folders, tmp_path, monkeypatch, command):
+    pipe.save_pretrained(tmp_path / "pipeline")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    source = {export: (str(tmp_path / "pipeline"),), convert: (folders["published"], folders["base"])}[command]
+    with pytest.raises(InputError, match="cannot be written"):
+        command(*source, tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+
+
+def test_export_is_strict(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "pipeline")
+    path = tmp_path / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: t for name, t in load_file(path).items() if ".image_gate." not in name}, path)
+    with pytest.raises(InputError, match=r"missing down_blocks\.0\.attentions\.0\.transformer_blocks\.0\.image_gate"):
+        export(str(tmp_path / "pipeline"), tmp_path / "out")
 
 
 def test_folders_of_another_kind_are_refused(folders, tmp_path):

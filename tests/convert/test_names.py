@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from smcd import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.convert import from_published, to_published
-from smcd.convert.networks import image_encoder_config, position_net_config, unet_config
+from smcd.convert.networks import build_networks, image_encoder_config, position_net_config, unet_config
+from smcd.errors import InputError
 from tests import golden
 
 STAGES = ["base", "stage1", "stage2"]
@@ -110,10 +111,60 @@ def test_any_unknown_tensor_is_named(data, direction):
     assert f"unknown {stray}" in str(error.value)
 
 
+@pytest.mark.parametrize("stray", ["input_blocks.99.0.weight", "input_blocks.1.op.x", "output_blocks.77.1.conv.weight"])
+def test_strays_do_not_hide_behind_consequences(stray):
+    unet = golden.load("smcd").published["unet"]
+    with pytest.raises(ValueError, match="unet: 1 tensors do not fit: unknown") as error:
+        from_published({"unet": {**unet, stray: torch.zeros(1)}})
+    assert str(error.value).endswith(f"unknown {stray}")
+
+
+@pytest.mark.parametrize("block", ["input_blocks.1", "input_blocks.2", "output_blocks.1", "middle_block.1"])
+def test_a_lost_block_is_named(block):
+    unet = golden.load("smcd").published["unet"]
+    rest = {name: tensor for name, tensor in unet.items() if not name.startswith(f"{block}.")}
+    with pytest.raises(ValueError, match=f"missing {block}".replace(".", r"\.")):
+        from_published({"unet": rest})
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_any_wrong_shape_is_an_input_error(data):
+    parts = golden.load("smcd").published
+    part = data.draw(st.sampled_from(sorted(parts)))
+    name = data.draw(st.sampled_from(sorted(parts[part])))
+    shape = data.draw(st.lists(st.sampled_from([1, 3, 32]), max_size=4))
+    changed = {**parts, part: {**parts[part], name: torch.zeros(shape)}}
+    same = torch.Size(shape) == parts[part][name].shape
+    squeezed = _is_projection(name) and torch.Size(shape) == parts[part][name].shape[:2]  # taken for a linear layer
+    if not same and not squeezed:
+        with pytest.raises(InputError):
+            build_networks(changed)
+
+
+def _is_projection(name: str) -> bool:
+    return name.endswith(("proj_in.weight", "proj_out.weight"))
+
+
+def test_integers_are_no_weights():
+    parts = golden.load("smcd").published
+    unet = {**parts["unet"], "out.2.bias": torch.zeros(4, dtype=torch.long)}
+    with pytest.raises(InputError, match=r"conv_out.bias is torch.int64, not floating point"):
+        build_networks({**parts, "unet": unet})
+
+
+def test_parts_of_different_networks_are_refused():
+    parts = golden.load("smcd").published
+    narrow = PositionNet(64, 40)
+    own = to_published({"position_net": narrow.state_dict()})
+    with pytest.raises(InputError, match="PositionNet's tokens are 40 wide, but the UNet wants 48"):
+        build_networks({**parts, **own})
+
+
 def test_unknown_parts_and_foreign_networks_are_refused():
     with pytest.raises(ValueError, match="unknown part 'vae'"):
         from_published({"vae": {}})
-    with pytest.raises(ValueError, match="not a published SMCD UNet"):
+    with pytest.raises(ValueError, match="not a whole published SMCD UNet"):
         from_published({"unet": {"model.layer.weight": torch.zeros(1)}})
     with pytest.raises(ValueError, match="not an SMCDUNet3D"):
         to_published({"unet": {"model.layer.weight": torch.zeros(1)}})

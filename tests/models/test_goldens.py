@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from smcd.conditions import Conditions
+from smcd.convert import to_published
 from smcd.diffusion import Guidance, make_scheduler
 from smcd.models import KeyValueCache
 from smcd.pipeline import SMCDPipeline
@@ -76,6 +77,43 @@ def test_without_objects_and_image_tokens_both_gates_are_skipped(name):
     inputs = g.image_inputs()
     inputs.pop("image_tokens", None)
     assert relative_error(call(g, **inputs), g.output("eps_no_grounding")) < 1e-5
+
+
+@torch.no_grad()
+def test_guided_sample_without_the_cache(monkeypatch):
+    monkeypatch.setattr(KeyValueCache, "get", lambda self, name, compute: compute())
+    g = golden.load("smcd")
+    assert relative_error(sample(g, 10, low_memory=False), g.output("sample_10")) < 1e-4
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "gradient_checkpointing"])
+@pytest.mark.parametrize("name", ["stage1", "smcd"])
+def test_loss_and_gradients(name, checkpointing):
+    g = golden.load(name)
+    networks = {"unet": g.unet, "position_net": g.position_net, "visual_encoder": g.image_encoder}
+    networks = {part: network for part, network in networks.items() if network is not None}
+    for network in networks.values():
+        network.zero_grad()
+    if checkpointing:
+        g.unet.enable_gradient_checkpointing()
+    try:
+        eps = call(g, objects=g.objects(), **g.image_inputs())
+    finally:
+        g.unet.disable_gradient_checkpointing()
+    loss = torch.nn.functional.mse_loss(eps, g.input("noise"))
+    loss.backward()
+    assert loss.item() == pytest.approx(g.output("loss").item(), rel=1e-4)
+    gradients = to_published(
+        {
+            part: {key: p.grad if p.grad is not None else torch.zeros_like(p) for key, p in network.named_parameters()}
+            for part, network in networks.items()
+        }
+    )
+    expected = {key.removeprefix("grad_norm."): value for key, value in g.tensors.items() if key.startswith("grad_")}
+    assert len(expected) in (76, 230)
+    for key, norm in expected.items():
+        part, _, leaf = key.partition(".")
+        assert gradients[part][leaf].norm().item() == pytest.approx(norm.item(), rel=1e-4, abs=1e-9), key
 
 
 @pytest.mark.parametrize("low_memory", [False, True], ids=["one_batch", "low_memory"])

@@ -1,0 +1,72 @@
+"""The files of one customised video."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from omegaconf import OmegaConf
+
+from smcd import media
+from smcd.config import CustomizeConfig
+from smcd.custom_input import CustomInput
+from smcd.errors import InputError
+
+_FOLDERS = ("pred_img", "pred_box_img")
+_OUTPUTS = (*_FOLDERS, "cus_pred.gif", "cus_pred.mp4", "boxes_pred.gif", "strip.png", "prompt.txt", "config.yaml")
+
+
+def check_writable(out: Path) -> None:
+    """Raise an InputError where a folder of outputs cannot be written."""
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"{out}: cannot be written: {existing} is a file; choose another --output_dir")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: cannot be written: no permission for {existing}; choose another --output_dir")
+    for name in _OUTPUTS:
+        target = out / name
+        if target.exists() and target.is_dir() != (name in _FOLDERS):
+            raise InputError(f"{target}: is in the way; rename it or choose another --output_dir")
+
+
+def squashed(image: PIL.Image.Image, config: CustomizeConfig) -> PIL.Image.Image:
+    """The image at the video's size."""
+    size = config.validation_data
+    return media.resize(image, size.height, size.width, antialias=config.resize == "antialiased")
+
+
+def write_outputs(
+    folder: Path, frames: np.ndarray, given: CustomInput, config: CustomizeConfig, formats: list[str], seed: int
+) -> None:
+    """Write one video's files beside `folder` first, then move them in: what is there is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    try:
+        with_boxes = media.draw_boxes(frames, given.boxes, given.phrases)
+        for kind in formats:
+            if kind == "png":
+                media.write_frames(temporary / "pred_img", "pred_img", frames)
+            else:
+                media.write_video(temporary / f"cus_pred.{kind}", frames, config.fps)
+        media.write_frames(temporary / "pred_box_img", "pred_box_img", with_boxes)
+        media.write_video(temporary / "boxes_pred.gif", with_boxes, config.fps)
+        still = np.stack([np.asarray(squashed(given.image, config))] * len(frames))
+        wanted = media.draw_boxes(still, given.boxes, given.phrases)
+        media.write_image(temporary / "strip.png", media.strip(wanted, with_boxes))
+        (temporary / "prompt.txt").write_text(f"{config.prompt}\n", encoding="utf-8")
+        resolved = OmegaConf.structured(config)
+        resolved.seed, resolved.num_videos, resolved.output_dir = seed, 1, str(folder)  # this video alone
+        OmegaConf.save(resolved, temporary / "config.yaml")
+        new = {path.name for path in temporary.iterdir()}
+        for name in _OUTPUTS:  # of an earlier video too, which may have had other formats
+            target = folder / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            if name in new:
+                os.replace(temporary / name, target)
+            else:
+                target.unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
