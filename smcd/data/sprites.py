@@ -33,7 +33,7 @@ class World:
 
     Attributes:
         shapes, colours, backgrounds, motions: what may occur, names of `SHAPES`, `COLOURS`, `BACKGROUNDS`, `MOTIONS`.
-        objects: fewest and most objects in a clip; no two share both shape and colour.
+        objects: fewest and most objects in a clip; no two have the same colour.
         radius: smallest and largest, in parts of the frame's side.
         speed: largest way of an object through a clip, in parts of the side.
         turning, growing: largest rotation (turns) and change of size (factor) through a clip.
@@ -57,8 +57,8 @@ class World:
                 raise ValueError(f"{name}: {', '.join(sorted(unknown))} unknown; choose from {', '.join(known)}")
         if unknown := set(self.motions) - set(MOTIONS):
             raise ValueError(f"motions: {', '.join(sorted(unknown))} unknown; choose from {', '.join(MOTIONS)}")
-        if not 0 < self.objects[0] <= self.objects[1] <= len(self.shapes) * len(self.colours):
-            raise ValueError(f"objects: {self.objects} is no range that {len(self.shapes)} shapes can fill")
+        if not 0 < self.objects[0] <= self.objects[1] <= len(self.colours):
+            raise ValueError(f"objects: {self.objects} is no range from 1 to {len(self.colours)}, one for each colour")
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,8 @@ def make_clip(seed: int, index: int, num_frames: int = 8, size: int = 256, world
     world = world or World()
     rng = np.random.default_rng((seed, index))
     count = int(rng.integers(world.objects[0], world.objects[1] + 1))
-    kinds = [(shape, colour) for shape in world.shapes for colour in world.colours]
-    chosen = [kinds[k] for k in rng.permutation(len(kinds))[:count]]
-    sprites = [_make_sprite(shape, colour, num_frames, world, rng) for shape, colour in chosen]
+    colours = rng.permutation(world.colours)[:count]
+    sprites = [_make_sprite(str(rng.choice(world.shapes)), str(colour), num_frames, world, rng) for colour in colours]
     frames = _background(num_frames, size, world, rng)
     masks, cover = _paint(frames, sprites)
     boxes, box_mask = boxes_of(masks)

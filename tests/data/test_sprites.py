@@ -68,6 +68,7 @@ def test_everything_occurs():
     assert {sprite.shape for sprite in sprites} == set(SHAPES)
     assert {sprite.colour for sprite in sprites} == set(COLOURS)
     assert {len(clip.sprites) for clip in clips} == {1, 2, 3, 4}
+    assert all(len({sprite.colour for sprite in clip.sprites}) == len(clip.sprites) for clip in clips)
     motions = {sprite.motion for sprite in sprites}
     assert {"moving left", "moving right", "moving up", "moving down", "bouncing", "circling"} <= motions
     absent = [clip.box_mask.min() == 0 for clip in clips]
