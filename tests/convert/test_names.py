@@ -82,6 +82,14 @@ def test_configs_are_read_off_the_shapes(name):
         assert image_encoder_config(weights["visual_encoder"])["channels"] == tuple(g.image_encoder.config.channels)
 
 
+def drawn_tensor(data, direction):
+    """All parts in the names that `direction` takes, and one part and tensor of them."""
+    parts = golden.load("smcd").published
+    parts = parts if direction is from_published else from_published(parts)
+    part = data.draw(st.sampled_from(sorted(parts)))
+    return parts, part, data.draw(st.sampled_from(sorted(parts[part])))
+
+
 def _tuple(value):
     return tuple(value) if isinstance(value, list) else value
 
@@ -89,10 +97,7 @@ def _tuple(value):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), direction=st.sampled_from([from_published, to_published]))
 def test_any_missing_tensor_is_named(data, direction):
-    parts = golden.load("smcd").published
-    parts = parts if direction is from_published else from_published(parts)
-    part = data.draw(st.sampled_from(sorted(parts)))
-    lost = data.draw(st.sampled_from(sorted(parts[part])))
+    parts, part, lost = drawn_tensor(data, direction)
     rest = {name: tensor for name, tensor in parts[part].items() if name != lost}
     with pytest.raises(ValueError, match="missing ") as error:
         direction({part: rest})
@@ -102,10 +107,8 @@ def test_any_missing_tensor_is_named(data, direction):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), direction=st.sampled_from([from_published, to_published]))
 def test_any_unknown_tensor_is_named(data, direction):
-    parts = golden.load("smcd").published
-    parts = parts if direction is from_published else from_published(parts)
-    part = data.draw(st.sampled_from(sorted(parts)))
-    stray = data.draw(st.sampled_from(sorted(parts[part]))) + data.draw(st.sampled_from([".extra", "_ema", "x"]))
+    parts, part, name = drawn_tensor(data, direction)
+    stray = name + data.draw(st.sampled_from([".extra", "_ema", "x"]))
     with pytest.raises(ValueError, match="unknown ") as error:
         direction({part: {**parts[part], stray: torch.zeros(1)}})
     assert f"unknown {stray}" in str(error.value)
