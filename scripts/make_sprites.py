@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 
 from smcd.command import command
+from smcd.errors import InputError
 
 
 def main() -> None:
@@ -21,6 +22,11 @@ def main() -> None:
     parser.add_argument("world", nargs="*", metavar="KEY=VALUE", help="how rich the world is: objects=[1,2] speed=0.4")
     arguments = parser.parse_intermixed_args()
     with command():
+        for name, low in (("clips", 1), ("size", 16), ("frames", 1), ("seed", 0)):
+            if getattr(arguments, name) < low:
+                raise InputError(f"--{name} is {getattr(arguments, name)}; it must be at least {low}")
+        if arguments.layout == "gligen" and arguments.split != "train":
+            raise InputError("GLIGEN's files are training data: leave out --split")
         from tqdm import tqdm
 
         from smcd.data.sprite_layouts import make_world, write_gligen, write_got10k, write_youtube_vis

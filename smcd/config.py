@@ -35,8 +35,8 @@ class SamplingConfig:
     """The published files' `validation_data`."""
 
     video_length: int = _option(8, "frames of the video")
-    width: int = _option(256, "of the video, in pixels")
-    height: int = _option(256, "of the video, in pixels")
+    width: int = _option(256, "of the video, in pixels; a multiple of 64 for the full model")
+    height: int = _option(256, "of the video, in pixels; a multiple of 64 for the full model")
     num_inference_steps: int = _option(50, "denoising steps")
     guidance_scale: float = _option(7.5, "text guidance; 1 switches it off")
 
@@ -140,20 +140,42 @@ def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
         if not equals:
             raise InputError(f"{override!r}: neither a flag nor key=value")
         owner, kind = _owner(config, key)
-        setattr(owner, key.rpartition(".")[2], _value(kind, key, text))
+        setattr(owner, key.rpartition(".")[2], _value(kind, key, text, override))
     return config
 
 
 def _typed(schema: Any, content: dict[str, Any], source: str) -> Any:
-    """The config with these values in place of the defaults; raises an InputError for a value of another type."""
+    """The config with these values in place of the defaults; raises an InputError for a value of another type.
+
+    Texts are set as they stand (nothing in them is a reference); OmegaConf converts and checks the rest.
+    """
     from omegaconf import OmegaConf  # slow to import, and not needed for --help
     from omegaconf.errors import OmegaConfBaseException
 
+    texts, rest = _split_texts(content)
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), rest))
     except (OmegaConfBaseException, ValueError) as error:
         key = getattr(error, "full_key", None)
         raise InputError(f"{source}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
+    for key, text in texts.items():
+        owner, kind = _owner(config, key)
+        setattr(owner, key.rpartition(".")[2], _value(kind, key, text, f"{source}: {key}"))
+    return config
+
+
+def _split_texts(content: dict[str, Any], prefix: str = "") -> tuple[dict[str, str], dict[str, Any]]:
+    """Values that are texts, by their full key, and all others."""
+    texts, rest = {}, {}
+    for key, value in content.items():
+        if isinstance(value, str):
+            texts[prefix + key] = value
+        elif isinstance(value, dict):
+            below, rest[key] = _split_texts(value, f"{prefix}{key}.")
+            texts |= below
+        else:
+            rest[key] = value
+    return texts, rest
 
 
 def _owner(config: Any, key: str) -> tuple[Any, Any]:
@@ -172,8 +194,8 @@ def _owner(config: Any, key: str) -> tuple[Any, Any]:
     return config, hints[name]
 
 
-def _value(kind: Any, key: str, text: str) -> Any:
-    """The value of `key=text`: a text as it stands, anything else as YAML reads it."""
+def _value(kind: Any, key: str, text: str, source: str) -> Any:
+    """The value that `text` stands for: a text as it stands, anything else as YAML reads it."""
     import yaml
 
     if str in (kind, *get_args(kind)):
@@ -181,8 +203,14 @@ def _value(kind: Any, key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
-        raise InputError(f"{key}={text}: is no value") from None
-    return _typed(make_dataclass("Option", [("value", kind)]), {"value": value}, f"{key}={text}").value
+        raise InputError(f"{source}: {text!r} is no value") from None
+    if isinstance(value, str):  # YAML takes 3e-5, without a point, for a text
+        try:
+            value = float(value)
+        except ValueError:
+            raise InputError(f"{source}: {text!r} is not of type {getattr(kind, '__name__', kind)}") from None
+    name = key.rpartition(".")[2]
+    return getattr(_typed(make_dataclass("Option", [(name, kind)]), {name: value}, source), name)
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -215,6 +243,8 @@ def _known_keys(schema: type, content: dict, node: Any, path: Path, prefix: str 
     for key_node, value_node in node.value:
         key, where = key_node.value, f"{path}:{key_node.start_mark.line + 1}"
         value = content.get(key)
+        if key in known:
+            raise InputError(f"{where}: {prefix}{key} is given twice; delete one of the lines")
         if key in hints:
             if is_dataclass(hints[key]) and isinstance(value, dict):
                 value = _known_keys(hints[key], value, value_node, path, f"{key}.")

@@ -1,5 +1,6 @@
 """The files of one customised video."""
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from omegaconf import OmegaConf
+import yaml
 
 from smcd import media
 from smcd.config import CustomizeConfig
@@ -15,7 +16,7 @@ from smcd.custom_input import CustomInput
 from smcd.errors import InputError
 
 _FOLDERS = ("pred_img", "pred_box_img")
-_OUTPUTS = (*_FOLDERS, "cus_pred.gif", "cus_pred.mp4", "boxes_pred.gif", "strip.png", "prompt.txt", "config.yaml")
+_FILES = ("cus_pred.gif", "cus_pred.mp4", "boxes_pred.gif", "strip.png", "prompt.txt", "config.yaml")
 
 
 def check_writable(out: Path) -> None:
@@ -25,7 +26,7 @@ def check_writable(out: Path) -> None:
         raise InputError(f"{out}: cannot be written: {existing} is a file; choose another --output_dir")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"{out}: cannot be written: no permission for {existing}; choose another --output_dir")
-    for name in _OUTPUTS:
+    for name in (*_FOLDERS, *_FILES):
         target = out / name
         if target.exists() and target.is_dir() != (name in _FOLDERS):
             raise InputError(f"{target}: is in the way; rename it or choose another --output_dir")
@@ -56,17 +57,27 @@ def write_outputs(
         wanted = media.draw_boxes(still, given.boxes, given.phrases)
         media.write_image(temporary / "strip.png", media.strip(wanted, with_boxes))
         (temporary / "prompt.txt").write_text(f"{config.prompt}\n", encoding="utf-8")
-        resolved = OmegaConf.structured(config)
-        resolved.seed, resolved.num_videos, resolved.output_dir = seed, 1, str(folder)  # this video alone
-        OmegaConf.save(resolved, temporary / "config.yaml")
-        new = {path.name for path in temporary.iterdir()}
-        for name in _OUTPUTS:  # of an earlier video too, which may have had other formats
-            target = folder / name
-            if target.is_dir():
-                shutil.rmtree(target)
-            if name in new:
-                os.replace(temporary / name, target)
-            else:
-                target.unlink(missing_ok=True)
+        resolved = dataclasses.replace(config, seed=seed, num_videos=1, output_dir=str(folder))  # this video alone
+        text = yaml.safe_dump(dataclasses.asdict(resolved), sort_keys=False, allow_unicode=True)
+        (temporary / "config.yaml").write_text(text, encoding="utf-8")
+        _replace_outputs(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_outputs(folder: Path, temporary: Path) -> None:
+    """Move new outputs into `folder`; those of an earlier video go, whatever else is there stays."""
+    for name in _FOLDERS:
+        for path in (folder / name).glob(f"{name}_*.png"):
+            path.unlink()
+        if (temporary / name).is_dir():
+            (folder / name).mkdir(exist_ok=True)
+            for path in (temporary / name).iterdir():
+                os.replace(path, folder / name / path.name)
+        elif (folder / name).is_dir() and not any((folder / name).iterdir()):
+            (folder / name).rmdir()
+    for name in _FILES:
+        if (temporary / name).is_file():
+            os.replace(temporary / name, folder / name)
+        else:
+            (folder / name).unlink(missing_ok=True)

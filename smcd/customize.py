@@ -24,6 +24,8 @@ from smcd.tiny import tiny_pipeline
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_SIDE = 8192
+_LARGEST_SCALE = 1000
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -38,46 +40,52 @@ def customize(config: CustomizeConfig) -> list[Path]:
         InputError: anything in the input that does not fit; nothing is written then.
     """
     formats = _check(config)
-    sampling = config.validation_data
     assert config.prompt is not None
     assert config.input_data_path is not None
-    given = read_folder(Path(config.input_data_path), sampling.video_length, config.prompt, config.object)
+    given = read_folder(Path(config.input_data_path), config.validation_data.video_length, config.prompt, config.object)
     out = Path(config.output_dir)
     seeds = range(config.seed, config.seed + config.num_videos)
     folders = {seed: out if len(seeds) == 1 else out / f"seed_{seed}" for seed in seeds}
     for folder in folders.values():
         check_writable(folder)
-    state = PartialState()
+    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
+    state = PartialState(cpu=not accelerator)
     mine = seeds[state.process_index :: state.num_processes]
     if not mine:
         return []  # more processes than videos
-    autocast = _autocast(config, state.device)
-    pipe = _make_pipeline(config, state.device, autocast)
+    try:
+        return _make_videos(config, given, state.device, {seed: folders[seed] for seed in mine}, formats)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise InputError(
+            "not enough memory: try --dtype float16, --low_memory, or a smaller --width, --height or --video_length"
+        ) from error
+    finally:
+        state.destroy_process_group()
+
+
+def _make_videos(
+    config: CustomizeConfig, given: CustomInput, device: torch.device, folders: dict[int, Path], formats: list[str]
+) -> list[Path]:
+    autocast = _autocast(config, device)
+    pipe = _make_pipeline(config, device, autocast)
+    sampling = config.validation_data
     try:
         check_size(sampling.video_length, sampling.height, sampling.width, pipe.size_multiple)
         check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
         check_paths(pipe.unet.config, given.image, given.boxes)
     except ValueError as error:
         raise InputError(str(error)) from None
-
-    written = []
-    for seed in mine:
-        try:
-            with torch.autocast(state.device.type, autocast) if autocast else contextlib.nullcontext():
-                frames = generate(pipe, given, config, seed)
-        except torch.OutOfMemoryError:
-            raise InputError(
-                "not enough GPU memory: try --dtype float16, --low_memory, or a smaller --width, --height or "
-                "--video_length"
-            ) from None
-        folder = folders[seed]
+    for seed, folder in folders.items():
+        with torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext():
+            frames = generate(pipe, given, config, seed)
         try:
             write_outputs(folder, frames, given, config, formats, seed)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
         logger.info(f"wrote {folder}")
-        written.append(folder)
-    return written
+    return list(folders.values())
 
 
 def generate(pipe: SMCDPipeline, given: CustomInput, config: CustomizeConfig, seed: int) -> np.ndarray:
@@ -100,7 +108,10 @@ def generate(pipe: SMCDPipeline, given: CustomInput, config: CustomizeConfig, se
         low_memory=config.low_memory,
         return_dict=False,
     )
-    return media.to_uint8(output[0][0])
+    frames = output[0][0]
+    if not np.isfinite(frames).all():
+        raise InputError("the network gave NaN or infinity: broken weights, or try --mixed_precision bf16 or no")
+    return media.to_uint8(frames)
 
 
 def _check(config: CustomizeConfig) -> list[str]:
@@ -118,12 +129,20 @@ def _check(config: CustomizeConfig) -> list[str]:
     ):
         if not 1 <= value <= 10_000:
             raise InputError(f"{name} is {value}; it must be from 1 to 10000")
+    for name, side in (("width", sampling.width), ("height", sampling.height)):
+        if not 1 <= side <= _LARGEST_SIDE:
+            raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
+    scales = (config.img_free_guidance, config.ti_free_guidance, config.box_free_guidance, sampling.guidance_scale)
+    if not all(abs(scale) <= _LARGEST_SCALE for scale in scales):
+        raise InputError(f"guidance scales are {scales}; they must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
+    if not config.output_dir.strip():
+        raise InputError("output_dir is empty: name a folder (is a variable of your shell not set?)")
     if not 0.1 <= config.fps <= 50:
         raise InputError(f"fps is {config.fps}; it must be from 0.1 to 50 (what GIF can play)")
     if not is_text(config.prompt):
         raise InputError("the prompt holds bytes that are no text; type it again")
     if not 0 <= config.seed < 2**63 - config.num_videos:
-        raise InputError(f"seed is {config.seed}; it must be from 0 to 2^63")
+        raise InputError(f"seed is {config.seed}; it must be from 0 to 2^63 - 1 - num_videos")
     base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
     if config.trained_ckpt_path is None and any(getattr(config, name) for name in base):
         raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
@@ -156,6 +175,9 @@ def _make_pipeline(config: CustomizeConfig, device: torch.device, autocast: torc
             nn.Module.to(part, autocast)
     if config.low_memory:
         pipe.enable_vae_slicing()
+        for part in (pipe.unet, pipe.image_encoder):  # autocast keeps no copies of weights that do not train
+            if part is not None:
+                part.requires_grad_(False)
     if config.low_memory and device.type == "cuda":
         pipe.enable_model_cpu_offload(device=device)
     else:

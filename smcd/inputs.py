@@ -27,6 +27,14 @@ def count_prompts(prompt: Any, prompt_embeds: Tensor | None) -> int:
     return len(prompt)
 
 
+def check_call(num_inference_steps: int, output_type: str) -> None:
+    """Raise a ValueError for settings that would fail late."""
+    if num_inference_steps < 1:
+        raise ValueError(f"num_inference_steps is {num_inference_steps}; it must be at least 1")
+    if output_type not in ("np", "pt", "pil", "latent"):
+        raise ValueError(f"output_type is {output_type!r}; it must be np, pt, pil or latent")
+
+
 def check_size(num_frames: int, height: int, width: int, multiple: int) -> None:
     """Raise a ValueError that names the nearest possible size."""
     if num_frames < 1:

@@ -21,6 +21,7 @@ from smcd.diffusion import Guidance
 from smcd.inputs import (
     Images,
     boxes_and_phrases,
+    check_call,
     check_parts,
     check_paths,
     check_size,
@@ -152,6 +153,7 @@ class SMCDPipeline(DiffusionPipeline):
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         batch_size = count_prompts(prompt, prompt_embeds)
+        check_call(num_inference_steps, output_type)
         check_size(num_frames, height, width, self.size_multiple)
         check_parts(self.unet.config, self.scheduler.config, self.position_net, self.image_encoder)
         check_paths(self.unet.config, image, boxes)

@@ -67,6 +67,8 @@ tracker: {project: p}
         ("seed: many\n", "config.yaml: seed: "),
         ("validation_data: 3\n", "config.yaml: "),
         ("- a\n- b\n", "should hold key: value lines"),
+        ("seed: ???\n", r"config.yaml: seed: '\?\?\?' is not of type int"),
+        ("seed: 1\nfps: 2\nseed: 3\n", "config.yaml:3: seed is given twice"),
         ("a: [1\nb: 2\n", r"config.yaml:\d: is not YAML"),
         ("seed: 2020-13-45\n", "config.yaml: is not YAML"),
     ],
@@ -95,6 +97,16 @@ def test_bad_files_and_overrides(tmp_path):
 def test_texts_are_taken_as_they_stand(text):
     assert load("--prompt", text).prompt == text
     assert load(f"prompt={text}").prompt == text
+
+
+@pytest.mark.parametrize("text", ["${seed}", "${oc.env:HOME}", "???", "3", "no"])
+def test_texts_in_yaml_are_literal_too(tmp_path, text):
+    assert load("--config", yaml(tmp_path, f"prompt: '{text}'\n")).prompt == text
+
+
+def test_numbers_with_exponents(tmp_path):
+    assert load("--config", yaml(tmp_path, "fps: 8e0\n")).fps == 8.0
+    assert load("fps=8e0").fps == 8.0
 
 
 def test_a_plain_no_is_the_choice_no(tmp_path):

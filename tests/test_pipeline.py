@@ -373,6 +373,8 @@ def test_an_exception_in_the_middle_leaves_the_pipeline_usable(pipe):
         ({"width": 7}, "width 7 is not a multiple of 16: the nearest is 16"),
         ({"num_frames": 0, "boxes": None, "phrases": None}, "num_frames is 0"),
         ({"prompt": None}, "either prompt or prompt_embeds"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
+        ({"output_type": "foo"}, "output_type is 'foo'"),
         ({"prompt": 3}, "a string or a list of strings"),
         ({"phrases": None}, "boxes and phrases go together"),
         ({"phrases": "cat"}, "phrases must be a list"),

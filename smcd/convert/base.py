@@ -10,6 +10,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from smcd.convert import modelscope
 from smcd.convert.files import local_folder
 from smcd.errors import InputError
+from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 
 _PARTS = ("vae", "text_encoder")
 _DOWNLOADED = ["*.json", "vae/*", "text_encoder/*", "tokenizer/*", modelscope.VAE_FILE, modelscope.TEXT_FILE]
@@ -45,21 +46,44 @@ class Base:
     def vae(self) -> AutoencoderKL:
         if modelscope.is_modelscope(self.folder):
             return modelscope.load_vae(self.folder)
-        return _load(AutoencoderKL, self.folder, "vae").eval()
+        return load_model(AutoencoderKL, self.folder, "vae").eval()
 
     def text_encoder(self) -> CLIPTextModel:
         if modelscope.is_modelscope(self.folder):
             return modelscope.load_text_encoder(self.folder)
-        return _load(CLIPTextModel, self.folder, "text_encoder").eval()
+        return load_model(CLIPTextModel, self.folder, "text_encoder").eval()
 
     def tokenizer(self) -> CLIPTokenizer:
-        subfolder = "tokenizer" if (self.tokenizer_folder / "tokenizer").is_dir() else ""
-        return _load(CLIPTokenizer, self.tokenizer_folder, subfolder)
+        return load_tokenizer(self.tokenizer_folder)
 
 
-def _load(kind: Any, folder: Path, subfolder: str) -> Any:
+def load_model(kind: Any, folder: Path, subfolder: str, **options: Any) -> Any:
+    """A model of diffusers or transformers; raises an InputError where tensors are missing or of another shape."""
+    where = folder / subfolder
     try:
-        return kind.from_pretrained(folder, subfolder=subfolder)
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        model, info = kind.from_pretrained(folder, subfolder=subfolder, output_loading_info=True, **options)
+    except Exception as error:  # whatever a broken file makes of the libraries
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder / subfolder}: no {kind.__name__} can be loaded ({reason})") from error
+        raise InputError(f"{where}: no {kind.__name__} can be loaded ({reason})") from error
+    wrong = [f"missing {name}" for name in sorted(info["missing_keys"])]
+    wrong += [f"{entry} is of another shape" for entry in info["mismatched_keys"]]
+    if issubclass(kind, SMCDUNet3D | PositionNet | ImageEncoder):  # other models' files may hold left-overs
+        wrong += [f"unexpected {name}" for name in sorted(info["unexpected_keys"])]
+    if wrong:
+        raise InputError(f"{where}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
+    return model
+
+
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer at or below `folder`; raises an InputError where its files are missing."""
+    where = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
+    if not (where / "tokenizer.json").is_file() and not (where / "vocab.json").is_file():
+        raise InputError(f"{where}: holds no tokenizer (tokenizer.json, or vocab.json and merges.txt)")
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(where)
+        words = tokenizer("a red car")["input_ids"][1:-1]
+    except Exception as error:  # whatever a broken file makes of the library
+        raise InputError(f"{where}: no tokenizer can be loaded ({str(error).strip().splitlines()[0]})") from error
+    if len(set(words)) < 2:
+        raise InputError(f"{where}: this tokenizer knows no words: its files are not complete")
+    return tokenizer

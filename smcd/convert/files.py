@@ -56,6 +56,11 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
                 f"{path}: holds more than tensors, and reading it could run code; "
                 "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
             ) from None
+        if "mmap can only be used with files saved with" in str(error):
+            raise InputError(
+                f"{path}: cannot be read: it is broken (download it again), or in the format of torch before 1.6 (load it "
+                "and save it again with torch.save)"
+            ) from None
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise InputError(
             f"{path}: cannot be read as a tensor file ({reason}); download it again, or use the diffusers folder of "
@@ -79,6 +84,8 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     Raises:
         InputError: neither exists, or the hub cannot be reached.
     """
+    if not path_or_id.strip():
+        raise InputError("a path is empty: name a folder or a hub id (is a variable of your shell not set?)")
     path = Path(path_or_id).expanduser()
     if path.is_dir():
         return path

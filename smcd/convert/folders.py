@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
+from transformers import CLIPTextModel
 
-from smcd.convert.base import Base
+from smcd.convert.base import Base, load_model, load_tokenizer
 from smcd.convert.files import load_tensors, local_folder
 from smcd.convert.names import to_published
 from smcd.convert.networks import build_networks, check_widths
@@ -59,7 +61,7 @@ def load_pipeline(
     source = Base.find(base, tokenizer)
     parts: dict[str, Any] = dict(build_networks(_read_published(published, dtype, base_unet)))
     parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
-    _check_base(parts["unet"], parts["vae"], parts["text_encoder"])
+    _check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
     for part in parts.values():
         _cast(part, dtype)
     return SMCDPipeline(**parts, scheduler=make_scheduler())
@@ -89,7 +91,7 @@ def convert(
             part.save_pretrained(folder / name)
             if isinstance(part, nn.Module):
                 part.to("meta")  # frees its memory before the next part is read
-        _check_base(parts["unet"], parts["vae"], parts["text_encoder"])
+        _check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
         SMCDPipeline(**parts).save_config(folder)
 
 
@@ -111,7 +113,7 @@ def export(pipeline: str, out: Path) -> None:
                     raise OSError(str(error).splitlines()[0]) from None
 
 
-def _check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any) -> None:
+def _check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any, tokenizer: Any) -> None:
     """Raise an InputError where a base does not fit the networks."""
     for what, found, expected in (
         ("text encoder", text_encoder.config.hidden_size, unet.config.cross_attention_dim),
@@ -119,6 +121,11 @@ def _check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any) -> None:
     ):
         if found != expected:
             raise InputError(f"the base's {what} has {found} channels, but the trained UNet wants {expected}")
+    if len(tokenizer) > text_encoder.config.vocab_size:
+        words = text_encoder.config.vocab_size
+        raise InputError(
+            f"the tokenizer has {len(tokenizer)} words, the text encoder {words}: name another --tokenizer"
+        )
 
 
 def _cast(part: Any, dtype: torch.dtype) -> None:
@@ -127,9 +134,13 @@ def _cast(part: Any, dtype: torch.dtype) -> None:
 
 
 def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
-    networks = _load_networks(folder, dtype)
+    parts = _load_networks(folder, dtype)
+    parts["vae"] = load_model(AutoencoderKL, folder, "vae", dtype=dtype)
+    parts["text_encoder"] = load_model(CLIPTextModel, folder, "text_encoder", dtype=dtype)
+    parts["tokenizer"] = load_tokenizer(folder)
+    _check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
     try:
-        return SMCDPipeline.from_pretrained(folder, dtype=dtype, **networks)
+        return SMCDPipeline.from_pretrained(folder, dtype=dtype, **parts)
     except Exception as error:  # whatever a broken file makes of the libraries
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{folder}: cannot be loaded as a pipeline: {reason}") from error
@@ -154,7 +165,7 @@ def _load_networks(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     networks: dict[str, Any] = {}
     for network, subfolder in _NETWORKS.values():
         networks[subfolder] = (
-            _load_network(network, folder, subfolder, dtype) if (folder / subfolder).is_dir() else None
+            load_model(network, folder, subfolder, dtype=dtype) if (folder / subfolder).is_dir() else None
         )
     unet = networks["unet"]
     if unet is None:
@@ -166,22 +177,12 @@ def _load_networks(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     return networks
 
 
-def _load_network(network: Any, folder: Path, subfolder: str, dtype: torch.dtype) -> Any:
-    try:
-        model, info = network.from_pretrained(folder, subfolder=subfolder, dtype=dtype, output_loading_info=True)
-    except Exception as error:  # whatever a broken file makes of the libraries
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder / subfolder}: cannot be loaded: {reason}") from error
-    wrong = [f"{kind} {name}" for kind in ("unexpected", "missing") for name in sorted(info[f"{kind}_keys"])]
-    if wrong:
-        raise InputError(f"{folder / subfolder}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
-    return model
-
-
 def _published_folder(folder: Path) -> Path:
     """The one folder at or below `folder` that holds a published UNet."""
     name = PUBLISHED_FILES["unet"]
     found = [folder] if (folder / name).is_file() else sorted(path.parent for path in folder.rglob(name))
+    if not found and (folder / "model_index.json").is_file():
+        raise InputError(f"{folder}: is a pipeline folder already (--to_published makes published files of it)")
     if not found:
         raise InputError(f"{folder}: neither model_index.json (a pipeline) nor {name} (published weights) is in it")
     if len(found) > 1:

@@ -23,11 +23,12 @@ def make_world(settings: Sequence[str]) -> World:
     """A world from `key=value` settings; raises an InputError for those that make no sense."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
         chosen = OmegaConf.merge(OmegaConf.structured(World), OmegaConf.from_dotlist(list(settings)))
         return OmegaConf.to_object(chosen)
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise InputError(f"{' '.join(settings)}: {str(error).splitlines()[0]}") from None
 
 
@@ -103,7 +104,8 @@ def write_youtube_vis(
         "categories": [{"id": number, "name": name} for name, number in categories.items()],
         "annotations": [],
     }
-    captions = {}
+    caption_file = root.parent / "caption.json"
+    captions = _read_captions(caption_file)
     with new_folder(root) as folder:
         for index in indices:
             clip = make_clip(_split_seed(seed, split), index, frames, size, world)
@@ -121,10 +123,20 @@ def write_youtube_vis(
             captions[video] = clip.caption
         if split == "train":
             (folder / "instances.json").write_text(json.dumps(content))
-    caption_file = root.parent / "caption.json"
-    known = json.loads(caption_file.read_text()) if caption_file.is_file() else {}
-    caption_file.write_text(json.dumps(known | captions, indent=1))
+    temporary = caption_file.with_suffix(".partial")
+    temporary.write_text(json.dumps(captions, indent=1))
+    temporary.replace(caption_file)
     return root
+
+
+def _read_captions(path: Path) -> dict[str, str]:
+    try:
+        captions = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        captions = None
+    if not isinstance(captions, dict):
+        raise InputError(f"{path}: is not a JSON object of captions; delete it or choose another --out")
+    return captions
 
 
 def _track(clip: SpriteClip, n: int, size: int) -> dict[str, list]:

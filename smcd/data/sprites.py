@@ -52,13 +52,24 @@ class World:
     drift: float = 0.08
 
     def __post_init__(self) -> None:
-        for name, known in (("shapes", SHAPES), ("colours", COLOURS), ("backgrounds", BACKGROUNDS)):
-            if unknown := set(getattr(self, name)) - set(known):
+        for name, known in (
+            ("shapes", SHAPES),
+            ("colours", COLOURS),
+            ("backgrounds", BACKGROUNDS),
+            ("motions", MOTIONS),
+        ):
+            chosen = list(getattr(self, name))
+            if unknown := set(chosen) - set(known):
                 raise ValueError(f"{name}: {', '.join(sorted(unknown))} unknown; choose from {', '.join(known)}")
-        if unknown := set(self.motions) - set(MOTIONS):
-            raise ValueError(f"motions: {', '.join(sorted(unknown))} unknown; choose from {', '.join(MOTIONS)}")
+            if not chosen or len(set(chosen)) < len(chosen):
+                raise ValueError(f"{name}: {chosen} is empty or names something twice")
         if not 0 < self.objects[0] <= self.objects[1] <= len(self.colours):
             raise ValueError(f"objects: {self.objects} is no range from 1 to {len(self.colours)}, one for each colour")
+        if not 0 < self.radius[0] <= self.radius[1] <= 0.4:
+            raise ValueError(f"radius: {self.radius} is no range within 0 to 0.4")
+        for name, low in (("speed", 0), ("turning", 0), ("growing", 1), ("drift", 0)):
+            if not low <= getattr(self, name) <= 10:
+                raise ValueError(f"{name}: {getattr(self, name)} is not from {low} to 10")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """inference_customize.py, as users run it."""
 
+import argparse
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from smcd.config import CustomizeConfig, SamplingConfig
+from smcd.config import CustomizeConfig, SamplingConfig, add_flags, load_config
 from smcd.customize import customize
 from smcd.errors import InputError
 from tests.convert.published import write_diffusers_base, write_published
@@ -104,6 +105,15 @@ def test_videos_are_shared_between_processes(folder, tmp_path):
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["seed_33", "seed_34", "seed_35"]
 
 
+def test_torchrun_shares_the_videos_too(folder, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    done = run(folder, tmp_path / "out", *SMALL, "--num_videos", "3", launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert sorted(line for line in done.stderr.splitlines() if "INFO: wrote" in line) == [
+        f"INFO: wrote {tmp_path / 'out' / f'seed_{seed}'}" for seed in (33, 34, 35)
+    ]
+
+
 def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path):
     (folder / "objects.json").write_text("[\n{]")
     before = sorted(tmp_path.iterdir())
@@ -146,6 +156,10 @@ def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
         ({"scheduler": "euler"}, "scheduler is 'euler'; choose from ddim, dpmsolver++, unipc"),
         ({"resize": "nearest"}, "resize is 'nearest'"),
         ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'"),
+        ({"output_dir": ""}, "output_dir is empty"),
+        ({"trained_ckpt_path": " "}, "a path is empty"),
+        ({"box_free_guidance": float("nan")}, "guidance scales are"),
+        ({"validation_data": SamplingConfig(3, 10**20, 32, 1)}, "width is 100000000000000000000; it must be from 1"),
         ({"pretrained_model_path": "base"}, "no trained weights: add --trained_ckpt_path"),
         ({"object": "cat"}, "leave out --object"),
     ],
@@ -242,6 +256,30 @@ def test_other_formats_replace_the_earlier_ones(folder, tmp_path):
     assert not (out / "pred_img").exists()
     assert not (out / "cus_pred.mp4").exists()
     assert {"cus_pred.gif", "mine.txt"} <= {path.name for path in out.iterdir()}
+
+
+def test_a_users_files_stay(folder, tmp_path):
+    (tmp_path / "out" / "pred_img").mkdir(parents=True)
+    (tmp_path / "out" / "pred_img" / "precious.txt").write_text("mine")
+    customize(config(folder, tmp_path / "out"))
+    assert (tmp_path / "out" / "pred_img" / "precious.txt").read_text() == "mine"
+
+
+def test_the_written_config_is_literal(folder, tmp_path):
+    prompt = "costs ${b}: 'no' ???\u00e9"
+    customize(config(folder, tmp_path / "out", prompt=prompt))
+    parser = argparse.ArgumentParser()
+    add_flags(parser, CustomizeConfig)
+    again = load_config(CustomizeConfig, parser.parse_args(["--config", str(tmp_path / "out" / "config.yaml")]))
+    assert again == config(folder, tmp_path / "out", prompt=prompt)
+
+
+def test_a_network_that_gives_nan_is_an_error(folder, tmp_path, pipe):
+    torch.nn.init.constant_(pipe.unet.conv_out.bias, float("nan"))
+    pipe.save_pretrained(tmp_path / "weights")
+    with pytest.raises(InputError, match="the network gave NaN"):
+        customize(config(folder, tmp_path / "out", trained_ckpt_path=str(tmp_path / "weights")))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_users_file_in_the_way_is_left_alone(folder, tmp_path):

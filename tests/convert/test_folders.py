@@ -197,6 +197,28 @@ def test_a_full_disk_leaves_nothing(pipe, folders, tmp_path, monkeypatch, comman
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("load", [convert, load_pipeline], ids=["convert", "load"])
+def test_a_base_that_is_not_whole_is_refused(folders, tmp_path, load):
+    def attempt(message):
+        target = (tmp_path / "out",) if load is convert else ()
+        with pytest.raises(InputError, match=message):
+            load(folders["published"], folders["base"], *target)
+        assert not (tmp_path / "out").exists()
+
+    text = Path(folders["base"]) / "text_encoder" / "model.safetensors"
+    whole = text.read_bytes()
+    save_file({name: t for name, t in load_file(text).items() if "layers.1." not in name}, text, {"format": "pt"})
+    attempt(r"text_encoder: \d+ tensors do not fit: missing")
+    text.write_bytes(whole)
+    vae = Path(folders["base"]) / "vae" / "diffusion_pytorch_model.safetensors"
+    whole = vae.read_bytes()
+    save_file({name: t for name, t in load_file(vae).items() if "decoder.mid" not in name}, vae, {"format": "pt"})
+    attempt(r"vae: \d+ tensors do not fit: missing|vae: no AutoencoderKL")
+    vae.write_bytes(whole)
+    (Path(folders["base"]) / "tokenizer" / "tokenizer.json").unlink()
+    attempt("tokenizer: holds no tokenizer")
+
+
 def test_export_is_strict(pipe, tmp_path):
     pipe.save_pretrained(tmp_path / "pipeline")
     path = tmp_path / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"

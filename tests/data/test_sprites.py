@@ -165,6 +165,12 @@ def test_youtube_vis_layout(tmp_path):
                 assert (box is None) == (area is None) == (segmentation is None)
                 if box is not None:
                     assert sum(segmentation["counts"][1::2]) == area <= box[2] * box[3]
+    (tmp_path / "youvis" / "caption.json").rename(tmp_path / "kept.json")
+    (tmp_path / "youvis" / "caption.json").write_text("[1]")
+    with pytest.raises(InputError, match="not a JSON object of captions"):
+        write_youtube_vis(tmp_path, range(2), 0, 6, SIZE, World(), "valid")
+    assert not (tmp_path / "youvis" / "valid").exists()
+    (tmp_path / "kept.json").rename(tmp_path / "youvis" / "caption.json")
     write_youtube_vis(tmp_path, range(2), 0, 6, SIZE, World(), "valid")
     assert not (tmp_path / "youvis" / "valid" / "instances.json").exists()
     assert len(json.loads((tmp_path / "youvis" / "caption.json").read_text())) == 5
@@ -197,7 +203,18 @@ def test_gligen_layout(tmp_path):
 def test_world_settings():
     world = make_world(["objects=[2,2]", "shapes=[star,ring]", "speed=0.2"])
     assert (tuple(world.objects), tuple(world.shapes), world.speed) == ((2, 2), ("star", "ring"), 0.2)
-    for bad in ("shapes=[blob]", "objects=[0,1]", "objects=[3,2]", "colour=red", "speed=fast"):
+    for bad in (
+        "shapes=[blob]",
+        "objects=[0,1]",
+        "objects=[3,2]",
+        "colour=red",
+        "speed=fast",
+        "speed=nan",
+        "shapes=[]",
+        "radius=[1,2]",
+        "growing=0",
+        "x=[1",
+    ):
         with pytest.raises(InputError):
             make_world([bad])
 
@@ -206,6 +223,8 @@ def test_the_command(tmp_path):
     command = [sys.executable, "scripts/make_sprites.py", "--out", str(tmp_path), "--layout", "got10k", "--clips", "2"]
     done = subprocess.run([*command, "--size", "32", "--frames", "3"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    wrong = subprocess.run([*command, "--size", "0"], capture_output=True, text=True)
+    assert wrong.stderr == "error: --size is 0; it must be at least 16\n"
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2
     assert "exists already" in again.stderr
