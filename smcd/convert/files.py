@@ -58,8 +58,8 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
             ) from None
         if "mmap can only be used with files saved with" in str(error):
             raise InputError(
-                f"{path}: cannot be read: it is broken (download it again), or in the format of torch before 1.6 (load it "
-                "and save it again with torch.save)"
+                f"{path}: cannot be read: it is broken (download it again), or in the format of torch before 1.6 (load "
+                "it and save it again with torch.save)"
             ) from None
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise InputError(
