@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass, make_data
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from smcd.errors import InputError
+from smcd.errors import InputError, first_line
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
@@ -157,7 +157,7 @@ def _typed(schema: Any, content: dict[str, Any], source: str) -> Any:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), rest))
     except (OmegaConfBaseException, ValueError) as error:
         key = getattr(error, "full_key", None)
-        raise InputError(f"{source}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from None
+        raise InputError(f"{source}: {f'{key}: ' if key else ''}{first_line(error)}") from None
     for key, text in texts.items():
         owner, kind = _owner(config, key)
         setattr(owner, key.rpartition(".")[2], _value(kind, key, text, f"{source}: {key}"))

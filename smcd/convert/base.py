@@ -9,7 +9,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from smcd.convert import modelscope
 from smcd.convert.files import local_folder
-from smcd.errors import InputError
+from smcd.errors import InputError, first_line
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 
 _PARTS = ("vae", "text_encoder")
@@ -63,8 +63,7 @@ def load_model(kind: Any, folder: Path, subfolder: str, **options: Any) -> Any:
     try:
         model, info = kind.from_pretrained(folder, subfolder=subfolder, output_loading_info=True, **options)
     except Exception as error:  # whatever a broken file makes of the libraries
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{where}: no {kind.__name__} can be loaded ({reason})") from error
+        raise InputError(f"{where}: no {kind.__name__} can be loaded ({first_line(error)})") from error
     wrong = [f"missing {name}" for name in sorted(info["missing_keys"])]
     wrong += [f"{entry} is of another shape" for entry in info["mismatched_keys"]]
     if issubclass(kind, SMCDUNet3D | PositionNet | ImageEncoder):  # other models' files may hold left-overs
@@ -83,7 +82,7 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
         tokenizer = CLIPTokenizer.from_pretrained(where)
         words = tokenizer("a red car")["input_ids"][1:-1]
     except Exception as error:  # whatever a broken file makes of the library
-        raise InputError(f"{where}: no tokenizer can be loaded ({str(error).strip().splitlines()[0]})") from error
+        raise InputError(f"{where}: no tokenizer can be loaded ({first_line(error)})") from error
     if len(set(words)) < 2:
         raise InputError(f"{where}: this tokenizer knows no words: its files are not complete")
     return tokenizer

@@ -10,11 +10,19 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors.torch import load_file
 from torch import Tensor
 
-from smcd.errors import InputError
+from smcd.errors import InputError, first_line
 
+PUBLISHED_FILES = {
+    "unet": "pytorch_model.bin",
+    "position_net": "pytorch_model_1.bin",
+    "visual_encoder": "pytorch_model_2.bin",
+}
 _OWN_FOLDERS = ("unet", "position_net", "image_encoder", "vae", "text_encoder", "tokenizer", "scheduler")
-_PUBLISHED = ("pytorch_model.bin", "pytorch_model_1.bin", "pytorch_model_2.bin")
-_PATTERNS = ["model_index.json", *_PUBLISHED, *(f"*/{name}" for name in _PUBLISHED), *(f"{f}/*" for f in _OWN_FOLDERS)]
+_PATTERNS = [
+    "model_index.json",
+    *(f"{folder}/*" for folder in _OWN_FOLDERS),
+    *(prefix + name for name in PUBLISHED_FILES.values() for prefix in ("", "*/")),
+]
 _HALF = ["*.fp16.*"]  # the same weights again
 _PASSES = 16
 
@@ -24,6 +32,7 @@ def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None
 
     Args:
         below: the key under which a pickled file keeps its tensors, if it has that key.
+        dtype: of the result; None keeps the file's, and its mapping. A cast holds little of the file at a time.
 
     Raises:
         InputError: a file that is missing, broken, holds something other than tensors, or could run code when read.
@@ -32,9 +41,10 @@ def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None
     if dtype is None or all(tensor.dtype == dtype for tensor in mapped.values()):
         return mapped
     names, cast = list(mapped), {}
-    for start in range(0, len(names), -(-len(names) // _PASSES)):
+    step = -(-len(names) // _PASSES)  # rounded up
+    for start in range(0, len(names), step):
         mapped = _map_tensors(path, below)  # anew in each pass: what was read of a mapping stays in memory with it
-        for name in names[start : start + -(-len(names) // _PASSES)]:
+        for name in names[start : start + step]:
             cast[name] = mapped[name].to(dtype) if mapped[name].is_floating_point() else mapped[name].clone()
     return cast
 
@@ -61,7 +71,7 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
                 f"{path}: cannot be read: it is broken (download it again), or in the format of torch before 1.6 (load "
                 "it and save it again with torch.save)"
             ) from None
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        reason = first_line(error)[:200]
         raise InputError(
             f"{path}: cannot be read as a tensor file ({reason}); download it again, or use the diffusers folder of "
             "the same weights"
@@ -94,5 +104,5 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     try:
         return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=_HALF))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise InputError(f"{path_or_id}: no such folder, and not to be had from the hub ({reason})") from None

@@ -9,21 +9,16 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from smcd.convert.base import Base, load_model, load_tokenizer
-from smcd.convert.files import load_tensors, local_folder
+from smcd.convert.files import PUBLISHED_FILES, load_tensors, local_folder
 from smcd.convert.names import to_published
 from smcd.convert.networks import build_networks, check_widths
 from smcd.diffusion import make_scheduler
-from smcd.errors import InputError
+from smcd.errors import InputError, first_line
 from smcd.files import new_folder
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 
 DEFAULT_BASE = "ali-vilab/text-to-video-ms-1.7b"
-PUBLISHED_FILES = {
-    "unet": "pytorch_model.bin",
-    "position_net": "pytorch_model_1.bin",
-    "visual_encoder": "pytorch_model_2.bin",
-}
 
 _NETWORKS: dict[str, tuple[Any, str]] = {  # part of a published checkpoint: class, and subfolder of a pipeline
     "unet": (SMCDUNet3D, "unet"),
@@ -110,7 +105,7 @@ def export(pipeline: str, out: Path) -> None:
                 try:
                     torch.save(tensors, target / PUBLISHED_FILES[part])
                 except RuntimeError as error:  # what torch makes of a full disk
-                    raise OSError(str(error).splitlines()[0]) from None
+                    raise OSError(first_line(error)) from None
 
 
 def _check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any, tokenizer: Any) -> None:
@@ -142,8 +137,7 @@ def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
     try:
         return SMCDPipeline.from_pretrained(folder, dtype=dtype, **parts)
     except Exception as error:  # whatever a broken file makes of the libraries
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder}: cannot be loaded as a pipeline: {reason}") from error
+        raise InputError(f"{folder}: cannot be loaded as a pipeline: {first_line(error)}") from error
 
 
 def _load_networks(folder: Path, dtype: torch.dtype) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from smcd.convert.files import load_tensors
 from smcd.convert.networks import check_shapes
-from smcd.errors import InputError
+from smcd.errors import InputError, first_line
 
 UNET_FILE = "text2video_pytorch_model.pth"
 VAE_FILE = "VQGAN_autoencoder.pth"
@@ -88,7 +88,7 @@ def _one_line(path: Path) -> Iterator[None]:
     except KeyError as error:
         raise InputError(f"{path}: missing {error.args[0]}") from None
     except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: tensors of impossible shapes ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: tensors of impossible shapes ({first_line(error)})") from None
 
 
 def _check_all_used(path: Path, tensors: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from smcd.data.sprites import Sprite, SpriteClip, World, make_clip
-from smcd.errors import InputError
+from smcd.errors import InputError, first_line
 from smcd.files import new_folder
 
 _GLIGEN_SETS = ("flickr", "sbu", "gqa")
@@ -29,7 +29,7 @@ def make_world(settings: Sequence[str]) -> World:
         chosen = OmegaConf.merge(OmegaConf.structured(World), OmegaConf.from_dotlist(list(settings)))
         return OmegaConf.to_object(chosen)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise InputError(f"{' '.join(settings)}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{' '.join(settings)}: {first_line(error)}") from None
 
 
 def _split_seed(seed: int, split: str) -> int:
