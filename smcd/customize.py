@@ -14,11 +14,12 @@ from torch import nn
 from smcd import media
 from smcd.config import CustomizeConfig, check_choices
 from smcd.convert import DEFAULT_BASE, load_pipeline
-from smcd.custom_input import CustomInput, is_text, read_folder
+from smcd.custom_input import CustomInput, read_folder
 from smcd.custom_output import check_writable, squashed, write_outputs
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
 from smcd.inputs import check_parts, check_paths, check_size
+from smcd.key_frames import is_text
 from smcd.pipeline import SMCDPipeline
 from smcd.tiny import tiny_pipeline
 

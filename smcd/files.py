@@ -1,4 +1,4 @@
-"""Folders that appear only when they are complete."""
+"""Folders and files that appear only when they are complete."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     except InputError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) or "I/O error" in str(error) or "No space left" in str(error):
+        if _is_full_or_forbidden(error):
             raise InputError(f"{out}: cannot be written ({error}); choose another place or make room") from error
         raise
     finally:
@@ -38,3 +38,31 @@ def new_folder(out: Path) -> Iterator[Path]:
         for parent in new_parents:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """A file to write that becomes `out` (also in place of an old one) when everything succeeded.
+
+    Raises:
+        InputError: it cannot be written; the old one is as it was.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(out)
+    except InputError:
+        raise
+    except Exception as error:
+        if _is_full_or_forbidden(error):
+            raise InputError(f"{out}: cannot be written ({error}); choose another place or make room") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_full_or_forbidden(error: Exception) -> bool:
+    return isinstance(error, OSError) or "I/O error" in str(error) or "No space left" in str(error)

@@ -12,6 +12,21 @@ def encode_image(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator 
     return posterior.sample(generator).float() * vae.config.scaling_factor
 
 
+def encode_frames(vae: AutoencoderKL, frames: Tensor, at_once: int = 8) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the latents (each B 4 F h w, scaled, float32) of frames (B F H W 3, uint8).
+
+    `at_once` frames go through the VAE at a time. A posterior sample is mean + std x noise.
+    """
+    pixels = rearrange(frames.to(vae.device), "b f h w c -> (b f) c h w").split(at_once)
+    with torch.no_grad():
+        posteriors = [vae.encode((part.float() / 127.5 - 1).to(vae.dtype)).latent_dist for part in pixels]
+    mean = torch.cat([posterior.mean for posterior in posteriors])
+    std = torch.cat([posterior.std for posterior in posteriors])
+    scale = vae.config.scaling_factor
+    mean, std = (rearrange(x.float() * scale, "(b f) c h w -> b c f h w", b=len(frames)) for x in (mean, std))
+    return mean, std
+
+
 def decode_video(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """Pixels (B 3 F H W, about [-1, 1], float32) of scaled latents (B 4 F h w)."""
     frames = rearrange(latents / vae.config.scaling_factor, "b c f h w -> (b f) c h w")

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smcd.custom_input import interpolate, read_folder
+from smcd.custom_input import read_folder
 from smcd.errors import InputError
+from smcd.key_frames import interpolate
 
 WIDTH, HEIGHT, FRAMES = 100, 50, 4
 BOX = "10,10,60,30"

@@ -8,9 +8,9 @@ import difflib
 import logging
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from smcd.errors import InputError, first_line
 
@@ -23,105 +23,53 @@ _PUBLISHED_KEYS = {  # of the published YAML files; a name with a dot is inside 
     *("validation_steps", "trainable_modules", "seed", "mixed_precision", "use_8bit_adam", "gradient_checkpointing"),
     *("enable_xformers_memory_efficient_attention", "tracker"),
     *("validation_data.use_inv_latent", "validation_data.num_inv_steps"),
+    *(f"train_data.dataset_names.*.{key}" for key in ("which_layer_text", "random_flip", "cat_input")),
+    "train_data.dataset_names.*.pretrained_model_path",
 }
 
 
-def _option(default: Any, help: str, choices: Iterable[str] | None = None) -> Any:
-    return field(default=default, metadata={"help": help, "choices": choices and list(choices)})
-
-
-@dataclass
-class SamplingConfig:
-    """The published files' `validation_data`."""
-
-    video_length: int = _option(8, "frames of the video")
-    width: int = _option(256, "of the video, in pixels; a multiple of 64 for the full model")
-    height: int = _option(256, "of the video, in pixels; a multiple of 64 for the full model")
-    num_inference_steps: int = _option(50, "denoising steps")
-    guidance_scale: float = _option(7.5, "text guidance; 1 switches it off")
-
-
-@dataclass
-class CustomizeConfig:
-    """What `inference_customize.py` can be told."""
-
-    input_data_path: str | None = _option(None, "folder with img.png and bbox.txt or objects.json")
-    prompt: str | None = _option(None, "what happens in the video")
-    object: str | None = _option(None, "what the object of bbox.txt is called; otherwise the whole prompt")
-    output_dir: str = _option("outputs/customize", "folder for the video")
-    trained_ckpt_path: str | None = _option(
-        None, "trained weights: published folder, pipeline folder or hub id; otherwise an untrained tiny model"
-    )
-    pretrained_model_path: str | None = _option(
-        None,
-        "base of published weights: diffusers folder or hub id; otherwise ali-vilab/text-to-video-ms-1.7b",
-    )
-    root_path: str | None = _option(
-        None, "the base as a ModelScope folder; pretrained_model_path then gives the tokenizer"
-    )
-    tokenizer: str | None = _option(None, "folder or hub id of the tokenizer, if not in the base")
-    pretrained_weight_path: str | None = _option(None, "file with the base UNet tensors that the checkpoint lacks")
-    train_grounding: str | None = _option(
-        None,
-        "expect weights with the object gate (vanilla) or with both gates (vanilla_cross_vision)",
-        ("vanilla", "vanilla_cross_vision"),
-    )
-    cross_vision: bool = _option(False, "expect weights with the image gate")
-    cat_init: bool = _option(False, "expect weights with the zero conv (first frame concatenated)")
-    validation_data: SamplingConfig = field(default_factory=SamplingConfig)
-    img_free_guidance: float = _option(0.0, "image guidance")
-    ti_free_guidance: float = _option(0.0, "guidance by text and image together")
-    box_free_guidance: float = _option(0.0, "box guidance")
-    scheduler: str = _option("ddim", "sampler", ("ddim", "dpmsolver++", "unipc"))
-    seed: int = _option(33, "of the first video")
-    num_videos: int = _option(1, "videos, with seeds seed, seed + 1, ...; each in its own folder")
-    resize: str = _option("antialiased", "how the image is squashed", ("antialiased", "published"))
-    fps: float = _option(8.0, "frames a second in the written videos")
-    format: str = _option("gif,mp4", "any of gif, mp4, png, separated by commas")
-    mixed_precision: str | None = _option(
-        None, "autocast of the networks, as published; otherwise fp16 on a GPU, no elsewhere", ("no", "fp16", "bf16")
-    )
-    dtype: str = _option("float32", "of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16"))
-    low_memory: bool = _option(False, "less memory, more time: guidance branches and frames one after the other")
-    enable_xformers_memory_efficient_attention: bool = _option(False, "attention through xformers")
-
-
 def add_flags(parser: argparse.ArgumentParser, schema: type) -> None:
-    """A flag for every option of the config, nested ones too, and `--config`, and `key=value`."""
+    """A flag for every option of the config and of its sections that have flags; `--config`, and `key=value`."""
     parser.add_argument("--config", metavar="YAML", help="file with any of these options")
-    for option, kind in _options(schema):
+    for option, kind in _flags(schema):
         arguments: dict[str, Any] = {"help": option.metadata["help"] + _shown(option)}
         if kind is bool:
             arguments["action"] = argparse.BooleanOptionalAction
+        elif get_origin(kind) is list:
+            arguments |= {"type": lambda text: text.split(","), "metavar": "A,B"}
         else:
             arguments |= {"type": kind, "choices": option.metadata["choices"]}
             arguments["metavar"] = None if option.metadata["choices"] else kind.__name__.upper()
         parser.add_argument(f"--{option.name}", default=argparse.SUPPRESS, **arguments)
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more options, as in the YAML")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more options, as in the YAML: a.b=value")
 
 
-def _options(schema: type) -> Iterator[tuple[Field, type]]:
+def _flags(schema: type) -> Iterator[tuple[Field, type]]:
+    """Options that have a flag: all but those of sections with `without_flags` in their metadata."""
     hints = get_type_hints(schema)
     for option in fields(schema):
         kind = hints[option.name]
         if is_dataclass(kind):
-            yield from _options(kind)  # type: ignore[arg-type]
-        else:
+            if not option.metadata.get("without_flags"):
+                yield from _flags(kind)  # type: ignore[arg-type]
+        elif "help" in option.metadata:
             plain = [k for k in get_args(kind) if k is not types.NoneType] or [kind]
-            yield option, plain[0]
+            yield option, kind if get_origin(kind) is list else plain[0]
 
 
-def check_choices(config: Any) -> None:
+def check_choices(config: Any, prefix: str = "") -> None:
     """Raise an InputError for an option that is not among its choices (a YAML file can say anything)."""
-    for option, _ in _options(type(config)):
-        choices = option.metadata["choices"]
-        value = getattr(config, option.name, None)
-        if choices and value is not None and value not in choices:
-            raise InputError(f"{option.name} is {value!r}; choose from {', '.join(choices)}")
+    for option in fields(config):
+        choices, value = option.metadata.get("choices"), getattr(config, option.name)
+        if is_dataclass(value):
+            check_choices(value, f"{prefix}{option.name}.")
+        elif choices and value is not None and value not in choices:
+            raise InputError(f"{prefix}{option.name} is {value!r}; choose from {', '.join(choices)}")
 
 
 def _shown(option: Field) -> str:
-    return "" if option.default is None else f" (default: {option.default})"
+    default = option.default if option.default is not MISSING else ""
+    return "" if default in (None, "") else f" (default: {default})"
 
 
 def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
@@ -179,26 +127,40 @@ def _split_texts(content: dict[str, Any], prefix: str = "") -> tuple[dict[str, s
 
 
 def _owner(config: Any, key: str) -> tuple[Any, Any]:
-    """The (nested) config that holds an option, and the option's type; `key` may leave out the section's name."""
-    section, _, name = key.rpartition(".")
-    hints = get_type_hints(type(config))
-    for option, hint in hints.items():
-        if is_dataclass(hint) and section in ("", option) and name in get_type_hints(hint):
-            return getattr(config, option), get_type_hints(hint)[name]
-    if section or name not in hints:
-        raise InputError(f"unknown option {key}{_did_you_mean(name, hints)}")
-    if is_dataclass(hints[name]):
-        raise InputError(
-            f"{key} is a section: set one of its options, {key}.{next(iter(get_type_hints(hints[name])))}=..."
-        )
-    return config, hints[name]
+    """The (nested) config that holds an option, and the option's type.
+
+    `key` is a path through the sections; that of a section with flags may be left out.
+    """
+    first, _, rest = key.partition(".")
+    hints = {option.name: get_type_hints(type(config))[option.name] for option in fields(config)}
+    if rest and first in hints:
+        section = getattr(config, first)
+        if isinstance(section, dict):
+            name, _, rest = rest.partition(".")
+            entry = get_args(hints[first])[1]
+            section = section.setdefault(name, entry()) if rest else None
+        if is_dataclass(section):
+            return _owner(section, rest)
+    elif not rest:
+        for option in fields(config):
+            section = None if option.metadata.get("without_flags") else hints[option.name]
+            if is_dataclass(section) and first in get_type_hints(section):
+                return _owner(getattr(config, option.name), first)
+        if is_dataclass(hints.get(first)):
+            inside = next(iter(get_type_hints(hints[first])))
+            raise InputError(f"{key} is a section: set one of its options, {key}.{inside}=...")
+        if first in hints:
+            return config, hints[first]
+    raise InputError(f"unknown option {key}{_did_you_mean(key.rpartition('.')[2], hints)}")
 
 
 def _value(kind: Any, key: str, text: str, source: str) -> Any:
     """The value that `text` stands for: a text as it stands, anything else as YAML reads it."""
     import yaml
 
-    if str in (kind, *get_args(kind)):
+    if get_origin(kind) is list and not text.lstrip().startswith("["):
+        text = f"[{text}]"
+    elif str in (kind, *get_args(kind)) and get_origin(kind) is not list:
         return text
     try:
         value = yaml.safe_load(text)
@@ -246,13 +208,24 @@ def _known_keys(schema: type, content: dict, node: Any, path: Path, prefix: str 
         if key in known:
             raise InputError(f"{where}: {prefix}{key} is given twice; delete one of the lines")
         if key in hints:
-            if is_dataclass(hints[key]) and isinstance(value, dict):
-                value = _known_keys(hints[key], value, value_node, path, f"{key}.")
-            elif isinstance(value, bool) and str in (hints[key], *get_args(hints[key])):
-                value = value_node.value  # YAML takes a plain `no` for a truth value
-            known[key] = value
+            known[key] = _known_value(hints[key], value, value_node, path, f"{prefix}{key}.")
         elif prefix + key in _PUBLISHED_KEYS:
             logger.warning(f"{where}: {prefix}{key} has no meaning for this command and is ignored")
         else:
             raise InputError(f"{where}: unknown key {prefix}{key}{_did_you_mean(str(key), hints)}")
     return known
+
+
+def _known_value(kind: Any, value: Any, node: Any, path: Path, prefix: str) -> Any:
+    if is_dataclass(kind) and isinstance(value, dict):
+        return _known_keys(kind, value, node, path, prefix)  # type: ignore[arg-type]
+    if get_origin(kind) is dict and isinstance(value, dict) and is_dataclass(get_args(kind)[1]):
+        entry = get_args(kind)[1]
+        nodes = {key.value: below for key, below in node.value}
+        return {
+            name: _known_keys(entry, below, nodes[name], path, f"{prefix}*.") if isinstance(below, dict) else below
+            for name, below in value.items()
+        }
+    if isinstance(value, bool) and str in (kind, *get_args(kind)):
+        return node.value  # YAML takes a plain `no` for a truth value
+    return value

@@ -1,0 +1,123 @@
+"""Datasets from the data section of a config."""
+
+from pathlib import Path
+
+from torch import nn
+
+from smcd.config import DataConfig, GligenConfig
+from smcd.data.clips import ClipSource, Sampling, VideoClips, VideoSource
+from smcd.data.gligen_tsv import GligenTSV
+from smcd.data.got10k import GOT10k
+from smcd.data.latent_cache import LatentCache, cache_folder, cache_settings
+from smcd.data.mixing import ClipOrder, Mixture
+from smcd.data.phrases import PhraseEmbeddings
+from smcd.data.sprite_layouts import make_world
+from smcd.data.sprites_source import Sprites
+from smcd.data.video_folder import VideoFolder
+from smcd.data.youtube_vis import YouTubeVIS
+from smcd.errors import InputError
+
+_GLIGEN_SETS = {"FlickrGrounding": "flickr", "SBUGrounding": "sbu", "VGGrounding": "gqa"}
+_VIDEO_SETS = ("got10k", "youvis", "sprites")
+
+
+def build_data(
+    config: DataConfig, seed: int, vae: nn.Module | None = None, text_encoder: nn.Module | None = None
+) -> tuple[Mixture, ClipOrder]:
+    """The clips that a config asks for, and their order.
+
+    Args:
+        seed: of the order and of each clip's random choices.
+        vae, text_encoder: the model's; needed where `config.latents` names a cache.
+
+    Raises:
+        InputError: data that are missing or broken, or options that do not fit.
+    """
+    embeddings = PhraseEmbeddings(map(Path, config.phrase_embeddings)) if config.phrase_embeddings else None
+    sources: list[ClipSource] = []
+    if config.name == "gligen":
+        if config.latents:
+            raise InputError("latents are cached for videos only; leave out latents for gligen")
+        for name, options in (config.dataset_names or {name: GligenConfig() for name in _GLIGEN_SETS}).items():
+            sources.append(_gligen(config, name, options, embeddings))
+    else:
+        sampling = make_sampling(config)
+        for source in video_sources(config):
+            cache = None
+            if config.latents:
+                if vae is None or text_encoder is None:
+                    raise ValueError("cached latents need the VAE and the text encoder, to tell whether they fit")
+                size = (config.height, config.width, config.resize)
+                cache = LatentCache(
+                    cache_folder(Path(config.latents), cache_settings(vae, text_encoder, source, *size))
+                )
+            sources.append(VideoClips(source, sampling, cache, embeddings))
+    empty = [source.name for source in sources if not len(source)]
+    if empty:
+        raise InputError(f"{empty[0]}: no clip is left; see how they are dropped: scripts/prepare_data.py --dry-run")
+    mixture = Mixture(sources, seed, config.on_error)
+    return mixture, ClipOrder(mixture.lengths, seed, config.weights or None)
+
+
+def _gligen(config: DataConfig, name: str, options: GligenConfig, embeddings: PhraseEmbeddings | None) -> GligenTSV:
+    if name not in _GLIGEN_SETS and name not in _GLIGEN_SETS.values():
+        raise InputError(f"dataset_names: {name} is unknown; choose from {', '.join(_GLIGEN_SETS)}")
+    return GligenTSV(
+        data_path(config),
+        _GLIGEN_SETS.get(name, name),
+        options.image_size,
+        options.max_boxes_per_data,
+        options.crop_ratio if options.random_crop else 1,
+        config.resize,
+        embeddings,
+    )
+
+
+def data_path(config: DataConfig) -> Path:
+    """The folder of the data. Raises an InputError where none is named, or it does not exist."""
+    path = config.data_path or config.path
+    if not path:
+        raise InputError("no data: name the folder that holds them, train_data.path (see docs/data.md)")
+    if not Path(path).is_dir():
+        raise InputError(f"{path}: no such folder; see docs/data.md for how datasets must lie on disk")
+    return Path(path)
+
+
+def make_sampling(config: DataConfig) -> Sampling:
+    """How clips are cut out of videos. Raises an InputError for numbers that make no sense."""
+    for name in ("n_sample_frames", "width", "height", "num_max_obj", "stride"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    if config.start != "random" and not config.start.isdigit():
+        raise InputError(f"start is {config.start!r}; it is random, or the number of a frame")
+    return Sampling(
+        config.n_sample_frames,
+        config.height,
+        config.width,
+        config.num_max_obj,
+        config.stride,
+        "random" if config.start == "random" else int(config.start),
+        config.resize,
+    )
+
+
+def video_sources(config: DataConfig) -> list[VideoSource]:
+    """The datasets of videos that a config names. Raises an InputError where they are missing or broken."""
+    needed = make_sampling(config).needed
+    if config.name == "videos":
+        return [VideoFolder(data_path(config), needed, config.on_error)]
+    sources: list[VideoSource] = []
+    for name in config.datasets:
+        if name == "got10k":
+            sources.append(GOT10k(data_path(config), config.split, needed, config.on_error))
+        elif name in ("youvis", "youtube_vis"):
+            sources.append(YouTubeVIS(data_path(config), config.held_out, needed, config.on_error))
+        elif name == "sprites":
+            size = max(config.width, config.height)
+            world = make_world(config.sprites_world)
+            sources.append(Sprites(config.sprites_clips, config.sprites_seed, needed, size, world))
+        else:
+            raise InputError(f"datasets: {name} is unknown; choose from {', '.join(_VIDEO_SETS)}")
+    if not sources:
+        raise InputError(f"datasets is empty; choose from {', '.join(_VIDEO_SETS)}")
+    return sources

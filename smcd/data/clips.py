@@ -1,0 +1,274 @@
+"""What training sees: clips cut out of videos, and batches of clips."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+
+from smcd.errors import InputError
+from smcd.media import resize
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video's annotation.
+
+    Attributes:
+        name: of the video, unique in its dataset: "GOT-10k_Train_000001".
+        prompt: what happens in it.
+        phrases: names of its N objects.
+        boxes: F N 4, float32, xyxy in 0..1; zeros where absent.
+        box_mask: F N, float32, 1 where the object is present.
+        where: file and place of the annotation, for messages.
+    """
+
+    name: str
+    prompt: str
+    phrases: list[str]
+    boxes: np.ndarray
+    box_mask: np.ndarray
+    where: str = ""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+class VideoSource(Protocol):
+    """A dataset of videos: GOT-10k, YouTube-VIS, a user's folder, sprites.
+
+    Attributes:
+        name: of the dataset and split: "got10k/train".
+        names: of the videos that are used, sorted.
+        dropped: videos that are not used, with the reason.
+    """
+
+    name: str
+    names: list[str]
+    dropped: dict[str, str]
+
+    def video(self, index: int) -> Video:
+        """The annotation. Raises an InputError where it is broken."""
+
+    def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
+        """These frames in RGB; with `size` (height, width) they may come scaled down, but not below it.
+
+        Raises:
+            InputError: a frame that is missing or broken, by its file.
+        """
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How clips are cut out of videos.
+
+    Attributes:
+        num_frames: F.
+        height, width: of the frames, in pixels; videos are squashed to it.
+        max_objects: N: videos with fewer objects are filled up with absent ones, of others the first N are used.
+        stride: every how manieth frame of the video is taken.
+        start: "random" or the number of the first frame.
+        resize: "antialiased" (bilinear), or "published": bilinear without antialiasing.
+    """
+
+    num_frames: int = 8
+    height: int = 256
+    width: int = 256
+    max_objects: int = 8
+    stride: int = 1
+    start: int | Literal["random"] = "random"
+    resize: str = "antialiased"
+
+    @property
+    def needed(self) -> int:
+        """Frames that a video must have."""
+        return (self.num_frames - 1) * self.stride + 1 + (0 if self.start == "random" else self.start)
+
+    def frames(self, length: int, rng: np.random.Generator) -> range:
+        """Numbers of the frames of a clip from a video of this length."""
+        spare = length - (self.num_frames - 1) * self.stride
+        first = int(rng.integers(spare)) if self.start == "random" else self.start
+        return range(first, first + self.num_frames * self.stride, self.stride)
+
+
+@dataclass
+class Clip:
+    """A clip, or one image, of a dataset. Either frames or latents are given.
+
+    Attributes:
+        name: dataset, video and first frame: "got10k/train/GOT-10k_Train_000001@17".
+        prompt: what happens in it.
+        phrases: N names, empty for objects that only fill the clip up to N.
+        boxes: F N 4, xyxy in 0..1; zeros where absent.
+        box_mask: F N, 1 where the object is present.
+        frames: F H W 3, uint8.
+        latent_mean, latent_std: of the VAE's posterior, 4 F h w, scaled; from a cache.
+        text: the prompt's embedding, 77 C; from a cache.
+        phrase_embeddings: N C, zeros for empty phrases; from a cache or a file.
+        skipped: broken clips in whose place this one came, a message for each.
+    """
+
+    name: str
+    prompt: str
+    phrases: list[str]
+    boxes: Tensor
+    box_mask: Tensor
+    frames: Tensor | None = None
+    latent_mean: Tensor | None = None
+    latent_std: Tensor | None = None
+    text: Tensor | None = None
+    phrase_embeddings: Tensor | None = None
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass
+class Batch:
+    """B clips: the attributes of `Clip`, tensors with a batch dimension in front.
+
+    Attributes:
+        names, prompts, phrases: a list of each.
+        boxes, box_mask: B F N 4 and B F N.
+        frames: B F H W 3, uint8, or None with latents from a cache.
+        latent_mean, latent_std: B 4 F h w, or None.
+        text: B 77 C, or None.
+        phrase_embeddings: B N C, or None.
+        skipped: messages of broken clips that were replaced.
+    """
+
+    names: list[str]
+    prompts: list[str]
+    phrases: list[list[str]]
+    boxes: Tensor
+    box_mask: Tensor
+    frames: Tensor | None
+    latent_mean: Tensor | None
+    latent_std: Tensor | None
+    text: Tensor | None
+    phrase_embeddings: Tensor | None
+    skipped: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch with its tensors on a device."""
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in page-locked memory, for fast copies to a GPU; torch's DataLoader calls it."""
+        return self._with_tensors(Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        changed: dict[str, Any] = {name: change(t) for name, t in tensors.items() if t is not None}
+        return replace(self, **changed)
+
+
+_TENSORS = ("boxes", "box_mask", "frames", "latent_mean", "latent_std", "text", "phrase_embeddings")
+
+
+def collate(clips: Sequence[Clip]) -> Batch:
+    """Clips of the same size as one batch.
+
+    Raises:
+        InputError: clips that do not go together, by name.
+    """
+    stacked: dict[str, Any] = {}
+    for name in _TENSORS:
+        values = [getattr(clip, name) for clip in clips]
+        shapes = {None if value is None else tuple(value.shape) for value in values}
+        if len(shapes) > 1:
+            other = next(clip for clip, value in zip(clips, values, strict=True) if _shape(value) != _shape(values[0]))
+            raise InputError(
+                f"{clips[0].name} and {other.name} do not fit in one batch: {name} is {_shape(values[0])} and "
+                f"{_shape(getattr(other, name))}; give all datasets one size, and latents to all or none"
+            )
+        stacked[name] = None if shapes == {None} else torch.stack(values)
+    return Batch(
+        names=[clip.name for clip in clips],
+        prompts=[clip.prompt for clip in clips],
+        phrases=[clip.phrases for clip in clips],
+        skipped=[message for clip in clips for message in clip.skipped],
+        **stacked,
+    )
+
+
+def _shape(value: Tensor | None) -> tuple[int, ...] | None:
+    return None if value is None else tuple(value.shape)
+
+
+class ClipSource(Protocol):
+    """What can be trained on: `VideoClips` and `GligenTSV`."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """The number of clips that an epoch visits."""
+
+    def clip(self, index: int, rng: np.random.Generator) -> Clip:
+        """Clip number `index`, its random choices from `rng`. Raises an InputError where the data are broken."""
+
+
+class VideoClips:
+    """Clips of a dataset of videos: one for each video and epoch, its start drawn anew.
+
+    Args:
+        source: the videos.
+        sampling: how clips are cut out of them.
+        latents: in place of the pixels (`latent_cache.LatentCache.clip`).
+        phrase_embeddings: of phrases (`phrases.PhraseEmbeddings`), or None.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        sampling: Sampling,
+        latents: Callable[[Video, range], dict[str, Tensor]] | None = None,
+        phrase_embeddings: Callable[[Sequence[str], str], Tensor] | None = None,
+    ):
+        self.source, self.sampling = source, sampling
+        self.name = source.name
+        self._latents, self._phrase_embeddings = latents, phrase_embeddings
+
+    def __len__(self) -> int:
+        return len(self.source.names)
+
+    def clip(self, index: int, rng: np.random.Generator) -> Clip:
+        video = self.source.video(index)
+        if len(video) < self.sampling.needed:
+            raise InputError(f"{video.where}: {video.name} has {len(video)} frames, {self.sampling.needed} are needed")
+        frames = self.sampling.frames(len(video), rng)
+        count = min(len(video.phrases), self.sampling.max_objects)
+        phrases = [*video.phrases[:count], *[""] * (self.sampling.max_objects - count)]
+        clip = Clip(f"{self.name}/{video.name}@{frames[0]}", video.prompt, phrases, *self._boxes(video, frames, count))
+        if self._phrase_embeddings is not None:
+            clip.phrase_embeddings = self._phrase_embeddings(phrases, video.where)
+        if self._latents is None:
+            size = (self.sampling.height, self.sampling.width)
+            clip.frames = torch.from_numpy(read_frames(self.source, index, frames, *size, self.sampling.resize))
+            return clip
+        cached: dict[str, Any] = self._latents(video, frames)
+        embeddings = cached.pop("phrase_embeddings")
+        if self._phrase_embeddings is None:
+            clip.phrase_embeddings = embeddings.new_zeros(len(phrases), embeddings.shape[-1])
+            clip.phrase_embeddings[:count] = embeddings[:count]
+        return replace(clip, **cached)
+
+    def _boxes(self, video: Video, frames: range, count: int) -> tuple[Tensor, Tensor]:
+        boxes = torch.zeros(len(frames), self.sampling.max_objects, 4)
+        box_mask = torch.zeros(len(frames), self.sampling.max_objects)
+        boxes[:, :count] = torch.from_numpy(video.boxes[list(frames), :count])
+        box_mask[:, :count] = torch.from_numpy(video.box_mask[list(frames), :count])
+        return boxes, box_mask
+
+
+def read_frames(
+    source: VideoSource, index: int, frames: Sequence[int], height: int, width: int, resized: str = "antialiased"
+) -> np.ndarray:
+    """Frames of a video, squashed: F H W 3, uint8. Raises an InputError for one that cannot be read."""
+    antialias = resized == "antialiased"
+    images = source.images(index, frames, (height, width) if antialias else None)
+    return np.stack([np.asarray(resize(image, height, width, antialias)) for image in images])

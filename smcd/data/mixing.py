@@ -1,0 +1,188 @@
+"""Which clip comes when: each once per epoch, in the same order for any number of workers and processes."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from smcd.data.clips import Batch, Clip, ClipSource, collate
+from smcd.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_REPLACEMENTS = 20  # broken clips in a row before a run gives up
+
+
+class Pick(NamedTuple):
+    """A clip of a dataset, and the pass through that dataset, from which its random choices follow."""
+
+    dataset: int
+    clip: int
+    round: int
+
+
+class ClipOrder:
+    """The clip at each position of training, without end.
+
+    Without weights an epoch visits every clip of every dataset once, shuffled by (seed, epoch). With weights an epoch
+    is as long, and the datasets have these shares of it; each is still gone through whole before it starts anew.
+
+    Args:
+        lengths: clips of each dataset.
+        seed: of the order.
+        weights: of the datasets; otherwise their lengths.
+
+    Raises:
+        InputError: no clips, or weights that are no shares.
+    """
+
+    def __init__(self, lengths: Sequence[int], seed: int, weights: Sequence[float] | None = None):
+        if not lengths or min(lengths) < 1:
+            raise InputError("a dataset has no clips")
+        shares = np.asarray(lengths if weights is None else weights, dtype=float)
+        if len(shares) != len(lengths) or not np.isfinite(shares).all() or shares.min() <= 0:
+            raise InputError(f"weights are {list(weights or [])}: give {len(lengths)} numbers above 0, one per dataset")
+        self.lengths, self.seed, self.epoch_length = list(lengths), seed, sum(lengths)
+        self._counts = _shares(shares / shares.sum(), self.epoch_length)
+        self._epoch = -1
+        self._picks = np.empty((0, 3), dtype=np.int64)
+
+    def __getitem__(self, position: int) -> Pick:
+        epoch, place = divmod(position, self.epoch_length)
+        if epoch != self._epoch:
+            self._epoch, self._picks = epoch, self._make_epoch(epoch)
+        return Pick(*self._picks[place].tolist())
+
+    def _make_epoch(self, epoch: int) -> np.ndarray:
+        """Picks of an epoch: E 3."""
+        picks = []
+        for dataset, (share, length) in enumerate(zip(self._counts, self.lengths, strict=True)):
+            visits = np.arange(epoch * share, (epoch + 1) * share)  # of this dataset since the start of training
+            rounds = visits // length
+            indices = np.empty(share, dtype=np.int64)
+            for round in np.unique(rounds):
+                order = np.random.default_rng((self.seed, dataset, round)).permutation(length)
+                indices[rounds == round] = order[visits[rounds == round] % length]
+            picks.append(np.stack([np.full(share, dataset), indices, rounds], axis=1))
+        return np.random.default_rng((self.seed, epoch)).permutation(np.concatenate(picks))
+
+
+def _shares(shares: np.ndarray, total: int) -> np.ndarray:
+    """`total` divided into whole numbers in proportion to `shares`, the largest remainders rounded up."""
+    exact = shares * total
+    counts = np.floor(exact).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
+    return counts
+
+
+class Mixture(Dataset):
+    """Clips of several datasets by `Pick`; an item is a clip, or the InputError of one that is broken.
+
+    Args:
+        sources: the datasets.
+        seed: with the pick it gives a clip's random choices (start, crop).
+        on_error: "error", or "skip": a broken clip is replaced by another one of its dataset, which tells of it.
+    """
+
+    def __init__(self, sources: Sequence[ClipSource], seed: int, on_error: str = "error"):
+        self.sources, self.seed, self.on_error = list(sources), seed, on_error
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(source) for source in self.sources]
+
+    def __len__(self) -> int:
+        return sum(self.lengths)
+
+    def __getitem__(self, pick: Pick) -> Clip | InputError:
+        # An error is returned, since torch would wrap one that is raised in a worker into a page of traceback.
+        source, skipped = self.sources[pick.dataset], []
+        rng = np.random.default_rng((self.seed, *pick))
+        index = pick.clip
+        for _ in range(_REPLACEMENTS):
+            try:
+                clip = source.clip(index, rng)
+            except InputError as error:
+                if self.on_error != "skip":
+                    return InputError(f"{error} (or train without it: on_error: skip)")
+                skipped.append(str(error))
+                index = int(rng.integers(len(source)))
+            else:
+                clip.skipped = tuple(skipped)
+                return clip
+        return InputError(f"{source.name}: {_REPLACEMENTS} clips in a row are broken, the last: {skipped[-1]}")
+
+
+class ClipLoader:
+    """Batches of one process, without end, from any place in the order.
+
+    Position p of the order is row p % (batch_size * num_processes) of its batch over all processes: what is trained on
+    does not depend on the number of processes or workers.
+
+    Args:
+        mixture: the clips.
+        order: which comes when.
+        batch_size: of each process.
+        num_workers: processes that read clips; 0 reads in this one.
+        process_index, num_processes: this process, and how many share the batches.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        order: ClipOrder,
+        batch_size: int,
+        num_workers: int = 0,
+        process_index: int = 0,
+        num_processes: int = 1,
+    ):
+        self.mixture, self.order, self.batch_size, self.num_workers = mixture, order, batch_size, num_workers
+        self.process_index, self.num_processes = process_index, num_processes
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """Batches from batch number `start` on; replaced clips are logged.
+
+        Raises:
+            InputError: a clip that is broken, or cannot be replaced.
+        """
+        loader: DataLoader = DataLoader(
+            self.mixture,
+            batch_sampler=_Batches(self, start),
+            num_workers=self.num_workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # its own: torch's global random state stays as it was
+        )
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
+            for message in batch.skipped:
+                logger.warning(f"replaced a broken clip: {message}")
+            yield batch
+
+
+class _Batches:
+    """The batch sampler: picks of batch `start`, `start` + 1, ..."""
+
+    def __init__(self, loader: ClipLoader, start: int):
+        self._loader, self._start = loader, start
+
+    def __iter__(self) -> Iterator[list[Pick]]:
+        loader = self._loader
+        for number in count(self._start):
+            first = (number * loader.num_processes + loader.process_index) * loader.batch_size
+            yield [loader.order[position] for position in range(first, first + loader.batch_size)]
+
+
+def _collate(clips: list[Clip | InputError]) -> Batch | InputError:
+    for clip in clips:
+        if isinstance(clip, InputError):
+            return clip
+    try:
+        return collate(clips)  # type: ignore[arg-type]
+    except InputError as error:
+        return error

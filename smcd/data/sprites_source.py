@@ -1,0 +1,44 @@
+"""Sprites without files: the synthetic world as a dataset."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+
+from smcd.data.clips import Video
+from smcd.data.sprites import SpriteClip, World, make_clip
+
+
+class Sprites:
+    """Clips of a sprites world, made when they are asked for; a `VideoSource`.
+
+    Args:
+        clips: how many.
+        seed: of the world; another seed, another world.
+        frames: of each video.
+        size: side of the frames, in pixels.
+        world: how rich it is.
+    """
+
+    def __init__(self, clips: int, seed: int = 0, frames: int = 8, size: int = 256, world: World | None = None):
+        self.name = f"sprites/{seed}"
+        self.names = [f"{index:06d}" for index in range(clips)]
+        self.dropped: dict[str, str] = {}
+        self._settings = (frames, size, world)
+        self._seed = seed
+        self._last: tuple[int, SpriteClip] | None = None
+
+    def clip(self, index: int) -> SpriteClip:
+        """All that is known of a video, its masks and sprites too."""
+        if self._last is None or self._last[0] != index:  # the annotation is asked for first, the frames next
+            self._last = index, make_clip(self._seed, index, *self._settings)
+        return self._last[1]
+
+    def video(self, index: int) -> Video:
+        clip = self.clip(index)
+        phrases = [sprite.phrase for sprite in clip.sprites]
+        return Video(self.names[index], clip.caption, phrases, clip.boxes, clip.box_mask, self.name)
+
+    def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
+        pixels: np.ndarray = self.clip(index).frames
+        return [PIL.Image.fromarray(pixels[frame]) for frame in frames]

@@ -1,0 +1,101 @@
+"""A user's own videos: files or folders of frames, with one JSON of captions, phrases and boxes."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from tqdm import tqdm
+
+from smcd.data.clips import Video
+from smcd.errors import InputError
+from smcd.key_frames import make_track, parse_objects, read_json
+from smcd.media import VideoFile, read_frame
+
+ANNOTATIONS = "annotations.json"
+_FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_MANY = 50  # videos: opening them is worth a progress bar
+
+
+class VideoFolder:
+    """Videos with `annotations.json` beside them, a `VideoSource`:
+
+        {"dog.mp4": {"caption": "A dog runs.", "objects": [{"phrase": "dog", "boxes": {"0": [10, 80, 90, 160]}}]},
+         "walk":    {"objects": [...]}}
+
+    A name is that of an mp4, webm or gif, or of a folder of frames (in the order of the numbers in their names). Boxes
+    are x1, y1, x2, y2 in pixels at key frames, as in `objects.json` of custom inputs. Without a caption the phrases are
+    the prompt.
+
+    Args:
+        path: the folder.
+        min_frames: shorter videos are dropped.
+        on_error: "error", or "skip": broken videos are dropped.
+
+    Raises:
+        InputError: naming the file, the video and the object that is missing or broken.
+    """
+
+    def __init__(self, path: Path, min_frames: int = 8, on_error: str = "error"):
+        self.name = f"videos/{path.name}"
+        self.folder = path
+        self.annotations = path / ANNOTATIONS
+        content = read_json(self.annotations)
+        if not isinstance(content, dict) or not content:
+            raise InputError(f'{self.annotations}: should be a JSON object {{"dog.mp4": {{"objects": [...]}}}}')
+        self.dropped: dict[str, str] = {}
+        self._videos: dict[str, tuple[Video, VideoFile | list[Path]]] = {}
+        for name in tqdm(sorted(content), self.name, disable=len(content) < _MANY):
+            try:
+                video, frames = read_video(self.folder, name, content[name])
+            except InputError as error:
+                if on_error != "skip":
+                    raise
+                self.dropped[name] = str(error)
+                continue
+            if len(video) < min_frames:
+                self.dropped[name] = f"{len(video)} frames, {min_frames} are needed"
+            else:
+                self._videos[name] = video, frames
+        self.names = list(self._videos)
+
+    def video(self, index: int) -> Video:
+        return self._videos[self.names[index]][0]
+
+    def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
+        files = self._videos[self.names[index]][1]
+        if isinstance(files, VideoFile):
+            return files.read(frames)
+        return [read_frame(files[frame], size) for frame in frames]
+
+
+def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile | list[Path]]:
+    """The annotation of one video, and the file or the frames. Raises an InputError where they are broken."""
+    where = f"{folder / ANNOTATIONS}: {name}"
+    if not isinstance(content, dict) or "objects" not in content:
+        raise InputError(f'{where}: needs "objects"')
+    if unknown := content.keys() - {"caption", "objects"}:
+        raise InputError(f'{where}: unknown key "{min(unknown)}"; a video has "caption" and "objects"')
+    path = folder / name
+    frames: VideoFile | list[Path]
+    if path.is_dir():
+        frames = sorted((file for file in path.iterdir() if file.suffix.lower() in _FRAME_SUFFIXES), key=_by_number)
+        if not frames:
+            raise InputError(f"{path}: holds no frames ({', '.join(_FRAME_SUFFIXES)})")
+        length, size = len(frames), read_frame(frames[0]).size
+    else:
+        frames = VideoFile(path)
+        length, size = frames.length, (frames.width, frames.height)
+    objects = parse_objects(content["objects"], length, size, where)
+    tracks = [make_track(keys, length, size, f"{where} ({phrase})") for phrase, keys in objects]
+    phrases = [phrase for phrase, _ in objects]
+    boxes = np.array([[box or (0, 0, 0, 0) for box in track] for track in tracks], dtype=np.float32).swapaxes(0, 1)
+    box_mask = np.array([[box is not None for box in track] for track in tracks], dtype=np.float32).T
+    prompt = str(content.get("caption") or "").strip() or " and ".join(phrases)
+    return Video(name, prompt, phrases, boxes, box_mask, where), frames
+
+
+def _by_number(path: Path) -> tuple[list[int], str]:
+    return [int(number) for number in re.findall(r"\d+", path.stem)], path.name

@@ -1,0 +1,188 @@
+"""YouTube-VIS 2021: several tracked objects per video, every fifth frame."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from smcd.data.clips import Video
+from smcd.data.files import folder_of, read_json, xyxy
+from smcd.errors import InputError
+from smcd.media import read_frame
+
+HELD_OUT = 180  # videos of train that are kept for evaluation
+
+
+class YouTubeVIS:
+    """The annotated videos of YouTube-VIS 2021 (those of train), a `VideoSource`.
+
+    Boxes come from `bboxes`, or from `segmentations` where there are none; where both are null the object is absent.
+    The prompt of a video is its entry in `caption.json`, where there is one, otherwise made of its categories.
+
+    Args:
+        path: the folder that holds `youvis`.
+        held_out: the videos of `held_out_names`: "exclude" (training), "only" (evaluation), "include" (both).
+        min_frames: shorter videos are dropped.
+        on_error: "error", or "skip": videos with broken annotations are dropped.
+
+    Raises:
+        InputError: naming the file and the annotation that is missing or broken.
+    """
+
+    def __init__(self, path: Path, held_out: str = "exclude", min_frames: int = 8, on_error: str = "error"):
+        self.name = "youvis/train"
+        self.root = folder_of(path, "youvis")
+        self.folder = folder_of(self.root / "train", "JPEGImages")
+        annotations = Annotations(self.root / "train" / "instances.json", self.root / "caption.json")
+        away = set(held_out_names(annotations.names))
+        self.dropped: dict[str, str] = {}
+        self._videos: dict[str, Video] = {}
+        self._files: dict[str, list[str]] = {}
+        for name in annotations.names:
+            if (name in away and held_out == "exclude") or (name not in away and held_out == "only"):
+                self.dropped[name] = "held out for evaluation" if name in away else "not held out"
+                continue
+            try:
+                video = annotations.video(name)
+            except InputError as error:
+                if on_error != "skip":
+                    raise
+                self.dropped[name] = str(error)
+                continue
+            if len(video) < min_frames:
+                self.dropped[name] = f"{len(video)} frames, {min_frames} are needed"
+            else:
+                self._videos[name], self._files[name] = video, annotations.file_names(name)
+        self.names = list(self._videos)
+
+    def video(self, index: int) -> Video:
+        return self._videos[self.names[index]]
+
+    def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
+        files = self._files[self.names[index]]
+        return [read_frame(self.folder / files[frame], size) for frame in frames]
+
+
+def held_out_names(names: Iterable[str]) -> list[str]:
+    """The 180 names with the lowest SHA-1, sorted by it; of a small dataset a tenth."""
+    ordered = sorted(names, key=lambda name: hashlib.sha1(name.encode()).hexdigest())
+    return ordered[: min(HELD_OUT, len(ordered) // 10)]
+
+
+class Annotations:
+    """`instances.json` with `caption.json`: what is known of each video, by its name."""
+
+    def __init__(self, path: Path, captions: Path):
+        self._path = path
+        content = read_json(path)
+        self._captions = read_json(captions) if captions.is_file() else {}
+        self._categories = {
+            self._get(item, "id", f"category {n}"): self._get(item, "name", f"category {n}")
+            for n, item in enumerate(self._get(content, "categories", "the file"))
+        }
+        self._videos = {}
+        for n, video in enumerate(self._get(content, "videos", "the file")):
+            files = self._get(video, "file_names", f"video {n}")
+            if not files:
+                raise InputError(f"{path}: video {n} has no file_names")
+            self._videos[str(files[0]).split("/")[0]] = video
+        self._tracks: dict[Any, list[dict]] = defaultdict(list)
+        for n, track in enumerate(self._get(content, "annotations", "the file (only train has them)")):
+            self._tracks[self._get(track, "video_id", f"annotation {n}")].append(track)
+        self.names = sorted(self._videos)
+        self.categories = sorted(set(self._categories.values()))
+
+    def _get(self, item: Any, key: str, what: str) -> Any:
+        if not isinstance(item, dict) or key not in item:
+            raise InputError(f'{self._path}: {what} has no "{key}"')
+        return item[key]
+
+    def file_names(self, name: str) -> list[str]:
+        """The frames of a video, relative to JPEGImages."""
+        return self._videos[name]["file_names"]
+
+    def tracks(self, name: str) -> list[dict]:
+        """The annotations of a video as they stand in the file."""
+        return self._tracks[self._get(self._videos[name], "id", f"video {name}")]
+
+    def has_caption(self, name: str) -> bool:
+        return name in self._captions
+
+    def video(self, name: str) -> Video:
+        """Raises an InputError that names the annotation that is broken."""
+        tracks, files = self.tracks(name), self.file_names(name)
+        if not tracks:
+            raise InputError(f"{self._path}: video {name} has no annotations")
+        boxes = np.stack([self._boxes(track, self._videos[name], name) for track in tracks], axis=1)
+        phrases = [self._category(track) for track in tracks]
+        if len(boxes) != len(files):
+            raise InputError(f"{self._path}: video {name} has {len(files)} frames, but boxes for {len(boxes)}")
+        present = np.isfinite(boxes).all(-1)
+        if not present.any():
+            raise InputError(f"{self._path}: video {name}: its objects are absent in all frames")
+        boxes = np.where(present[..., None], boxes, 0).astype(np.float32)
+        prompt = self._captions.get(name) or caption_of(phrases)
+        where = f"{self._path} (video {name})"
+        return Video(name, prompt, phrases, boxes, present.astype(np.float32), where)
+
+    def _category(self, track: dict) -> str:
+        number = self._get(track, "category_id", self._named(track))
+        if number not in self._categories:
+            known = ", ".join(map(str, self._categories))
+            raise InputError(f"{self._path}: {self._named(track)}: category_id {number} is unknown, of {known}")
+        return self._categories[number]
+
+    def _named(self, track: dict) -> str:
+        return f"annotation {track.get('id', '?')}"
+
+    def _boxes(self, track: dict, video: dict, name: str) -> np.ndarray:
+        """Boxes of one object, F 4, xyxy in 0..1; NaN where absent."""
+        what = f"{self._named(track)} (video {name})"
+        width, height = (float(self._get(video, key, f"video {name}")) for key in ("width", "height"))
+        masks = track.get("segmentations")
+        given = track.get("bboxes")
+        if given is None and masks is None:
+            raise InputError(f'{self._path}: {what} has neither "bboxes" nor "segmentations"')
+        length = len(given if given is not None else masks)  # type: ignore[arg-type]
+        boxes = np.full((length, 4), np.nan)
+        for frame in range(length):
+            box = given[frame] if given is not None else None
+            if box is None and masks is not None and frame < len(masks) and masks[frame] is not None:
+                box = box_of_mask(masks[frame], f"{self._path}: {what}, frame {frame}")
+            if box is not None:
+                boxes[frame] = self._checked(box, f"{self._path}: {what}, frame {frame}")
+        corners = xyxy(boxes, width, height)
+        corners[(corners[:, 2:] <= corners[:, :2]).any(-1)] = np.nan  # outside the image
+        return corners
+
+    def _checked(self, box: Any, where: str) -> list[float]:
+        try:
+            values = [float(value) for value in box]
+        except (TypeError, ValueError):
+            values = []
+        if len(values) != 4 or not np.isfinite(values).all() or min(values[2:]) <= 0:
+            raise InputError(f"{where}: {box} is no box x, y, w, h")
+        return values
+
+
+def box_of_mask(mask: Any, where: str) -> list[float]:
+    """The extent of a COCO mask (run lengths or polygons), xywh in pixels."""
+    from pycocotools import mask as coco
+
+    try:
+        if isinstance(mask["counts"], list):
+            mask = coco.frPyObjects(mask, *mask["size"])
+        return [float(value) for value in coco.toBbox(mask)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: the segmentation is no run-length code ({error})") from None
+
+
+def caption_of(phrases: Sequence[str]) -> str:
+    """A prompt where there is no caption: "A dog and a car."."""
+    named = [f"{'an' if phrase[:1].lower() in 'aeiou' else 'a'} {phrase}" for phrase in dict.fromkeys(phrases)]
+    text = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+    return f"{text[0].upper()}{text[1:]}."
