@@ -47,7 +47,7 @@ def new_file(out: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written; the old one is as it was.
     """
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}.partial{out.suffix}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

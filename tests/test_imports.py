@@ -40,6 +40,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
         "pipeline",
         "tiny",
     },
+    "prepare": {"config", "convert", "data", "latents", "text"},
     "custom_output": {"config", "custom_input", "media"},
 }
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

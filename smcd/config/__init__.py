@@ -1,14 +1,17 @@
 """Typed configs of the commands, and how they are read from YAML files and flags."""
 
 from smcd.config.customize import CustomizeConfig, SamplingConfig
-from smcd.config.data import DataConfig, GligenConfig
+from smcd.config.data import DataConfig, GligenConfig, ShowConfig
 from smcd.config.loading import add_flags, check_choices, load_config
+from smcd.config.prepare import PrepareConfig
 
 __all__ = [
     "CustomizeConfig",
     "DataConfig",
     "GligenConfig",
+    "PrepareConfig",
     "SamplingConfig",
+    "ShowConfig",
     "add_flags",
     "check_choices",
     "load_config",

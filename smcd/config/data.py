@@ -44,4 +44,14 @@ class DataConfig:
     phrase_embeddings: list[str] = option([], "files of ready phrase embeddings; otherwise phrases are encoded")
     sprites_clips: int = option(10_000, "clips of the sprites dataset")
     sprites_seed: int = option(0, "of the sprites dataset: another seed, another world")
-    sprites_world: list[str] = option([], "how rich the sprites world is: objects=[1,2] speed=0.4")
+    sprites_world: str = option("", "how rich the sprites world is: objects=[1,2] speed=0.4")
+
+
+@dataclass
+class ShowConfig:
+    """What `scripts/show_data.py` can be told."""
+
+    out: str = option("outputs/data.png", "the picture to write")
+    clips: int = option(8, "clips in it, in the order of training")
+    seed: int = option(33, "of the order and of each clip's random choices")
+    train_data: DataConfig = field(default_factory=DataConfig)

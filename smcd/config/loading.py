@@ -36,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser, schema: type) -> None:
         if kind is bool:
             arguments["action"] = argparse.BooleanOptionalAction
         elif get_origin(kind) is list:
-            arguments |= {"type": lambda text: text.split(","), "metavar": "A,B"}
+            arguments["metavar"] = "A,B"
         else:
             arguments |= {"type": kind, "choices": option.metadata["choices"]}
             arguments["metavar"] = None if option.metadata["choices"] else kind.__name__.upper()
@@ -82,7 +82,8 @@ def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
     path, overrides = flags.pop("config", None), flags.pop("overrides", [])
     config = _typed(schema, {} if path is None else _read_yaml(schema, Path(path)), str(path))
     for name, value in flags.items():
-        setattr(_owner(config, name)[0], name, value)
+        owner, kind = _owner(config, name)
+        setattr(owner, name, _value(kind, name, value, f"--{name}") if get_origin(kind) is list else value)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:

@@ -8,7 +8,7 @@ from smcd.config import DataConfig, GligenConfig
 from smcd.data.clips import ClipSource, Sampling, VideoClips, VideoSource
 from smcd.data.gligen_tsv import GligenTSV
 from smcd.data.got10k import GOT10k
-from smcd.data.latent_cache import LatentCache, cache_folder, cache_settings
+from smcd.data.latent_cache import LatentCache, cache_folder, cache_settings, weights_hash
 from smcd.data.mixing import ClipOrder, Mixture
 from smcd.data.phrases import PhraseEmbeddings
 from smcd.data.sprite_layouts import make_world
@@ -41,22 +41,30 @@ def build_data(
         for name, options in (config.dataset_names or {name: GligenConfig() for name in _GLIGEN_SETS}).items():
             sources.append(_gligen(config, name, options, embeddings))
     else:
-        sampling = make_sampling(config)
-        for source in video_sources(config):
-            cache = None
-            if config.latents:
-                if vae is None or text_encoder is None:
-                    raise ValueError("cached latents need the VAE and the text encoder, to tell whether they fit")
-                size = (config.height, config.width, config.resize)
-                cache = LatentCache(
-                    cache_folder(Path(config.latents), cache_settings(vae, text_encoder, source, *size))
-                )
-            sources.append(VideoClips(source, sampling, cache, embeddings))
+        sources += _videos(config, vae, text_encoder, embeddings)
     empty = [source.name for source in sources if not len(source)]
     if empty:
-        raise InputError(f"{empty[0]}: no clip is left; see how they are dropped: scripts/prepare_data.py --dry-run")
+        raise InputError(f"{empty[0]}: no clip is left; scripts/prepare_data.py --dry_run says why")
     mixture = Mixture(sources, seed, config.on_error)
     return mixture, ClipOrder(mixture.lengths, seed, config.weights or None)
+
+
+def _videos(
+    config: DataConfig, vae: nn.Module | None, text_encoder: nn.Module | None, embeddings: PhraseEmbeddings | None
+) -> list[VideoClips]:
+    sampling, found = make_sampling(config), video_sources(config)
+    if not config.latents:
+        return [VideoClips(source, sampling, None, embeddings) for source in found]
+    if vae is None or text_encoder is None:
+        raise ValueError("cached latents need the VAE and the text encoder, to tell whether they fit")
+    clips, hashes = [], (weights_hash(vae), weights_hash(text_encoder))
+    for source in found:
+        settings = cache_settings(*hashes, source, config.height, config.width, config.resize)
+        cache = LatentCache(cache_folder(Path(config.latents), settings))
+        source.dropped |= cache.dropped
+        source.names = [name for name in source.names if name not in cache.dropped]
+        clips.append(VideoClips(source, sampling, cache, embeddings))
+    return clips
 
 
 def _gligen(config: DataConfig, name: str, options: GligenConfig, embeddings: PhraseEmbeddings | None) -> GligenTSV:
@@ -114,7 +122,7 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
             sources.append(YouTubeVIS(data_path(config), config.held_out, needed, config.on_error))
         elif name == "sprites":
             size = max(config.width, config.height)
-            world = make_world(config.sprites_world)
+            world = make_world(config.sprites_world.split())
             sources.append(Sprites(config.sprites_clips, config.sprites_seed, needed, size, world))
         else:
             raise InputError(f"datasets: {name} is unknown; choose from {', '.join(_VIDEO_SETS)}")

@@ -8,7 +8,6 @@ taken.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +37,14 @@ def weights_hash(module: nn.Module) -> str:
 
 
 def cache_settings(
-    vae: nn.Module, text_encoder: nn.Module, source: VideoSource, height: int, width: int, resize: str
+    vae: str, text_encoder: str, source: VideoSource, height: int, width: int, resize: str
 ) -> dict[str, Any]:
-    """What latents and embeddings depend on."""
+    """What latents and embeddings depend on; `vae` and `text_encoder` are hashes of the weights."""
     return {
         "format": _FORMAT,
         "dataset": source.name,
-        "vae": weights_hash(vae),
-        "text_encoder": weights_hash(text_encoder),
+        "vae": vae,
+        "text_encoder": text_encoder,
         "height": height,
         "width": width,
         "resize": resize,
@@ -88,9 +87,12 @@ class CacheWriter:
 
     def write(self, number: int, videos: dict[str, dict[str, Any]]) -> None:
         """One shard: of each video `latent_mean`, `latent_std` (4 F h w), `text` (77 C), `phrase_embeddings` (N C),
-        and the texts `prompt` and `phrases`."""
-        tensors, header = {}, {}
+        and the texts `prompt` and `phrases`; of a broken one the reason, `dropped`."""
+        tensors, header = {"-": torch.zeros(1)}, {}  # a file without tensors would not be valid
         for name, content in videos.items():
+            if "dropped" in content:
+                header[name] = content
+                continue
             for key in ("latent_mean", "latent_std"):  # frames first: a clip is one piece of the file
                 tensors[f"{name}/{key}"] = content[key].transpose(0, 1).contiguous().cpu()
             for key in ("text", "phrase_embeddings"):
@@ -99,13 +101,25 @@ class CacheWriter:
         with new_file(self._path(number)) as path:
             save_file(tensors, path, {"videos": json.dumps(header)})
 
-    def finish(self) -> None:
-        """Write the index, which makes the cache readable; to be called once all shards are there."""
+    def finish(self) -> dict[str, str]:
+        """Write the index, which makes the cache readable; to be called once all shards are there.
+
+        Returns:
+            Videos that are not in the cache, with the reason.
+        """
         if missing := self.missing():
             raise InputError(f"{self.folder}: shards {missing[:5]} are missing; run the same command again")
-        index = {name: number for number, names in enumerate(self.shards) for name in names}
+        index: dict[str, int] = {}
+        dropped: dict[str, str] = {}
+        for number in range(len(self.shards)):
+            for name, content in _read_header(self._path(number)).items():
+                if "dropped" in content:
+                    dropped[name] = content["dropped"]
+                else:
+                    index[name] = number
         with new_file(self.folder / "index.json") as path:
-            path.write_text(json.dumps(index))
+            path.write_text(json.dumps({"videos": index, "dropped": dropped}))
+        return dropped
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -119,6 +133,9 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 class LatentCache:
     """Reads a cache.
+
+    Attributes:
+        dropped: videos that were broken when it was made, with the reason.
 
     Args:
         folder: `cache_folder`.
@@ -136,7 +153,8 @@ class LatentCache:
                 f"{folder}: {state}; run scripts/prepare_data.py with --latents {folder.parent} and this model, size "
                 f"and resize (caches there: {others})"
             )
-        self._index = read_json(folder / "index.json")
+        content = read_json(folder / "index.json")
+        self._index, self.dropped = content["videos"], content["dropped"]
         self._open: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._process = os.getpid()
 
@@ -175,8 +193,3 @@ class LatentCache:
             path = self.folder / f"shard-{number:05d}.safetensors"
             self._open[number] = safe_open(path, "pt"), _read_header(path)
         return self._open[number]
-
-
-def shards_of(missing: list[int], process_index: int, num_processes: int) -> Iterator[int]:
-    """The shards that a process writes."""
-    yield from missing[process_index::num_processes]

@@ -100,6 +100,13 @@ class Mixture(Dataset):
 
     def __getitem__(self, pick: Pick) -> Clip | InputError:
         # An error is returned, since torch would wrap one that is raised in a worker into a page of traceback.
+        try:
+            return self.clip(pick)
+        except InputError as error:
+            return error
+
+    def clip(self, pick: Pick) -> Clip:
+        """A clip, or with on_error "skip" what came in its place. Raises an InputError for a broken one."""
         source, skipped = self.sources[pick.dataset], []
         rng = np.random.default_rng((self.seed, *pick))
         index = pick.clip
@@ -108,13 +115,13 @@ class Mixture(Dataset):
                 clip = source.clip(index, rng)
             except InputError as error:
                 if self.on_error != "skip":
-                    return InputError(f"{error} (or train without it: on_error: skip)")
+                    raise InputError(f"{error} (or train without it: train_data.on_error=skip)") from None
                 skipped.append(str(error))
                 index = int(rng.integers(len(source)))
             else:
                 clip.skipped = tuple(skipped)
                 return clip
-        return InputError(f"{source.name}: {_REPLACEMENTS} clips in a row are broken, the last: {skipped[-1]}")
+        raise InputError(f"{source.name}: {_REPLACEMENTS} clips in a row are broken, the last: {skipped[-1]}")
 
 
 class ClipLoader:

@@ -118,7 +118,7 @@ class Annotations:
         if not tracks:
             raise InputError(f"{self._path}: video {name} has no annotations")
         boxes = np.stack([self._boxes(track, self._videos[name], name) for track in tracks], axis=1)
-        phrases = [self._category(track) for track in tracks]
+        phrases = [self.category(track) for track in tracks]
         if len(boxes) != len(files):
             raise InputError(f"{self._path}: video {name} has {len(files)} frames, but boxes for {len(boxes)}")
         present = np.isfinite(boxes).all(-1)
@@ -129,7 +129,8 @@ class Annotations:
         where = f"{self._path} (video {name})"
         return Video(name, prompt, phrases, boxes, present.astype(np.float32), where)
 
-    def _category(self, track: dict) -> str:
+    def category(self, track: dict) -> str:
+        """The name of an annotation's category. Raises an InputError for an id that the file does not define."""
         number = self._get(track, "category_id", self._named(track))
         if number not in self._categories:
             known = ", ".join(map(str, self._categories))

@@ -1,0 +1,23 @@
+#!/usr/bin/env python
+"""Prepare a dataset: phrase embeddings, held-out videos, missing captions, and (--latents) cached VAE latents."""
+
+import argparse
+
+from smcd.command import command
+from smcd.config import PrepareConfig, add_flags, load_config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", choices=["got10k", "youvis", "gligen", "videos"])
+    add_flags(parser, PrepareConfig)
+    arguments = parser.parse_intermixed_args()
+    with command():
+        config = load_config(PrepareConfig, arguments)
+        from smcd.prepare import prepare  # loads torch: after --help and the flags' own errors
+
+        print("\n".join(prepare(config)))
+
+
+if __name__ == "__main__":
+    main()

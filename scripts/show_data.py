@@ -1,0 +1,37 @@
+#!/usr/bin/env python
+"""A contact sheet of what training sees: frames, boxes with phrases, captions."""
+
+import argparse
+from pathlib import Path
+
+from smcd.command import command
+from smcd.config import ShowConfig, add_flags, check_choices, load_config
+from smcd.errors import InputError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_flags(parser, ShowConfig)
+    arguments = parser.parse_intermixed_args()
+    with command():
+        config = load_config(ShowConfig, arguments)
+        check_choices(config)
+        if Path(config.out).suffix not in (".png", ".jpg"):
+            raise InputError(f"--out {config.out}: name a .png or .jpg")
+        if config.train_data.latents:
+            raise InputError("cached latents show no pictures: leave out train_data.latents")
+        from smcd.data.build import build_data
+        from smcd.data.contact_sheet import contact_sheet
+        from smcd.files import new_file
+        from smcd.media import write_image
+
+        mixture, order = build_data(config.train_data, config.seed)
+        clips = [mixture.clip(order[position]) for position in range(max(1, config.clips))]
+        out = Path(config.out)
+        with new_file(out) as temporary:
+            write_image(temporary, contact_sheet(clips))
+        print(f"wrote {out}: {len(clips)} of {len(mixture)} clips")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Options of `scripts/prepare_data.py`."""
+
+from dataclasses import dataclass
+
+from smcd.config.options import option
+
+
+@dataclass
+class PrepareConfig:
+    """What is prepared, and with which model."""
+
+    dataset: str = "got10k"
+    data: str | None = option(None, "folder that holds the dataset; for videos, the folder with annotations.json")
+    model: str = option(
+        "ali-vilab/text-to-video-ms-1.7b", "text encoder and VAE: pipeline folder, base folder or hub id"
+    )
+    tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the model (ModelScope)")
+    latents: str | None = option(None, "also cache VAE latents and text embeddings of the videos below this folder")
+    split: str = option("train", "of GOT-10k, for the latents", ("train", "val", "test"))
+    width: int = option(256, "of the cached frames, in pixels")
+    height: int = option(256, "of the cached frames, in pixels")
+    resize: str = option("antialiased", "how frames are squashed", ("antialiased", "published"))
+    dtype: str | None = option(
+        None,
+        "of encoders and cache; otherwise float16 on a GPU, float32 elsewhere",
+        ("float32", "float16", "bfloat16"),
+    )
+    frames_at_once: int = option(16, "frames that go through the VAE together")
+    on_error: str = option("error", "broken clips: stop, or drop them and say so", ("error", "skip"))
+    overwrite: bool = option(False, "write embeddings anew that another text encoder made")
+    dry_run: bool = option(False, "say what would be done, and stop")
