@@ -191,5 +191,6 @@ class LatentCache:
             self._open, self._process = {}, os.getpid()
         if number not in self._open:
             path = self.folder / f"shard-{number:05d}.safetensors"
-            self._open[number] = safe_open(path, "pt"), _read_header(path)
+            header = _read_header(path)  # an error says what to do
+            self._open[number] = safe_open(path, "pt"), header
         return self._open[number]

@@ -130,6 +130,9 @@ class ClipLoader:
     Position p of the order is row p % (batch_size * num_processes) of its batch over all processes: what is trained on
     does not depend on the number of processes or workers.
 
+    Attributes:
+        skipped: broken clips that were replaced so far.
+
     Args:
         mixture: the clips.
         order: which comes when.
@@ -149,6 +152,7 @@ class ClipLoader:
     ):
         self.mixture, self.order, self.batch_size, self.num_workers = mixture, order, batch_size, num_workers
         self.process_index, self.num_processes = process_index, num_processes
+        self.skipped = 0
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches from batch number `start` on; replaced clips are logged.
@@ -168,7 +172,8 @@ class ClipLoader:
             if isinstance(batch, InputError):
                 raise batch
             for message in batch.skipped:
-                logger.warning(f"replaced a broken clip: {message}")
+                self.skipped += 1
+                logger.warning(f"replaced a broken clip: {message} ({self.skipped} broken clips so far)")
             yield batch
 
 

@@ -114,13 +114,11 @@ class Annotations:
 
     def video(self, name: str) -> Video:
         """Raises an InputError that names the annotation that is broken."""
-        tracks, files = self.tracks(name), self.file_names(name)
+        tracks = self.tracks(name)
         if not tracks:
             raise InputError(f"{self._path}: video {name} has no annotations")
         boxes = np.stack([self._boxes(track, self._videos[name], name) for track in tracks], axis=1)
         phrases = [self.category(track) for track in tracks]
-        if len(boxes) != len(files):
-            raise InputError(f"{self._path}: video {name} has {len(files)} frames, but boxes for {len(boxes)}")
         present = np.isfinite(boxes).all(-1)
         if not present.any():
             raise InputError(f"{self._path}: video {name}: its objects are absent in all frames")
@@ -148,7 +146,9 @@ class Annotations:
         given = track.get("bboxes")
         if given is None and masks is None:
             raise InputError(f'{self._path}: {what} has neither "bboxes" nor "segmentations"')
-        length = len(given if given is not None else masks)  # type: ignore[arg-type]
+        length, frames = len(given if given is not None else masks or []), len(self.file_names(name))
+        if length != frames:
+            raise InputError(f"{self._path}: {what} has boxes for {length} frames, the video has {frames}")
         boxes = np.full((length, 4), np.nan)
         for frame in range(length):
             box = given[frame] if given is not None else None

@@ -1,0 +1,135 @@
+"""GLIGEN's TSV files: rows, crops, phrases, and what is refused."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smcd.data.gligen_tsv import GligenTSV, phrase_of
+from smcd.data.sprites import make_clip
+from smcd.errors import InputError
+from tests.data.conftest import CLIPS, SEED, SIZE, WORLD
+
+
+def clip_of(dataset, index, seed=0):
+    return dataset.clip(index, np.random.default_rng(seed))
+
+
+def tsv(data):
+    return data / "GLIGEN" / "GROUNDING" / "flickr" / "train-00.tsv"
+
+
+def test_whole_images_show_the_world(shared_data):
+    dataset = GligenTSV(shared_data, "flickr", SIZE, 8, crop_ratio=1)
+    assert len(dataset) == CLIPS
+    for index in range(CLIPS):
+        truth, clip = make_clip(SEED, index, 1, SIZE, WORLD), clip_of(dataset, index)
+        assert clip.boxes.shape == (1, 8, 4)
+        assert clip.box_mask.shape == (1, 8)
+        assert clip.frames.shape == (1, SIZE, SIZE, 3)
+        assert np.abs(clip.frames[0].numpy().astype(float) - truth.frames[0]).mean() < 6
+        boxes = {sprite.phrase: box for sprite, box in zip(truth.sprites, truth.boxes[0], strict=True)}
+        for phrase, box, there in zip(clip.phrases, clip.boxes[0], clip.box_mask[0], strict=True):
+            assert bool(phrase) == bool(there)
+            if phrase:
+                assert box.numpy() == pytest.approx(boxes[phrase], abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), index=st.integers(0, CLIPS - 1))
+def test_boxes_follow_the_crop(shared_data, seed, index):
+    dataset = GligenTSV(shared_data, "sbu", 2 * SIZE, 8, crop_ratio=0.6)
+    clip, truth = clip_of(dataset, index, seed), make_clip(SEED + 1, index, 1, SIZE, WORLD)
+    areas = (clip.boxes[0, :, 2:] - clip.boxes[0, :, :2]).prod(-1)
+    assert (areas[:-1] >= areas[1:] - 1e-6).all()  # the largest first
+    assert (areas[clip.box_mask[0] > 0] >= 0.01 - 1e-6).all()
+    assert clip.boxes.min() >= 0
+    assert clip.boxes.max() <= 1
+    colours = {sprite.phrase: n for n, sprite in enumerate(truth.sprites)}
+    for phrase, box in zip(clip.phrases, clip.boxes[0], strict=True):
+        if phrase:  # a crop magnifies: the box is larger than it was, or cut off
+            old = truth.boxes[0, colours[phrase]]
+            assert (box[2:] - box[:2]).prod() <= (old[2:] - old[:2]).prod() / 0.6**2 + 1e-5
+
+
+def test_the_crop_is_what_the_boxes_say(data):
+    """A white box on black, found in the cropped pixels where its box says."""
+    import base64
+    import io
+
+    image = PIL.Image.new("RGB", (100, 60))
+    image.paste((255, 255, 255), (40, 20, 70, 40))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    content = {"image": base64.b64encode(buffer.getvalue()).decode(), "caption": "a box"}
+    content["annos"] = [{"bbox": [40, 20, 30, 20], "tokens_positive": [[2, 5]]}]
+    tsv(data).write_text(f"0\t{json.dumps(content)}\n")
+    tsv(data).with_suffix(".lineidx").write_text("0\n")
+    for resize in ("antialiased", "published"):
+        dataset = GligenTSV(data, "flickr", 128, 4, 0.9, resize)
+        for seed in range(5):
+            clip = clip_of(dataset, 0, seed)
+            if not clip.box_mask[0, 0]:
+                continue
+            rows, columns = np.nonzero(clip.frames[0, :, :, 0].numpy() > 127)
+            seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 128
+            assert seen == pytest.approx(clip.boxes[0, 0].numpy(), abs=0.012)
+
+
+def test_more_objects_than_slots(shared_data):
+    whole = GligenTSV(shared_data, "gqa", SIZE, 8, crop_ratio=1)
+    one = GligenTSV(shared_data, "gqa", SIZE, 1, crop_ratio=1)
+    index = max(range(CLIPS), key=lambda n: clip_of(whole, n).box_mask.sum())
+    assert clip_of(one, index).phrases == clip_of(whole, index).phrases[:1]
+
+
+def test_phrases_are_joined_spans():
+    assert phrase_of("A red and shiny car", [[2, 5], [16, 19]], "here") == "red car"
+    for spans in (None, [], [[3]], [[50, 60]], "ab", [["a", "b"]]):
+        with pytest.raises(InputError, match="names nothing in the caption"):
+            phrase_of("A red car", spans, "here")
+
+
+def test_a_row_cut_in_half(data):
+    lines = tsv(data).read_bytes().splitlines(keepends=True)
+    tsv(data).write_bytes(b"".join(lines[:-1]) + lines[-1][:400])
+    with pytest.raises(InputError, match=r"train-00.tsv:6: the row is broken or cut off"):
+        clip_of(GligenTSV(data, "flickr"), CLIPS - 1)
+
+
+def test_a_wrong_lineidx(data):
+    path = tsv(data).with_suffix(".lineidx")
+    offsets = path.read_text().split()
+    path.write_text("\n".join([offsets[0], str(int(offsets[1]) + 7), *offsets[2:]]))
+    with pytest.raises(InputError, match=r"train-00.tsv:2: no row starts at byte \d+"):
+        clip_of(GligenTSV(data, "flickr"), 1)
+    path.write_text("0\n99999999\n")
+    with pytest.raises(InputError, match=r"train-00.lineidx:2: '99999999' is no place in train-00.tsv"):
+        GligenTSV(data, "flickr")
+    path.write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        GligenTSV(data, "flickr")
+    path.unlink()
+    with pytest.raises(InputError, match="lineidx: is missing"):
+        GligenTSV(data, "flickr")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annos": []}, "train-00.tsv:1: has no annos"),
+        ({"annos": [{"bbox": [1, 2, float("nan"), 4], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is no box"),
+        ({"annos": [{"tokens_positive": [[0, 3]]}]}, "anno 0: has no bbox"),
+        ({"image": "AAAA"}, "cannot be read as an image"),
+        ({"image": "?"}, "broken or cut off"),
+    ],
+)
+def test_broken_rows(data, changes, message):
+    row = json.loads(tsv(data).read_text().splitlines()[0].partition("\t")[2])
+    tsv(data).write_text(f"0\t{json.dumps(row | changes)}\n")
+    tsv(data).with_suffix(".lineidx").write_text("0\n")
+    with pytest.raises(InputError, match=message):
+        clip_of(GligenTSV(data, "flickr"), 0)

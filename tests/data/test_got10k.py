@@ -1,0 +1,168 @@
+"""GOT-10k on its real layout: labels, captions, and what is refused."""
+
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from smcd.data.got10k import GOT10k, read_cover
+from smcd.data.sprites import make_clip
+from smcd.errors import InputError
+from tests.data.conftest import CLIPS, FRAMES, SEED, SIZE, WORLD
+
+FIRST = "GOT-10k_Train_000001"
+
+
+def folder(data, name=FIRST):
+    return data / "got10k" / "train" / name
+
+
+def test_boxes_masks_and_prompts_are_those_of_the_world(shared_data):
+    dataset = GOT10k(shared_data)
+    assert len(dataset.names) == CLIPS
+    for index in range(CLIPS):
+        video, clip = dataset.video(index), make_clip(SEED, index, FRAMES, SIZE, WORLD)
+        sprite = clip.sprites[0]
+        assert video.prompt == f"A {sprite.phrase} that is {sprite.motion}. "
+        assert video.phrases == [sprite.phrase]
+        assert np.array_equal(video.box_mask[:, 0], clip.box_mask[:, 0])
+        assert np.abs(video.boxes[:, 0] - clip.boxes[:, 0]).max() < 1e-5
+
+
+def test_some_object_is_absent_in_some_frame(shared_data):
+    dataset = GOT10k(shared_data)
+    assert min(dataset.video(index).box_mask.min() for index in range(CLIPS)) == 0
+
+
+def test_frames_are_those_of_the_world(shared_data):
+    dataset = GOT10k(shared_data)
+    image = np.asarray(dataset.images(1, [5], None)[0], dtype=float)
+    truth = make_clip(SEED, 1, FRAMES, SIZE, WORLD).frames
+    errors = [np.abs(image - frame).mean() for frame in truth]
+    assert int(np.argmin(errors)) == 5
+    assert min(errors) < 6
+
+
+def test_the_folder_may_be_called_got_10k(data):
+    (data / "got10k").rename(data / "got-10k")
+    assert len(GOT10k(data).names) == CLIPS
+
+
+def test_captions_from_the_file(data):
+    (data / "got10k" / "got10k_train_caption.json").write_text(f'{{"{FIRST}": "A shape floats by."}}')
+    dataset = GOT10k(data)
+    assert dataset.video(0).prompt == "A shape floats by."
+    assert dataset.video(1).prompt.startswith("A ")
+
+
+def test_labels_that_real_sequences_may_lack(data):
+    (folder(data) / "absence.label").unlink()
+    (folder(data) / "cover.label").unlink()
+    assert len(GOT10k(data).names) == CLIPS
+    assert read_cover(folder(data), FRAMES) is None
+    assert read_cover(folder(data, "GOT-10k_Train_000002"), FRAMES).max() == 8
+
+
+@pytest.mark.parametrize(("number", "used"), [("001665", False), ("009323", False), ("001666", True)])
+def test_the_published_broken_sequences_are_dropped(data, number, used):
+    folder(data).rename(folder(data, f"GOT-10k_Train_{number}"))
+    dataset = GOT10k(data)
+    assert (f"GOT-10k_Train_{number}" in dataset.names) == used
+    assert used or "published list" in dataset.dropped[f"GOT-10k_Train_{number}"]
+
+
+def test_short_sequences_are_dropped(shared_data):
+    dataset = GOT10k(shared_data, min_frames=FRAMES + 1)
+    assert dataset.names == []
+    assert set(dataset.dropped.values()) == {f"{FRAMES} frames, {FRAMES + 1} are needed"}
+
+
+def test_a_box_outside_the_image_is_an_absent_object(data):
+    path = folder(data) / "groundtruth.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(["-30,-30,10,10", *lines[1:]]))
+    video = GOT10k(data).video(0)
+    assert video.box_mask[0, 0] == 0
+    assert not video.boxes[0].any()
+
+
+def shorten(path):
+    path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[:-2]))
+
+
+def change(path, line, text):
+    lines = path.read_text().splitlines()
+    lines[line - 1] = text
+    path.write_text("\n".join(lines))
+
+
+BREAKAGES = {
+    "fewer lines": (lambda f: shorten(f / "groundtruth.txt"), r"absence.label:12: ends after 12 lines"),
+    "fewer lines, no labels": (
+        lambda f: (shorten(f / "groundtruth.txt"), (f / "absence.label").unlink()),
+        r"groundtruth.txt:10: ends after 10 lines, but there are 12 frames",
+    ),
+    "fewer labels": (lambda f: shorten(f / "absence.label"), r"absence.label:10: ends after 10 lines"),
+    "a missing frame": (lambda f: (f / "00000005.jpg").unlink(), r"12 lines, but there are 11 frames"),
+    "NaN": (lambda f: change(f / "groundtruth.txt", 3, "1,2,nan,4"), r"groundtruth.txt:3: '1,2,nan,4' is not 4 finite"),
+    "three numbers": (lambda f: change(f / "groundtruth.txt", 3, "1,2,3"), r"groundtruth.txt:3: '1,2,3' is not 4"),
+    "an empty box": (
+        lambda f: (change(f / "groundtruth.txt", 1, "1,2,0,4"), change(f / "absence.label", 1, "0")),
+        r"groundtruth.txt:1: the box is empty",
+    ),
+    "empty labels": (lambda f: (f / "groundtruth.txt").write_text(""), r"ends after 12 lines|ends after 0 lines"),
+    "no meta": (lambda f: (f / "meta_info.ini").unlink(), r"meta_info.ini: is missing"),
+    "no class": (lambda f: (f / "meta_info.ini").write_text("[METAINFO]\n"), "has no line object_class"),
+    "no resolution": (lambda f: change(f / "meta_info.ini", 6, "resolution: big"), r"resolution is 'big'"),
+    "always absent": (lambda f: (f / "absence.label").write_text("1\n" * FRAMES), "absent in all frames"),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_a_broken_sequence_is_an_error_or_dropped(data, breakage):
+    act, message = BREAKAGES[breakage]
+    act(folder(data))
+    with pytest.raises(InputError, match=message):
+        GOT10k(data)
+    dataset = GOT10k(data, on_error="skip")
+    assert len(dataset.names) == CLIPS - 1
+    assert list(dataset.dropped) == [FIRST]
+
+
+def test_broken_frames_are_errors_that_name_the_file(data):
+    path = folder(data) / "00000003.jpg"
+    dataset = GOT10k(data)
+    content = path.read_bytes()
+    for broken in (content[: len(content) // 2], b"", b"no image"):
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match=r"00000003.jpg: cannot be read as an image"):
+            dataset.images(0, [2], None)
+    path.unlink()
+    with pytest.raises(InputError, match=r"00000003.jpg: is missing"):
+        dataset.images(0, [2], None)
+
+
+def test_missing_folders(tmp_path, data):
+    with pytest.raises(InputError, match="has no folder got10k or got-10k"):
+        GOT10k(tmp_path)
+    with pytest.raises(InputError, match="has no folder val"):
+        GOT10k(data, "val")
+    shutil.rmtree(data / "got10k" / "train")
+    (data / "got10k" / "train").mkdir()
+    with pytest.raises(InputError, match="holds no sequences"):
+        GOT10k(data)
+
+
+def test_scaled_decoding_stays_close_to_the_plain_one(tmp_path):
+    from smcd.media import read_frame, resize
+
+    photo = PIL.Image.open("examples/coffee/img.jpg").convert("RGB")
+    path = tmp_path / "frame.jpg"
+    photo.resize((1800, 1200), PIL.Image.Resampling.LANCZOS).save(path, quality=90)
+    scaled = read_frame(path, (256, 256))
+    assert scaled.size == (450, 300)
+    plain = resize(PIL.Image.open(path).convert("RGB"), 256, 256)
+    difference = np.abs(np.asarray(resize(scaled, 256, 256), float) - np.asarray(plain, float)).mean()
+    assert difference < 2
+    assert read_frame(path).size == (1800, 1200)

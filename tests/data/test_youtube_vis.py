@@ -1,0 +1,174 @@
+"""YouTube-VIS on its real layout: tracks, masks, captions, held-out videos, and what is refused."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from smcd.data.clips import Sampling, VideoClips
+from smcd.data.sprites import make_clip
+from smcd.data.youtube_vis import HELD_OUT, YouTubeVIS, box_of_mask, caption_of, held_out_names
+from smcd.errors import InputError
+from tests.data.conftest import CLIPS, FRAMES, SEED, SIZE, WORLD
+
+
+def edit(data, change):
+    """Change instances.json through `change(content)`."""
+    path = data / "youvis" / "train" / "instances.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def by_caption(dataset):
+    return {dataset.video(index).prompt: dataset.video(index) for index in range(len(dataset.names))}
+
+
+def test_boxes_masks_and_prompts_are_those_of_the_world(shared_data):
+    videos = by_caption(YouTubeVIS(shared_data))
+    assert len(videos) == CLIPS
+    for index in range(CLIPS):
+        clip = make_clip(SEED, index, FRAMES, SIZE, WORLD)
+        video = videos[clip.caption]
+        assert video.phrases == [sprite.phrase for sprite in clip.sprites]
+        assert np.array_equal(video.box_mask, clip.box_mask)
+        assert np.abs(video.boxes - clip.boxes).max() < 1e-5
+
+
+def test_boxes_from_masks_where_there_are_no_boxes(data, shared_data):
+    def remove(content):
+        for track in content["annotations"]:
+            del track["bboxes"]
+
+    edit(data, remove)
+    from_masks, from_boxes = YouTubeVIS(data), YouTubeVIS(shared_data)
+    for index in range(CLIPS):
+        assert np.abs(from_masks.video(index).boxes - from_boxes.video(index).boxes).max() < 1e-5
+        assert np.array_equal(from_masks.video(index).box_mask, from_boxes.video(index).box_mask)
+
+
+def test_null_boxes_with_a_mask_come_from_the_mask(data, shared_data):
+    def null(content):
+        for track in content["annotations"]:
+            track["bboxes"] = [None] * FRAMES
+
+    edit(data, null)
+    assert np.abs(YouTubeVIS(data).video(0).boxes - YouTubeVIS(shared_data).video(0).boxes).max() < 1e-5
+
+
+def test_polygons_have_boxes_too():
+    compressed = {"counts": b"054", "size": [3, 3]}
+    assert box_of_mask(compressed, "here") == box_of_mask({"counts": [0, 5, 4], "size": [3, 3]}, "here")
+
+
+def test_frames_of_a_video(shared_data):
+    dataset = YouTubeVIS(shared_data)
+    prompts = {make_clip(SEED, n, FRAMES, SIZE, WORLD).caption: n for n in range(CLIPS)}
+    clip = make_clip(SEED, prompts[dataset.video(2).prompt], FRAMES, SIZE, WORLD)
+    image = np.asarray(dataset.images(2, [7], None)[0], dtype=float)
+    errors = [np.abs(image - frame).mean() for frame in clip.frames]
+    assert errors[7] == min(errors)
+
+
+def test_captions_fall_back_to_the_categories(data):
+    (data / "youvis" / "caption.json").unlink()
+    video = YouTubeVIS(data).video(0)
+    assert video.prompt == caption_of(video.phrases)
+    assert caption_of(["dog"]) == "A dog."
+    assert caption_of(["owl", "dog", "dog", "car"]) == "An owl, a dog and a car."
+
+
+def test_held_out_videos(data):
+    names = [f"{n:04x}" for n in range(2000)]
+    chosen = held_out_names(names)
+    assert len(chosen) == HELD_OUT
+    assert chosen == held_out_names(reversed(names))
+    assert held_out_names(names[:10]) == [min(names[:10], key=lambda n: hashlib.sha1(n.encode()).digest())]
+
+    def repeat(content):  # 12 videos, so that one is held out
+        for video in list(content["videos"]):
+            copy = json.loads(json.dumps(video))
+            copy["id"] += 100
+            copy["file_names"] = [f"x{name}" for name in copy["file_names"]]
+            content["videos"].append(copy)
+            for track in [t for t in content["annotations"] if t["video_id"] == video["id"]]:
+                content["annotations"].append({**track, "video_id": copy["id"]})
+
+    edit(data, repeat)
+    parts = [set(YouTubeVIS(data, held_out).names) for held_out in ("exclude", "only", "include")]
+    assert [len(part) for part in parts] == [11, 1, 12]
+    assert parts[0] | parts[1] == parts[2]
+
+
+def test_more_objects_than_slots(shared_data):
+    dataset = YouTubeVIS(shared_data)
+    index = max(range(CLIPS), key=lambda n: len(dataset.video(n).phrases))
+    clips = VideoClips(dataset, Sampling(num_frames=4, height=16, width=16, max_objects=2))
+    clip = clips.clip(index, np.random.default_rng(0))
+    assert clip.phrases == dataset.video(index).phrases[:2]
+    assert clip.boxes.shape == (4, 2, 4)
+
+
+def set_in(key, number, value):
+    def change(content):
+        content["annotations"][number][key] = value
+
+    return change
+
+
+BREAKAGES = {
+    "unknown category": (set_in("category_id", 0, 999), r"annotation 1: category_id 999 is unknown"),
+    "NaN": (set_in("bboxes", 0, [[1, 2, float("nan"), 3]] * FRAMES), r"annotation 1 .*frame 0: \[1.* is no box"),
+    "negative": (set_in("bboxes", 0, [[1, 2, -3, 3]] * FRAMES), "is no box"),
+    "neither": (
+        lambda c: [c["annotations"][0].pop(key) for key in ("bboxes", "segmentations")],
+        'neither "bboxes" nor "segmentations"',
+    ),
+    "another length": (
+        lambda c: [c["annotations"][0].__setitem__(k, c["annotations"][0][k][:5]) for k in ("bboxes", "segmentations")],
+        r"annotation 1 .*has boxes for 5 frames, the video has 12",
+    ),
+    "broken masks": (
+        lambda c: c["annotations"][0].update(bboxes=None, segmentations=[{"counts": [1, 2]}] * FRAMES),
+        "no run-length code",
+    ),
+    "always absent": (
+        lambda c: [
+            t.update(bboxes=[None] * FRAMES, segmentations=[None] * FRAMES)
+            for t in c["annotations"]
+            if t["video_id"] == 1
+        ],
+        "absent in all frames",
+    ),
+    "no annotations": (
+        lambda c: c.update(annotations=[t for t in c["annotations"] if t["video_id"] != 1]),
+        "has no annotations",
+    ),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_a_broken_video_is_an_error_or_dropped(data, breakage):
+    change, message = BREAKAGES[breakage]
+    edit(data, change)
+    with pytest.raises(InputError, match=message):
+        YouTubeVIS(data)
+    dataset = YouTubeVIS(data, on_error="skip")
+    assert len(dataset.names) == CLIPS - 1
+    assert len(dataset.dropped) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"videos": [\n{"id": 1,', r"instances.json:2: is not JSON"),
+        ("[]", "should be a JSON object"),
+        ('{"videos": [], "categories": []}', 'has no "annotations"'),
+        ('{"videos": [{"id": 1}], "categories": [], "annotations": []}', 'video 0 has no "file_names"'),
+    ],
+)
+def test_a_broken_file_names_its_line(data, text, message):
+    (data / "youvis" / "train" / "instances.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        YouTubeVIS(data)
