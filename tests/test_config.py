@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smcd.config import CustomizeConfig, add_flags, load_config
+from smcd.config import CustomizeConfig, GligenConfig, ShowConfig, add_flags, check_choices, load_config
 from smcd.errors import InputError
 
 
@@ -122,3 +122,55 @@ def test_an_empty_file_changes_nothing(tmp_path):
 def test_shipped_configs_load(path, caplog):
     load("--config", str(path))
     assert not caplog.records
+
+
+def load_data(*arguments):
+    parser = argparse.ArgumentParser()
+    add_flags(parser, ShowConfig)
+    return load_config(ShowConfig, parser.parse_intermixed_args(arguments))
+
+
+PUBLISHED_GLIGEN = """
+train_data:
+  name: gligen
+  data_path: ./DATA
+  dataset_names:
+    FlickrGrounding:
+      which_layer_text: before
+      image_size: 512
+      random_flip: False
+      prob_use_caption: 0.25
+    SBUGrounding: {}
+"""
+
+
+def test_published_gligen_section(tmp_path, caplog):
+    config = load_data(
+        "--config", yaml(tmp_path, PUBLISHED_GLIGEN), "train_data.dataset_names.SBUGrounding.image_size=64"
+    )
+    assert config.train_data.dataset_names == {
+        "FlickrGrounding": GligenConfig(image_size=512, prob_use_caption=0.25),
+        "SBUGrounding": GligenConfig(image_size=64),
+    }
+    assert ":7: train_data.dataset_names.*.which_layer_text has no meaning" in caplog.text
+    with pytest.raises(InputError, match=r"config.yaml:8: unknown key train_data.dataset_names.\*.image_siz; did you"):
+        load_data("--config", yaml(tmp_path, PUBLISHED_GLIGEN.replace("image_size", "image_siz")))
+
+
+def test_lists_from_files_flags_and_overrides(tmp_path):
+    path = yaml(tmp_path, "train_data:\n  datasets: [got10k]\n  weights: [1, 2.5]\n")
+    assert load_data("--config", path).train_data.datasets == ["got10k"]
+    assert load_data("--config", path).train_data.weights == [1.0, 2.5]
+    assert load_data("--config", path, "--datasets", "a,b", "--weights", "1,2").train_data.weights == [1.0, 2.0]
+    assert load_data("--config", path, "--datasets", "a,b").train_data.datasets == ["a", "b"]
+    assert load_data("train_data.datasets=youvis,sprites").train_data.datasets == ["youvis", "sprites"]
+    assert load_data("train_data.datasets=[youvis]").train_data.datasets == ["youvis"]
+    assert load_data().train_data.datasets is not load_data().train_data.datasets
+    with pytest.raises(InputError, match=r"--weights"):
+        load_data("--weights", "a,b")
+
+
+def test_choices_inside_sections():
+    config = load_data("train_data.on_error=ignore")
+    with pytest.raises(InputError, match=r"^train_data.on_error is 'ignore'; choose from error, skip$"):
+        check_choices(config)
