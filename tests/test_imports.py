@@ -40,6 +40,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
         "pipeline",
         "tiny",
     },
+    "training": {"config", "data"},
     "prepare": {"config", "convert", "data", "latents", "text"},
     "custom_output": {"config", "custom_input", "media"},
 }

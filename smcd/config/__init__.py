@@ -1,11 +1,13 @@
 """Typed configs of the commands, and how they are read from YAML files and flags."""
 
+from smcd.config.autoencoder import AutoencoderConfig
 from smcd.config.customize import CustomizeConfig, SamplingConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig
 from smcd.config.loading import add_flags, check_choices, load_config
 from smcd.config.prepare import PrepareConfig
 
 __all__ = [
+    "AutoencoderConfig",
     "CustomizeConfig",
     "DataConfig",
     "GligenConfig",

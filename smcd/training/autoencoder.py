@@ -1,0 +1,157 @@
+"""Training a small VAE, for worlds that Stable Diffusion's was not made for; its latents have unit variance."""
+
+import contextlib
+import json
+import logging
+import math
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from smcd.config import AutoencoderConfig, check_choices
+from smcd.data.build import build_data
+from smcd.data.mixing import ClipLoader
+from smcd.errors import InputError
+from smcd.files import new_file, new_folder
+
+logger = logging.getLogger(__name__)
+
+_NORMALISED_ON = 64  # batches
+
+
+def train_autoencoder(config: AutoencoderConfig) -> Path:
+    """Train, from the checkpoint in `output_dir` on if there is one; returns the folder of the finished VAE.
+
+    `output_dir` gets `checkpoint.pt`, `curve.jsonl` (step, error, divergence) and at the end `vae/`.
+
+    Raises:
+        InputError: options or data that do not fit; a loss that is no number.
+    """
+    check_choices(config)
+    out = Path(config.output_dir)
+    if (out / "vae").is_dir():
+        logger.info(f"{out / 'vae'}: is there already")
+        return out / "vae"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(config.seed)
+    vae = make_autoencoder(config).to(device)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    step = _resume(out, vae, optimizer)
+    mixture, order = build_data(config.train_data, config.seed)
+    loader = ClipLoader(mixture, order, config.train_batch_size, config.num_workers)
+    bar = tqdm(total=config.max_train_steps, initial=step, desc="vae", unit="step")
+    for batch in loader.batches(start=step):
+        if step == config.max_train_steps:
+            break
+        assert batch.frames is not None
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _cosine(step / config.max_train_steps)
+        pixels = as_pixels(batch.frames.to(device))
+        torch.manual_seed(config.seed + step)  # of the posterior's noise: resuming changes nothing
+        with (
+            torch.autocast(device.type, torch.bfloat16)
+            if config.mixed_precision == "bf16"
+            else contextlib.nullcontext()
+        ):
+            error, divergence = losses(vae, pixels)
+        loss = error + config.kl_weight * divergence
+        if not loss.isfinite():
+            raise InputError(f"step {step + 1}: the loss is not finite; lower learning_rate")
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        bar.update()
+        if step % 10 == 0:
+            bar.set_postfix(error=f"{error.item():.4f}", divergence=f"{divergence.item():.2f}")
+            with (out / "curve.jsonl").open("a") as curve:
+                curve.write(json.dumps({"step": step, "error": error.item(), "divergence": divergence.item()}) + "\n")
+        if step % config.checkpointing_steps == 0 or step == config.max_train_steps:
+            _save(out, vae, optimizer, step)
+    normalise(vae, loader, device)
+    with new_folder(out / "vae") as folder:
+        vae.save_pretrained(folder)
+    return out / "vae"
+
+
+def make_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
+    """An untrained VAE of this shape."""
+    levels = len(config.block_out_channels)
+    return AutoencoderKL(
+        block_out_channels=tuple(config.block_out_channels),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        layers_per_block=config.layers_per_block,
+        latent_channels=config.latent_channels,
+        norm_num_groups=16,
+        mid_block_add_attention=False,
+        sample_size=config.train_data.width,
+        scaling_factor=1.0,
+    )
+
+
+def as_pixels(frames: Tensor) -> Tensor:
+    """Frames (B F H W 3, uint8) as pixels, (B F) 3 H W in [-1, 1]."""
+    return rearrange(frames, "b f h w c -> (b f) c h w").float() / 127.5 - 1
+
+
+def losses(vae: AutoencoderKL, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean absolute error of the reconstruction, and the posterior's divergence per latent number."""
+    posterior = vae.encode(pixels).latent_dist
+    decoded = vae.decode(posterior.sample()).sample
+    latents = posterior.mean[0].numel()
+    return functional.l1_loss(decoded.float(), pixels), posterior.kl().float().mean() / latents
+
+
+def _cosine(part: float) -> float:
+    """From a hundredth over a short warm-up to 1, and back along a cosine."""
+    return max(0.01, min(1.0, part / 0.02) * 0.5 * (1 + math.cos(math.pi * part)))
+
+
+@torch.no_grad()
+def normalise(vae: AutoencoderKL, loader: ClipLoader, device: torch.device) -> None:
+    """Give every latent channel mean 0 and variance 1 over the data, by changing the convolutions around it."""
+    found = []
+    for number, batch in enumerate(loader.batches()):
+        if number == _NORMALISED_ON:
+            break
+        assert batch.frames is not None
+        found.append(vae.encode(as_pixels(batch.frames.to(device))).latent_dist.mean.float())
+    latents = rearrange(torch.cat(found), "b c h w -> c (b h w)")
+    mean, std = latents.mean(1), latents.std(1)
+    channels = len(mean)
+    before, after = vae.quant_conv, vae.post_quant_conv
+    before.weight[:channels] /= std[:, None, None, None]
+    before.bias[:channels] = (before.bias[:channels] - mean) / std
+    before.bias[channels:] -= 2 * std.log()  # of the logarithm of the variance
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight *= std[None, :, None, None]
+
+
+def _save(out: Path, vae: AutoencoderKL, optimizer: torch.optim.Optimizer, step: int) -> None:
+    with new_file(out / "checkpoint.pt") as path:
+        torch.save({"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, path)
+
+
+def _resume(out: Path, vae: AutoencoderKL, optimizer: torch.optim.Optimizer) -> int:
+    """The step to go on from."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "checkpoint.pt"
+    if not path.is_file():
+        return 0
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        vae.load_state_dict(content["vae"])
+        optimizer.load_state_dict(content["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{path}: is of another configuration ({str(error).splitlines()[0]}); choose another folder"
+        ) from None
+    logger.info(f"going on from step {content['step']} of {path}")
+    return content["step"]
