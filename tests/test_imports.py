@@ -40,7 +40,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
         "pipeline",
         "tiny",
     },
-    "training": {"config", "data"},
+    "training": {"config", "convert", "data", "diffusion", "models", "pipeline"},
     "prepare": {"config", "convert", "data", "latents", "text"},
     "custom_output": {"config", "custom_input", "media"},
 }

@@ -5,6 +5,7 @@ from smcd.config.customize import CustomizeConfig, SamplingConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig
 from smcd.config.loading import add_flags, check_choices, load_config
 from smcd.config.prepare import PrepareConfig
+from smcd.config.small_model import SmallModelConfig
 
 __all__ = [
     "AutoencoderConfig",
@@ -14,6 +15,7 @@ __all__ = [
     "PrepareConfig",
     "SamplingConfig",
     "ShowConfig",
+    "SmallModelConfig",
     "add_flags",
     "check_choices",
     "load_config",
