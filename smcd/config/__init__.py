@@ -1,9 +1,11 @@
 """Typed configs of the commands, and how they are read from YAML files and flags."""
 
 from smcd.config.autoencoder import AutoencoderConfig
-from smcd.config.customize import CustomizeConfig, SamplingConfig
+from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig
+from smcd.config.evaluation import EvaluationConfig
 from smcd.config.loading import add_flags, check_choices, load_config
+from smcd.config.model import ModelConfig, SamplingConfig
 from smcd.config.prepare import PrepareConfig
 from smcd.config.small_model import SmallModelConfig
 
@@ -11,7 +13,9 @@ __all__ = [
     "AutoencoderConfig",
     "CustomizeConfig",
     "DataConfig",
+    "EvaluationConfig",
     "GligenConfig",
+    "ModelConfig",
     "PrepareConfig",
     "SamplingConfig",
     "ShowConfig",

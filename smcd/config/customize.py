@@ -1,61 +1,20 @@
 """Options of `inference_customize.py`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from smcd.config.model import ModelConfig
 from smcd.config.options import option
 
 
 @dataclass
-class SamplingConfig:
-    """The published files' `validation_data`."""
-
-    video_length: int = option(8, "frames of the video")
-    width: int = option(256, "of the video, in pixels; a multiple of 64 for the full model")
-    height: int = option(256, "of the video, in pixels; a multiple of 64 for the full model")
-    num_inference_steps: int = option(50, "denoising steps")
-    guidance_scale: float = option(7.5, "text guidance; 1 switches it off")
-
-
-@dataclass
-class CustomizeConfig:
+class CustomizeConfig(ModelConfig):
     """What `inference_customize.py` can be told."""
 
     input_data_path: str | None = option(None, "folder with img.png and bbox.txt or objects.json")
     prompt: str | None = option(None, "what happens in the video")
     object: str | None = option(None, "what the object of bbox.txt is called; otherwise the whole prompt")
     output_dir: str = option("outputs/customize", "folder for the video")
-    trained_ckpt_path: str | None = option(
-        None, "trained weights: published folder, pipeline folder or hub id; otherwise an untrained tiny model"
-    )
-    pretrained_model_path: str | None = option(
-        None,
-        "base of published weights: diffusers folder or hub id; otherwise ali-vilab/text-to-video-ms-1.7b",
-    )
-    root_path: str | None = option(
-        None, "the base as a ModelScope folder; pretrained_model_path then gives the tokenizer"
-    )
-    tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the base")
-    pretrained_weight_path: str | None = option(None, "file with the base UNet tensors that the checkpoint lacks")
-    train_grounding: str | None = option(
-        None,
-        "expect weights with the object gate (vanilla) or with both gates (vanilla_cross_vision)",
-        ("vanilla", "vanilla_cross_vision"),
-    )
-    cross_vision: bool = option(False, "expect weights with the image gate")
-    cat_init: bool = option(False, "expect weights with the zero conv (first frame concatenated)")
-    validation_data: SamplingConfig = field(default_factory=SamplingConfig)
-    img_free_guidance: float = option(0.0, "image guidance")
-    ti_free_guidance: float = option(0.0, "guidance by text and image together")
-    box_free_guidance: float = option(0.0, "box guidance")
-    scheduler: str = option("ddim", "sampler", ("ddim", "dpmsolver++", "unipc"))
     seed: int = option(33, "of the first video")
     num_videos: int = option(1, "videos, with seeds seed, seed + 1, ...; each in its own folder")
-    resize: str = option("antialiased", "how the image is squashed", ("antialiased", "published"))
     fps: float = option(8.0, "frames a second in the written videos")
     format: str = option("gif,mp4", "any of gif, mp4, png, separated by commas")
-    mixed_precision: str | None = option(
-        None, "autocast of the networks, as published; otherwise fp16 on a GPU, no elsewhere", ("no", "fp16", "bf16")
-    )
-    dtype: str = option("float32", "of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16"))
-    low_memory: bool = option(False, "less memory, more time: guidance branches and frames one after the other")
-    enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")

@@ -1,0 +1,205 @@
+"""From a config to a pipeline that is ready to sample: weights, scheduler, precision, attention."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from diffusers import SchedulerMixin
+from diffusers.utils import is_xformers_available
+from torch import nn
+
+from smcd.config import ModelConfig
+from smcd.convert import DEFAULT_BASE, load_pipeline
+from smcd.diffusion import make_scheduler
+from smcd.errors import InputError
+from smcd.inputs import Image, check_parts, check_size
+from smcd.media import to_uint8
+from smcd.pipeline import SMCDPipeline
+from smcd.tiny import tiny_pipeline
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_SIDE = 8192
+_LARGEST_SCALE = 1000
+_AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def check_model_config(config: ModelConfig) -> None:
+    """Raise an InputError for numbers that make no sense, and for a base without weights."""
+    sampling = config.validation_data
+    for name, value in (
+        ("video_length", sampling.video_length),
+        ("num_inference_steps", sampling.num_inference_steps),
+    ):
+        if not 1 <= value <= 10_000:
+            raise InputError(f"{name} is {value}; it must be from 1 to 10000")
+    for name, side in (("width", sampling.width), ("height", sampling.height)):
+        if not 1 <= side <= _LARGEST_SIDE:
+            raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
+    scales = (config.img_free_guidance, config.ti_free_guidance, config.box_free_guidance, sampling.guidance_scale)
+    if not all(abs(scale) <= _LARGEST_SCALE for scale in scales):
+        raise InputError(f"guidance scales are {scales}; they must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
+    base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
+    if config.trained_ckpt_path is None and any(getattr(config, name) for name in base):
+        raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
+
+
+@contextmanager
+def on_device() -> Iterator[PartialState]:
+    """This process among those that share the work, and its device; too little memory becomes an InputError."""
+    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
+    state = PartialState(cpu=not accelerator)
+    try:
+        yield state
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise InputError(
+            "not enough memory: try --dtype float16, --low_memory, or a smaller --width, --height, --video_length or "
+            "batch"
+        ) from error
+    finally:
+        state.destroy_process_group()
+
+
+class Sampler:
+    """A pipeline on its device, with weights, scheduler, precision and attention as the config says.
+
+    Raises:
+        InputError: weights that cannot be loaded, are not what the config expects, or do not fit the size.
+    """
+
+    def __init__(self, config: ModelConfig, device: torch.device):
+        self.config, self.device = config, device
+        self._autocast = _autocast(config, device)
+        self.pipe = _make_pipeline(config, device, self._autocast)
+
+    def __call__(
+        self,
+        prompts: list[str],
+        images: Sequence[Image | None],
+        boxes: list[Any],
+        phrases: list[list[str]],
+        generators: list[torch.Generator],
+    ) -> list[np.ndarray]:
+        """Videos (F H W 3, uint8) of B clips; each is the same whatever else is in the batch.
+
+        Raises:
+            InputError: the network gave no numbers.
+        """
+        config, sampling = self.config, self.config.validation_data
+        with torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext():
+            [frames] = self.pipe(
+                prompts,
+                list(images),
+                boxes,
+                phrases,
+                num_frames=sampling.video_length,
+                height=sampling.height,
+                width=sampling.width,
+                num_inference_steps=sampling.num_inference_steps,
+                guidance_scale=sampling.guidance_scale,
+                image_guidance_scale=config.img_free_guidance,
+                text_image_guidance_scale=config.ti_free_guidance,
+                box_guidance_scale=config.box_free_guidance,
+                generator=generators,
+                low_memory=config.low_memory,
+                return_dict=False,
+            )
+        if not np.isfinite(frames).all():
+            raise InputError("the network gave NaN or infinity: broken weights, or try --mixed_precision bf16 or no")
+        return list(to_uint8(frames))
+
+
+def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dtype | None) -> SMCDPipeline:
+    dtype = getattr(torch, config.dtype)
+    if config.trained_ckpt_path is None:
+        logger.warning(
+            "no --trained_ckpt_path: using a tiny untrained model, whose videos are noise; it shows that everything "
+            "is in place, not what SMCD can do"
+        )
+        pipe = tiny_pipeline(dtype=dtype)
+    else:
+        pipe = load_pipeline(
+            config.trained_ckpt_path,
+            base=config.root_path or config.pretrained_model_path or DEFAULT_BASE,
+            tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
+            base_unet=config.pretrained_weight_path,
+            dtype=dtype,
+        )
+    _check_architecture(pipe, config)
+    sampling = config.validation_data
+    try:
+        check_size(sampling.video_length, sampling.height, sampling.width, pipe.size_multiple)
+        check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    pipe.scheduler = _make_scheduler(pipe, config)
+    if autocast is not None:
+        for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
+            nn.Module.to(part, autocast)
+    if config.low_memory:
+        pipe.enable_vae_slicing()
+        for part in (pipe.unet, pipe.image_encoder):  # autocast keeps no copies of weights that do not train
+            if part is not None:
+                part.requires_grad_(False)
+    if config.low_memory and device.type == "cuda":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+    _choose_attention(pipe, config.enable_xformers_memory_efficient_attention)
+    return pipe
+
+
+def _make_scheduler(pipe: SMCDPipeline, config: ModelConfig) -> SchedulerMixin:
+    scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
+    steps, trained = config.validation_data.num_inference_steps, scheduler.config.num_train_timesteps
+    scheduler.set_timesteps(min(steps, trained))
+    first = int(scheduler.timesteps.max())
+    if steps > trained // 2 or first >= trained:
+        raise InputError(f"num_inference_steps is {steps}; {config.scheduler} takes at most {trained // 2}")
+    if first < 0.75 * trained:
+        logger.warning(
+            f"{steps} steps of {config.scheduler} begin at timestep {first} of {trained}, below full noise: 10 to 100 "
+            "steps give better videos"
+        )
+    return scheduler
+
+
+def _autocast(config: ModelConfig, device: torch.device) -> torch.dtype | None:
+    """The published precision is fp16 autocast over float32 weights; None is no autocast."""
+    chosen = config.mixed_precision
+    if chosen is None:
+        chosen = "fp16" if device.type == "cuda" and config.dtype == "float32" else "no"
+    if device.type == "cpu" and chosen == "fp16":
+        logger.warning("fp16 is slow on a CPU: using float32 (bf16 can be chosen)")
+        chosen = "no"
+    return _AUTOCAST[chosen]
+
+
+def _check_architecture(pipe: SMCDPipeline, config: ModelConfig) -> None:
+    """Refuse weights that lack, or have more than, what the flags of the published command say."""
+    unet, weights = pipe.unet.config, config.trained_ckpt_path or "the built-in model"
+    with_image_gate = config.cross_vision or config.train_grounding == "vanilla_cross_vision"
+    if config.train_grounding is not None and not unet.object_gate:
+        raise InputError(f"{weights}: has no object gate; leave out --train_grounding")
+    if with_image_gate and not unet.image_gate:
+        raise InputError(f"{weights}: has no image gate; use --train_grounding vanilla and no --cross_vision")
+    if config.train_grounding == "vanilla" and unet.image_gate:
+        raise InputError(f"{weights}: has an image gate; use --train_grounding vanilla_cross_vision")
+    if config.cat_init and not unet.image_concat:
+        raise InputError(f"{weights}: has no zero conv; leave out --cat_init")
+
+
+def _choose_attention(pipe: SMCDPipeline, xformers: bool) -> None:
+    name = "torch's scaled_dot_product_attention"
+    if xformers and is_xformers_available() and torch.cuda.is_available():
+        pipe.unet.enable_xformers_memory_efficient_attention()
+        name = "xformers"
+    elif xformers:
+        logger.warning("xformers is not installed, or there is no GPU for it: it is left out")
+    logger.info(f"attention: {name}")
