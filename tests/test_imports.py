@@ -16,6 +16,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     "data": {"conditions", "media"},
     "diffusion": set(),
     "media": set(),
+    "metrics": {"media"},
     "config": set(),
     "text": set(),
     "latents": set(),
