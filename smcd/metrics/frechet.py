@@ -34,7 +34,9 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def _root(features: np.ndarray) -> np.ndarray:
     """R with R^T R = the covariance: at most D rows, so that the SVD costs the same for any number of videos."""
-    return np.linalg.qr((features - features.mean(0)) / np.sqrt(len(features) - 1), mode="r")
+    centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
+    root: np.ndarray = np.linalg.qr(centred, mode="r")  # type: ignore[assignment]  # an array in this mode
+    return root
 
 
 def frame_repeats(num_frames: int) -> int:
