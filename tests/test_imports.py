@@ -64,5 +64,6 @@ def test_commands_start_without_torch(module):
 
 
 def test_torchvision_is_never_imported():
-    code = "import sys, smcd.customize, smcd.convert.folders; sys.exit('torchvision' in sys.modules)"
+    modules = "smcd.customize, smcd.convert.folders, smcd.metrics.report, torchmetrics, cv2"
+    code = f"import sys, {modules}; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0

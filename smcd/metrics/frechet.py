@@ -1,5 +1,6 @@
 """Fréchet video distance: how far two sets of videos lie apart in the features of an I3D network."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,7 @@ class I3D:
             return features.reshape(len(video), -1)[0].double().cpu().numpy()
         except (RuntimeError, TypeError, AttributeError) as error:
             raise InputError(f"{self.path}: is not I3D as FVD uses it ({first_line(error)})") from None
+
+    def describe(self) -> dict[str, str]:
+        """Name and hash of the file."""
+        return {"source": self.path.name, "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}
