@@ -1,6 +1,7 @@
 """Models of metrics: loaded whole or not at all, from a folder or hub id."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import torch
 
 from smcd.errors import first_line
+
+logger = logging.getLogger(__name__)
 
 
 class MissingModel(Exception):  # noqa: N818  # it is no failure: the report leaves the column out and says why
@@ -20,6 +23,7 @@ def load_pretrained(model_class: Any, source: str, device: str) -> Any:
     Raises:
         MissingModel: it cannot be read, or tensors would stay random, whose scores would mean nothing.
     """
+    logger.info(f"loading {source}")
     try:
         with _quiet():
             model, info = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
@@ -34,24 +38,29 @@ def load_pretrained(model_class: Any, source: str, device: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' table of lacking tensors and its progress bar: the reason says it in a line."""
-    from transformers.utils import logging
+    """Without the hub's retries, transformers' table of lacking tensors, its progress bar: the reason is one line."""
+    from transformers.utils import logging as transformers_logging
 
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        hub.setLevel(level)
+        transformers_logging.set_verbosity(verbosity)
         if bar:
-            logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()
 
 
 def load_processor(processor_class: Any, source: str) -> Any:
     """A tokenizer or an image processor; raises MissingModel as `load_pretrained` does."""
     try:
-        return processor_class.from_pretrained(source)
+        with _quiet():
+            return processor_class.from_pretrained(source)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise MissingModel(f"{source} has no {processor_class.__name__} ({first_line(error)})") from None
 

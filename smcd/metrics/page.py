@@ -21,6 +21,7 @@ svg text { font: 12px system-ui, sans-serif }
 """
 _LINE_COLOURS = ("#0b63c4", "#b3261e", "#8e44ad", "#c77700", "#008080", "#1b7a3d")
 _GREYS = ("#1c2430", "#8a8f98")
+_LEGEND = '<p class="note">Above: true frames and boxes. Below: the result, with boxes where the tracker sees them.</p>'
 MISSING = "&ndash;"
 Cell = tuple[str, str]  # CSS class and HTML
 
@@ -55,7 +56,7 @@ def report_page(report: Mapping[str, Any], pictures: Mapping[str, Sequence[Pictu
     if report["iou_over_time"]:
         parts += ["<h2>IoU over time</h2>", _plot(report)]
     for heading, shown in pictures.items():
-        parts += [f"<h2>{escape(heading)}</h2>", *map(_figure, shown)] if shown else []
+        parts += [f"<h2>{escape(heading)}</h2>", _LEGEND, *map(_figure, shown)] if shown else []
     if any(report["classes"].values()):
         parts += ["<h2>Classes</h2>", _class_table(report["classes"])]
     return document(f"{report['name']}: evaluation", *parts, "<h2>How this was made</h2>", _origin(report))

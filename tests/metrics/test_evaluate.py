@@ -1,4 +1,4 @@
-"""Whole evaluations on sprites: the baselines, the report, comparisons, and what is refused."""
+"""Whole evaluations on sprites: the baselines, the report, and what is refused."""
 
 import csv
 import json
@@ -8,57 +8,14 @@ import numpy as np
 import pytest
 
 from smcd.errors import InputError
-from smcd.metrics.compare import compare, comparison_text, verdict, write_comparison
 from smcd.metrics.evaluate import Evaluation, evaluate
 from smcd.metrics.report import read_report, report_json, summary_text, write_report
 from smcd.metrics.scoring import Options, load_instruments
-from tests.metrics.layout import manifest_of, noisy, sprite_clips, write_predictions, write_truth
-from tests.metrics.tiny import sam2_model, write_clip, write_dino, write_i3d
+from tests.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
+from tests.metrics.tiny import sam2_model
 
 COUNT = 5
 NOTHING = Options(tracker="none", clip="none", dino="none")
-
-
-@pytest.fixture(scope="module")
-def clips():
-    return sprite_clips(COUNT, size=48)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, clips):
-    """The truth; "near", two seeds of slightly noisy copies; "still", its first frames repeated; models."""
-    root = tmp_path_factory.mktemp("world")
-    write_truth(root / "truth", clips)
-    for seed in (33, 34):
-        videos = {name: noisy(clip.frames, 8, seed) for name, clip in clips.items()}
-        write_predictions(root / "near" / f"seed_{seed}", videos)
-    write_predictions(root / "still", {name: clip.frames[:1].repeat(8, axis=0) for name, clip in clips.items()})
-    write_clip(root / "clip")
-    write_dino(root / "dino")
-    write_i3d(root / "i3d.pt")
-    return root
-
-
-@pytest.fixture(scope="module")
-def options(folder) -> Options:
-    return Options(clip=str(folder / "clip"), dino=str(folder / "dino"), fvd_weights=folder / "i3d.pt")
-
-
-@pytest.fixture(scope="module")
-def near(folder, options) -> Evaluation:
-    return evaluate(folder / "near", folder / "truth", options)
-
-
-@pytest.fixture(scope="module")
-def still(folder, options) -> Evaluation:
-    return evaluate(folder / "still", folder / "truth", options)
-
-
-@pytest.fixture(scope="module")
-def reports(near, still, folder):
-    write_report(folder / "reports" / "near", near)
-    write_report(folder / "reports" / "still", still)
-    return [folder / "reports" / "near", folder / "reports" / "still"]
 
 
 def baseline(evaluation: Evaluation, name: str) -> dict:
@@ -144,77 +101,6 @@ def test_names_from_outside_are_escaped_in_pages(folder, clips, tmp_path):
     evaluation = evaluate(folder / "still", folder / "truth", NOTHING, name="<script>x</script>")
     write_report(tmp_path / "report", evaluation)
     assert "<script>" not in (tmp_path / "report" / "index.html").read_text()
-
-
-def test_comparison(reports, tmp_path):
-    comparison = compare(reports)
-    write_comparison(tmp_path / "out", comparison)
-    metrics = {metric["name"]: metric for metric in comparison["metrics"]}
-    near, still = metrics["ao"]["methods"]
-    assert still["difference"] == pytest.approx(still["mean"] - near["mean"])
-    low, high = still["difference_interval"]
-    assert low < still["difference"] < high < 0
-    assert verdict(still, higher_is_better=True) == "worse"
-    assert verdict(still, higher_is_better=False) == "better"
-    assert verdict({"difference_interval": [-1, 1]}, True) == "unclear"
-    assert metrics["fvd_8x2"]["methods"][1]["difference_interval"] is None
-    text = comparison_text(comparison)
-    assert re.search(r"^AO +0\.\d+ +0\.\d+ \(-0\.\d+ worse\)$", text, re.MULTILINE)
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "still - near" in page
-    assert page.count("<svg") == 1
-
-
-def test_a_method_does_not_differ_from_itself(reports):
-    for metric in compare([reports[0], reports[0]])["metrics"]:
-        assert metric["methods"][1]["difference"] == 0
-        assert metric["methods"][1]["difference_interval"] in (None, [0, 0])
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("manifest", "sha256", "0"), "made with another manifest"),
-        (("models", "tracker", {"name": "sam2", "source": "x", "sha256": "0"}), "made with another tracker"),
-        (("models", "clip", {"source": "x", "sha256": "0"}), "made with another clip"),
-    ],
-)
-def test_reports_that_do_not_compare(reports, tmp_path, change, message):
-    report = read_report(reports[1])
-    section, key, value = change
-    report[section][key] = value
-    (tmp_path / "report.json").write_text(json.dumps(report))
-    with pytest.raises(InputError, match=message):
-        compare([reports[0], tmp_path])
-
-
-def test_comparison_of_what_is_not_a_report(reports, tmp_path):
-    (tmp_path / "report.json").write_text("{}")
-    for paths, message in (
-        ([reports[0]], "at least 2 reports"),
-        ([reports[0], tmp_path / "none"], "cannot be read"),
-        ([reports[0], tmp_path], "is no report"),
-    ):
-        with pytest.raises(InputError, match=message):
-            compare(paths)
-
-
-def test_a_partial_set_is_compared_on_its_own_clips_without_fvd(folder, options, clips, reports, tmp_path):
-    some = list(clips)[:2]
-    write_predictions(tmp_path / "pred", {name: noisy(clips[name].frames, 4) for name in some})
-    with pytest.raises(InputError, match="3 of 5 clips are missing: sprite_002, sprite_003, sprite_004"):
-        evaluate(tmp_path / "pred", folder / "truth", options)
-    partial = evaluate(tmp_path / "pred", folder / "truth", options, allow_partial=True)
-    assert partial.sequences == some
-    assert partial.manifest.sha256 == read_report(reports[0])["manifest"]["sha256"]
-    write_report(tmp_path / "report", partial)
-    assert read_report(tmp_path / "report")["scored"]["missing"] == list(clips)[2:]
-    assert "2 of 5 clips" in (tmp_path / "report" / "index.html").read_text()
-    with pytest.raises(InputError, match="lacks 3 clips"):
-        compare([reports[0], tmp_path / "report"])
-    comparison = compare([reports[0], tmp_path / "report"], allow_partial=True)
-    assert comparison["clips"] == 2
-    assert not any(metric["name"].startswith("fvd") for metric in comparison["metrics"])
 
 
 def test_missing_models_leave_their_columns_out(folder, tmp_path):
