@@ -50,9 +50,8 @@ def read_truth(path: Path, predictions: Path | None = None) -> Truth:
     found = []
     for root in (file.parent, predictions):
         if root is not None and root.is_dir():
-            found.append(
-                find_videos(root, "gt", [name for name in names if _has_truth(root, name, root == predictions)])
-            )
+            shared = predictions is not None and root.resolve() == predictions.resolve()
+            found.append(find_videos(root, "gt", [name for name in names if _has_truth(root, name, shared)]))
     most = max(found, key=lambda videos: len(videos.sources))  # the manifest's folder is there
     return Truth(manifest, most if most.sources else None)
 

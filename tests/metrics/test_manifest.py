@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from smcd.errors import InputError
+from smcd.media import write_frames
 from smcd.metrics.manifest import Clip, Manifest, frames_sha256, read_manifest
 from smcd.metrics.truth import read_truth
 from tests.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
@@ -140,6 +141,12 @@ def test_where_the_true_frames_are_found(clips, manifest, tmp_path):
     predictions = write_predictions(tmp_path / "pred", {name: clip.frames for name, clip in clips.items()})
     assert read_truth(tmp_path / "alone", predictions).videos is None
     assert read_truth(tmp_path / "alone", truth).videos.root == truth  # the published layout holds both
+    plain = tmp_path / "plain"  # images directly in a clip's folder, beside a manifest: whose are they?
+    for name, clip in clips.items():
+        write_frames(plain / name, "frame", clip.frames)
+    manifest.write(plain / "manifest.json")
+    assert read_truth(plain / "manifest.json", truth).videos.root == plain
+    assert read_truth(plain / "manifest.json", tmp_path / "pred" / ".." / "plain").videos is None
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no video in it"):
         read_truth(tmp_path / "empty")
