@@ -16,6 +16,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     "data": {"conditions", "config", "key_frames", "latents", "media", "text"},
     "diffusion": set(),
     "media": set(),
+    "metrics": {"media"},
     "config": set(),
     "text": set(),
     "latents": set(),
@@ -31,6 +32,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     "sampling": {"config", "convert", "diffusion", "inputs", "media", "pipeline", "tiny"},
     "customize": {"config", "custom_input", "custom_output", "inputs", "key_frames", "media", "sampling"},
     "evaluation": {"config", "data", "media", "metrics", "sampling"},
+    "training": {"config", "convert", "data", "diffusion", "models", "pipeline"},
     "prepare": {"config", "convert", "data", "latents", "text"},
     "custom_output": {"config", "custom_input", "media"},
 }
@@ -57,5 +59,6 @@ def test_commands_start_without_torch(module):
 
 
 def test_torchvision_is_never_imported():
-    code = "import sys, smcd.customize, smcd.convert.folders; sys.exit('torchvision' in sys.modules)"
+    modules = "smcd.customize, smcd.convert.folders, smcd.metrics.report, torchmetrics, cv2"
+    code = f"import sys, {modules}; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
