@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from smcd.config import CustomizeConfig, GligenConfig, ShowConfig, add_flags, check_choices, load_config
+from smcd.config import (
+    AutoencoderConfig,
+    CustomizeConfig,
+    GligenConfig,
+    ShowConfig,
+    SmallModelConfig,
+    add_flags,
+    check_choices,
+    load_config,
+)
 from smcd.errors import InputError
 
 
@@ -118,9 +127,18 @@ def test_an_empty_file_changes_nothing(tmp_path):
     assert load("--config", yaml(tmp_path, "")) == CustomizeConfig()
 
 
+SHIPPED = {
+    "customize_infer.yaml": CustomizeConfig,
+    "sprites_vae.yaml": AutoencoderConfig,
+    "sprites_model.yaml": SmallModelConfig,
+}
+
+
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configs_load(path, caplog):
-    load("--config", str(path))
+    schema, parser = SHIPPED[path.name], argparse.ArgumentParser()
+    add_flags(parser, schema)
+    check_choices(load_config(schema, parser.parse_intermixed_args(["--config", str(path)])))
     assert not caplog.records
 
 
