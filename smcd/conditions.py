@@ -22,7 +22,7 @@ class Conditions:
         boxes: B F N 4, xyxy in 0..1.
         box_mask: B F N, 1 where the object is present: an absent object is still a token, the learned null token.
         phrase_embeddings: B F N C, or B 1 N C where they are the same in all frames.
-        object_padding: B N, True for slots that only fill the batch: they have no influence at all.
+        object_padding: B N, True for slots that only fill the batch: no influence at all; None: there are none.
         image_latents: the first frame's latents, B 4 h w, for both image paths; zeros without an image.
         image_token_latents: the image encoder's input where it is not `image_latents`: training drops one or the other.
     """
@@ -32,7 +32,7 @@ class Conditions:
     boxes: Tensor
     box_mask: Tensor
     phrase_embeddings: Tensor
-    object_padding: Tensor
+    object_padding: Tensor | None
     image_latents: Tensor
     image_token_latents: Tensor | None = None
 
@@ -61,9 +61,8 @@ class Conditions:
     def cat(cls, batches: Sequence["Conditions"]) -> "Conditions":
         """Several batches with the same N as one."""
         columns = {f.name: [getattr(batch, f.name) for batch in batches] for f in fields(cls)}
-        if all(latents is None for latents in columns["image_token_latents"]):
-            del columns["image_token_latents"]
-        return cls(**{name: torch.cat(column) for name, column in columns.items()})
+        joined: dict[str, Any] = {name: None if c[0] is None else torch.cat(c) for name, c in columns.items()}
+        return cls(**joined)
 
     def unet_inputs(
         self, unet_config: Mapping[str, Any], position_net: nn.Module | None, image_encoder: Any
@@ -73,6 +72,7 @@ class Conditions:
         The image tokens of dropped or missing images are the image encoder's output for zeros, never no tokens.
         """
         objects = image_tokens = None
+        padding = self.object_padding
         dtype = self.text.dtype
         if unet_config["object_gate"]:
             assert position_net is not None
@@ -86,7 +86,7 @@ class Conditions:
             "objects": objects,
             "image_tokens": image_tokens,
             "image_latents": self.image_latents if unet_config["image_concat"] else None,
-            "object_padding": self.object_padding if objects is not None and self.object_padding.any() else None,
+            "object_padding": padding if objects is not None and padding is not None and padding.any() else None,
         }
 
 

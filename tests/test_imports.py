@@ -40,6 +40,19 @@ ALLOWED = {  # module: what of smcd it may import besides itself
         "pipeline",
         "tiny",
     },
+    "training": {
+        "conditions",
+        "config",
+        "convert",
+        "data",
+        "diffusion",
+        "latents",
+        "media",
+        "models",
+        "pipeline",
+        "text",
+        "tiny",
+    },
     "custom_output": {"config", "custom_input", "media"},
 }
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -58,12 +71,14 @@ def test_imports_inside_the_package(file):
     assert imported - {module} <= ALLOWED[module] | ANYWHERE
 
 
-@pytest.mark.parametrize("module", ["smcd", "smcd.config", "smcd.command", "inference_customize"])
+@pytest.mark.parametrize("module", ["smcd", "smcd.config", "smcd.command", "inference_customize", "ms_main"])
 def test_commands_start_without_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'omegaconf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
 
 
 def test_torchvision_is_never_imported():
-    code = "import sys, smcd.customize, smcd.convert.folders; sys.exit('torchvision' in sys.modules)"
+    code = (
+        "import sys, smcd.customize, smcd.convert.folders, smcd.training.loop; sys.exit('torchvision' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0

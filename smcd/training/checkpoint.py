@@ -29,13 +29,8 @@ from smcd.files import new_folder
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"checkpoint-(\d+)")
-TRAINED, EMA, STATE, CONFIG, INFO = (
-    "trained.safetensors",
-    "ema.safetensors",
-    "state.pt",
-    "config.yaml",
-    "checkpoint.json",
-)
+TRAINED, EMA, STATE = "trained.safetensors", "ema.safetensors", "state.pt"
+CONFIG, INFO, SHARDS = "config.yaml", "checkpoint.json", "shards"
 
 
 @dataclass
@@ -61,8 +56,11 @@ class Content:
     config: str = ""
 
 
-def write(folder: Path, content: Content) -> Path:
+def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
     """Write `folder/checkpoint-N`, whole or not at all.
+
+    Args:
+        shards: a folder beside it that becomes its `shards/` (DeepSpeed's own files).
 
     Raises:
         InputError: it cannot be written, or exists.
@@ -75,6 +73,8 @@ def write(folder: Path, content: Content) -> Path:
                 save_file(_plain(content.ema), target / EMA)
             with (target / STATE).open("wb") as file:
                 torch.save(content.state, file)
+            if shards is not None:
+                shards.rename(target / SHARDS)
             (target / CONFIG).write_text(content.config, encoding="utf-8")
             info = {"step": content.step, "settings": content.settings, "versions": content.versions}
             (target / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
@@ -136,8 +136,8 @@ def rotate(folder: Path, limit: int) -> None:
 
 
 def discard(path: Path) -> None:
-    """Delete a checkpoint: first its name goes, so that none is ever there in part."""
-    doomed = path.with_name(f".{path.name}.partial")
+    """Delete a folder: first its name goes, so that none is ever there in part."""
+    doomed = path.with_name(f".checkpoint-{path.name}.partial")
     shutil.rmtree(doomed, ignore_errors=True)
     path.rename(doomed)
     shutil.rmtree(doomed)

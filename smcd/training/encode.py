@@ -1,5 +1,6 @@
 """From a batch of clips to what the networks take: latents, text, phrases, noise, with conditions dropped."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +15,21 @@ from smcd.training.draws import Draws, Key, draw
 from smcd.training.objective import Example
 from smcd.training.stages import Drops
 
+_WARNINGS = 3  # of texts that are too long
 _AT_ONCE = 16  # phrases
 _KEPT_PHRASES = 100_000  # embeddings that are kept: 400 MB at full width
+
+
+class _FirstOnes(logging.Filter):
+    """Lets the first few messages through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = _WARNINGS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._left -= 1
+        return self._left >= 0
 
 
 class Encoders:
@@ -34,6 +48,7 @@ class Encoders:
         frozen = [self.vae] if trained_text_encoder else [self.vae, self.text_encoder]
         for part in frozen:
             nn.Module.to(part, device, dtype).eval().requires_grad_(False)
+        logging.getLogger("smcd.text").addFilter(_FirstOnes())
         self._phrases: dict[str, Tensor] = {"": torch.zeros(pipe.text_encoder.config.hidden_size, device=device)}
         self._null_text: Tensor | None = None
 
@@ -65,9 +80,8 @@ class Encoders:
             text = batch.text.float()
         else:
             text = encode_text(self.tokenizer, self.text_encoder, batch.prompts)[0].float()
-        padding = torch.zeros(len(batch), batch.box_mask.shape[-1], dtype=torch.bool, device=self.device)
         phrases = self._phrase_embeddings(batch)[:, None]  # B 1 N C
-        return Conditions(text, null_text, batch.boxes, batch.box_mask, phrases, padding, image_latents)
+        return Conditions(text, null_text, batch.boxes, batch.box_mask, phrases, None, image_latents)
 
     def _phrase_embeddings(self, batch: Batch) -> Tensor:
         """B N C."""

@@ -3,12 +3,12 @@
 import json
 import logging
 import math
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from smcd.config import TrainConfig
 from smcd.data.clips import Batch
@@ -59,7 +59,8 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
             if accelerator.is_main_process:
                 checkpoint.remove_partial(run.out)
             state.resume(run)
-            train_steps(run, signals)
+            with logging_redirect_tqdm():
+                train_steps(run, signals)
         if signals.received:
             logger.info(f"stopped after step {run.step}; the same command goes on from there")
             sys.exit(128 + signals.received)
@@ -155,16 +156,18 @@ def check_numbers(
 
 
 def finish(run: Run) -> None:
-    """Write the finished model as `pipeline/`, from its checkpoint."""
-    if not run.accelerator.is_main_process:
-        return
+    """Write the finished model as `pipeline/`, from its checkpoint; an older one is replaced."""
     out, source = run.out / "pipeline", checkpoint.latest_in(run.out)
-    if source is None or is_exported(out, source):
+    if not run.accelerator.is_main_process or source is None:
         return
-    export(source, out)
+    marker = out / "training.json"
+    made_from = {"checkpoint": source.name, "stage": run.stage.name}
+    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == made_from:
+        return
+    new = out.with_name(".checkpoint-pipeline.partial")
+    export(source, new)
+    (new / marker.name).write_text(json.dumps(made_from), encoding="utf-8")
+    if out.exists():
+        checkpoint.discard(out)
+    new.rename(out)
     logger.info(f"wrote {out}")
-
-
-def is_exported(out: Path, source: Path) -> bool:
-    """Whether the pipeline folder is there already."""
-    return out.is_dir() and any(out.iterdir())

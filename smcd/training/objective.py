@@ -1,5 +1,6 @@
 """The objective, outside of the networks: predict the noise in noisy latents."""
 
+import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,7 +56,8 @@ class TrainedNetworks(nn.Module):
         super().__init__()
         self.unet, self.position_net, self.image_encoder = unet, position_net, image_encoder
         self.text_encoder = text_encoder
-        self.scheduler, self.temporal, self.snr_gamma = scheduler, temporal, snr_gamma
+        self.scheduler = copy.deepcopy(scheduler)  # it moves its tables to where the samples are
+        self.temporal, self.snr_gamma = temporal, snr_gamma
 
     def forward(self, example: Example) -> Tensor:
         """The loss of each sample, B, float32: sqrt(a) latents + sqrt(1 - a) noise -> the noise."""

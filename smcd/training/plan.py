@@ -4,11 +4,11 @@ import dataclasses
 from collections import defaultdict
 
 import torch
-from torch import Tensor, nn
 
 from smcd.conditions import Conditions
-from smcd.config import TrainConfig
+from smcd.config import GligenConfig, TrainConfig
 from smcd.pipeline import SMCDPipeline
+from smcd.training.memory import activations_of
 from smcd.training.objective import Example, TrainedNetworks
 from smcd.training.settings import global_batch, learning_rate
 from smcd.training.stages import Stage
@@ -63,36 +63,35 @@ def memory_of(config: TrainConfig, pipe: SMCDPipeline, networks: TrainedNetworks
     }
     if config.use_ema:
         memory["running average"] = 4 * trained
-    clips = config.train_batch_size
-    activations = activations_of(networks, _example(config, pipe, networks))
-    memory[f"activations kept for backward, about ({clips} clip{'s' * (clips > 1)})"] = activations * clips * half // 4
+    activations = activations_of(networks, lambda: _example(config, pipe, networks), half == 2)
+    memory["activations at their peak, about"] = activations
     return memory
 
 
-def _example(config: TrainConfig, pipe: SMCDPipeline, networks: TrainedNetworks) -> Example:
-    """One sample of the run's size, without content (on the meta device)."""
-    data, unet = config.train_data, networks.unet.config
+def _shape(config: TrainConfig) -> tuple[int, int, int, int]:
+    """Frames, height, width and objects of a clip."""
+    data = config.train_data
     if data.name == "gligen":
-        options = next(iter(data.dataset_names.values()), None)
-        side, objects = (options.image_size, options.max_boxes_per_data) if options else (256, 30)
-        frames, height, width = 1, side, side
-    else:
-        frames, height, width, objects = data.n_sample_frames, data.height, data.width, data.num_max_obj
-    size = (height // pipe.vae_scale_factor, width // pipe.vae_scale_factor)
-    with torch.device("meta"):
-        latents = torch.empty(1, unet.in_channels, frames, *size)
-        conditions = Conditions(
-            text=torch.empty(1, 77, unet.cross_attention_dim),
-            null_text=torch.empty(1, 77, unet.cross_attention_dim),
-            boxes=torch.empty(1, frames, objects, 4),
-            box_mask=torch.empty(1, frames, objects),
-            phrase_embeddings=torch.empty(1, 1, objects, unet.cross_attention_dim),
-            object_padding=torch.zeros(1, objects, dtype=torch.bool, device="cpu"),
-            image_latents=latents[:, :, 0],
-        )
-        return Example(latents, latents, torch.empty(1, dtype=torch.long), conditions)
+        options = next(iter(data.dataset_names.values()), GligenConfig())
+        return 1, options.image_size, options.image_size, options.max_boxes_per_data
+    return data.n_sample_frames, data.height, data.width, data.num_max_obj
 
 
-def activations_of(networks: TrainedNetworks, example: Example) -> int:
-    """Bytes that a forward pass keeps for backward, in float32: counted on the meta device, nothing is computed."""
-    raise NotImplementedError
+def _example(config: TrainConfig, pipe: SMCDPipeline, networks: TrainedNetworks) -> Example:
+    """A batch of the run's shapes, without content."""
+    clips, (frames, height, width, objects) = config.train_batch_size, _shape(config)
+    unet = networks.unet.config
+    latents = torch.empty(
+        clips, unet.in_channels, frames, height // pipe.vae_scale_factor, width // pipe.vae_scale_factor
+    )
+    text = torch.empty(clips, 77, unet.cross_attention_dim)
+    conditions = Conditions(
+        text=text,
+        null_text=text,
+        boxes=torch.empty(clips, frames, objects, 4),
+        box_mask=torch.empty(clips, frames, objects),
+        phrase_embeddings=torch.empty(clips, 1, objects, unet.cross_attention_dim),
+        object_padding=None,
+        image_latents=latents[:, :, 0],
+    )
+    return Example(latents, latents, torch.empty(clips, dtype=torch.long), conditions)

@@ -76,7 +76,7 @@ def result_settings(config: TrainConfig, paths: dict[str, Any], num_processes: i
 
     Not how a step's clips are divided among processes and micro-batches: only how many they are.
     """
-    settings = {name: value for name, value in _flat(dataclasses.asdict(config)).items()}
+    settings = _flat(dataclasses.asdict(config))
     settings = {name: value for name, value in settings.items() if name.partition(".")[0] not in _FREE}
     settings |= paths
     settings["learning_rate"] = learning_rate(config, num_processes)

@@ -22,7 +22,7 @@ from smcd.training.encode import Encoders
 from smcd.training.objective import TrainedNetworks, set_trained
 from smcd.training.settings import learning_rate
 from smcd.training.stages import Stage, make_stage, trainable_parameters
-from smcd.training.start import build_start
+from smcd.training.start import build_start, is_tiny
 from smcd.training.trackers import make_trackers
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,11 @@ def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetw
         InputError: weights that are missing or do not fit.
     """
     stage = make_stage(config)
+    if is_tiny(config):
+        logger.warning(
+            "no --pretrained_model_path, no --tune_from_ckpt_path: training a tiny untrained model, to see that "
+            "everything is in place"
+        )
     pipe, new_position_net = build_start(config, stage)
     networks = TrainedNetworks(
         pipe.unet,
@@ -141,6 +146,7 @@ def make_run(
         InputError: data that are missing or broken.
     """
     stage, pipe, bare = networks
+    pipe.set_progress_bar_config(disable=True)
     device = accelerator.device
     encoders = Encoders(pipe, device, _HALF[config.mixed_precision], stage.text_encoder)
     mixture, order = build_data(config.train_data, config.seed, pipe.vae, pipe.text_encoder)

@@ -139,12 +139,9 @@ def trainable_parameters(
     Raises:
         InputError: one of `modules` that fits nothing.
     """
-    pattern = _TRAINS[str(stage)]
-    names = {name for name, _ in unet.named_parameters()}
+    names = {name for name, _ in unet.named_parameters() if re.search(_TRAINS[str(stage)], name)}
     if modules:
         names = _with_parts(unet, modules)
-    else:
-        names = {name for name in names if re.search(pattern, name)}
     if not temporal or str(stage) == "1":
         names = {name for name in names if not re.search(_TEMPORAL, name)}
     trains = {f"unet.{name}" for name in names}

@@ -1,6 +1,5 @@
 """The model that training starts from: base weights, trained weights, fresh paths."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import nn
 
 from smcd.config import TrainConfig
 from smcd.convert.base import Base, read_unet
-from smcd.convert.folders import check_base, is_own, load_pipeline
+from smcd.convert.folders import DEFAULT_BASE, check_base, is_own, load_pipeline
 from smcd.convert.networks import build, check_widths, unet_config
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
@@ -17,8 +16,6 @@ from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 from smcd.tiny import tiny_pipeline
 from smcd.training.stages import Stage
-
-logger = logging.getLogger(__name__)
 
 
 def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
@@ -61,10 +58,6 @@ def _parts(config: TrainConfig, stage: Stage) -> dict[str, Any]:
             raise InputError(
                 "pretrained_weight_path gives a UNet; the rest of the base comes from pretrained_model_path"
             )
-        logger.warning(
-            "no --pretrained_model_path, no --tune_from_ckpt_path: training a tiny untrained model, to see that "
-            "everything is in place"
-        )
         return dict(tiny_pipeline(config.seed, object_gate=False, image_gate=False, image_concat=False).components)
     source = Base.find(base, tokenizer, unet=config.pretrained_weight_path is None)
     if is_own(source.folder):
@@ -82,20 +75,21 @@ def _trained_parts(config: TrainConfig, weights: str, base: str | None, tokenize
     checkpoint = find_checkpoint(Path(weights))
     if checkpoint is not None:
         return dict(load_checkpoint(checkpoint).components)
+    needs_position_net = not config.new_position_net
     pipe = load_pipeline(
-        weights,
-        tokenizer=tokenizer,
-        base_unet=config.pretrained_weight_path,
-        position_net=not config.new_position_net,
-        **({} if base is None else {"base": base}),
+        weights, base or DEFAULT_BASE, tokenizer, config.pretrained_weight_path, position_net=needs_position_net
     )
     return dict(pipe.components)
 
 
+def is_tiny(config: TrainConfig) -> bool:
+    """Whether no model is named, so that the built-in one is trained."""
+    return not any((config.pretrained_model_path, config.root_path, config.tune_from_ckpt_path))
+
+
 def _may_be_fresh(config: TrainConfig, stage: Stage) -> bool:
     """Stage 1 trains a PositionNet from nothing; stage 2 does so if told, and in the tiny model."""
-    tiny = not any((config.pretrained_model_path, config.root_path, config.tune_from_ckpt_path))
-    return config.new_position_net or tiny or (stage.name == "1" and config.tune_from_ckpt_path is None)
+    return config.new_position_net or is_tiny(config) or (stage.name == "1" and config.tune_from_ckpt_path is None)
 
 
 def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet3D:

@@ -47,11 +47,11 @@ def save(run: Run) -> None:
     Raises:
         InputError: it cannot be written; those before are as they were.
     """
-    content = _take(run)
+    content, shards = _take(run), _save_shards(run)
     failure: list[str | None] = [None]
     if run.accelerator.is_main_process:
         try:
-            path = checkpoint.write(run.out, content)
+            path = checkpoint.write(run.out, content, shards)
             checkpoint.rotate(run.out, run.config.checkpoints_total_limit)
             logger.info(f"wrote {path}")
         except InputError as error:
@@ -64,11 +64,14 @@ def save(run: Run) -> None:
 def _take(run: Run) -> checkpoint.Content:
     """Collect the state of all processes; whole in the main one."""
     names = list(run.bare.trained())
+    trained: dict[str, Any] = dict(run.bare.trained())
     if run.accelerator.distributed_type == DistributedType.FSDP:
         trained = sharded.get_model_state_dict(run.networks, options=_WHOLE)
         optimizer = sharded.get_optimizer_state_dict(run.networks, run.optimizer.optimizer, options=_WHOLE)
+    elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
+        optimizer = {}  # divided among the processes: see `_save_shards`
     else:
-        trained, optimizer = dict(run.bare.trained()), run.optimizer.state_dict()
+        optimizer = run.optimizer.state_dict()
     state: dict[str, Any] = {
         "names": names,
         "optimizer": optimizer,
@@ -84,6 +87,15 @@ def _take(run: Run) -> checkpoint.Content:
     config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False, allow_unicode=True)
     settings = settings_of(run)
     return checkpoint.Content(run.step, trained, ema, state, settings, versions(), config)
+
+
+def _save_shards(run: Run) -> Path | None:
+    """Under DeepSpeed: each process writes its part of the optimizer's state; the folder."""
+    if run.accelerator.distributed_type != DistributedType.DEEPSPEED:
+        return None
+    folder = run.out / f".checkpoint-{run.step}.shards.partial"
+    run.networks.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
+    return folder
 
 
 def resume(run: Run) -> None:
@@ -126,6 +138,8 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
         options = dataclasses.replace(_WHOLE, strict=False)
         sharded.set_model_state_dict(run.networks, dict(content.trained), options=options)
         sharded.set_optimizer_state_dict(run.networks, run.optimizer.optimizer, state["optimizer"], options=options)
+    elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
+        run.networks.load_checkpoint(str(path / checkpoint.SHARDS), tag="state", load_module_strict=False)
     else:
         _copy(dict(run.bare.trained()), content.trained)
         run.optimizer.load_state_dict(state["optimizer"])

@@ -1,21 +1,20 @@
 """Validation: the loss of fixed clips at fixed noise and timesteps, and videos from fixed inputs."""
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import DistributedType
 from einops import rearrange
 from torch import nn
 
 from smcd import media
-from smcd.config import TrainConfig
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.data.mixing import ClipLoader
-from smcd.errors import InputError
 from smcd.files import new_folder
 from smcd.latents import decode_video
 from smcd.training.setup import Run
@@ -49,7 +48,7 @@ class Validation:
         with _evaluating(run):
             if run.config.validation_clips:
                 numbers["validation/loss"] = self._loss(run)
-            if run.config.validation_videos and run.accelerator.is_main_process:
+            if run.config.validation_videos and run.accelerator.is_main_process and not _is_sharded(run):
                 self._videos(run)
         run.accelerator.wait_for_everyone()
         return numbers
@@ -82,6 +81,11 @@ class Validation:
         log_pictures(run.accelerator.trackers, "validation", strips, run.step)
 
 
+def _is_sharded(run: Run) -> bool:
+    """Whether no process has the whole networks: then no process can make videos on its own."""
+    return run.accelerator.distributed_type == DistributedType.FSDP
+
+
 def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     """Write one clip's video; returns the clip above the video, both with boxes, side by side."""
     sampling = run.config.validation_data
@@ -91,7 +95,7 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     boxes = [of_frame[: len(phrases)] for of_frame in boxes]
     with_boxes, with_image = run.stage.object_gate, run.stage.image_gate or run.stage.image_concat
     with _frozen_time(run.pipe.unet, run.stage.temporal), run.accelerator.autocast():
-        frames = run.pipe(
+        output: Any = run.pipe(
             batch.prompts[0],
             truth[0] if with_image else None,
             boxes if with_boxes and phrases else None,
@@ -102,8 +106,8 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
             num_inference_steps=sampling.num_inference_steps,
             guidance_scale=sampling.guidance_scale,
             generator=torch.Generator().manual_seed(run.config.seed + number),
-        ).frames[0]
-    video = media.to_uint8(frames)
+        )
+    video = media.to_uint8(output.frames[0])
     media.write_video(folder / f"clip-{number}.gif", video)
     (folder / f"clip-{number}.txt").write_text(f"{batch.names[0]}\n{batch.prompts[0]}\n", encoding="utf-8")
     if video.shape == truth.shape:
