@@ -66,23 +66,24 @@ def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
         InputError: it cannot be written, or exists.
     """
     out = folder / f"checkpoint-{content.step}"
-    try:
-        with new_folder(out) as target:
-            save_file(_plain(content.trained), target / TRAINED)
-            if content.ema is not None:
-                save_file(_plain(content.ema), target / EMA)
-            with (target / STATE).open("wb") as file:
-                torch.save(content.state, file)
-            if shards is not None:
-                shards.rename(target / SHARDS)
-            (target / CONFIG).write_text(content.config, encoding="utf-8")
-            info = {"step": content.step, "settings": content.settings, "versions": content.versions}
-            (target / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
-    except RuntimeError as error:  # what torch makes of a full disk
-        if "write" not in str(error):
-            raise
-        raise InputError(f"{out}: cannot be written ({first_line(error)}); choose another place or make room") from None
+    with new_folder(out) as target:
+        save_file(_plain(content.trained), target / TRAINED)
+        if content.ema is not None:
+            save_file(_plain(content.ema), target / EMA)
+        _save_state(content.state, target / STATE)
+        if shards is not None:
+            shards.rename(target / SHARDS)
+        (target / CONFIG).write_text(content.config, encoding="utf-8")
+        info = {"step": content.step, "settings": content.settings, "versions": content.versions}
+        (target / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
     return out
+
+
+def _save_state(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OSError(f"{path.name}: {first_line(error)}") from None
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

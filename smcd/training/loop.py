@@ -5,7 +5,6 @@ import logging
 import math
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -164,7 +163,7 @@ def finish(run: Run) -> None:
     made_from = {"checkpoint": source.name, "stage": run.stage.name}
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == made_from:
         return
-    new = out.with_name(".checkpoint-pipeline.partial")
+    new = out.with_name(".checkpoint-new-pipeline.partial")
     export(source, new)
     (new / marker.name).write_text(json.dumps(made_from), encoding="utf-8")
     if out.exists():

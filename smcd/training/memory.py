@@ -26,11 +26,11 @@ class PeakMemory(TorchDispatchMode):
         self.peak = self._now = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence = (), kwargs: Mapping | None = None) -> Any:
-        before = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        before = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and id(storage := leaf.untyped_storage()) not in before:
-                before.add(id(storage))
+            if isinstance(leaf, Tensor) and (storage := leaf.untyped_storage())._cdata not in before:
+                before.add(storage._cdata)
                 self._count(storage.nbytes())
                 weakref.finalize(storage, self._count, -storage.nbytes())
         return result

@@ -94,7 +94,8 @@ def _save_shards(run: Run) -> Path | None:
     if run.accelerator.distributed_type != DistributedType.DEEPSPEED:
         return None
     folder = run.out / f".checkpoint-{run.step}.shards.partial"
-    run.networks.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
+    engine: Any = run.networks
+    engine.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
     return folder
 
 
@@ -139,7 +140,8 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
         sharded.set_model_state_dict(run.networks, dict(content.trained), options=options)
         sharded.set_optimizer_state_dict(run.networks, run.optimizer.optimizer, state["optimizer"], options=options)
     elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
-        run.networks.load_checkpoint(str(path / checkpoint.SHARDS), tag="state", load_module_strict=False)
+        engine: Any = run.networks
+        engine.load_checkpoint(str(path / checkpoint.SHARDS), tag="state", load_module_strict=False)
     else:
         _copy(dict(run.bare.trained()), content.trained)
         run.optimizer.load_state_dict(state["optimizer"])
