@@ -105,7 +105,8 @@ def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet
     widths = {} if unet.config.object_gate else {"object_dim": unet.config.cross_attention_dim}
     if not unet.config.image_gate:
         widths["image_token_dim"] = unet.config.cross_attention_dim
-    grown = SMCDUNet3D.from_config({**unet.config, **widths, **changed})
+    own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+    grown = SMCDUNet3D(**{**own, **widths, **changed})
     grown.load_base(unet.state_dict())
     return grown
 

@@ -12,9 +12,13 @@ from torch import nn
 
 from smcd import SMCDPipeline
 from smcd.config import DataConfig
+from smcd.data.build import build_data
+from smcd.data.mixing import ClipLoader
 from smcd.errors import InputError
+from smcd.latents import encode_frames
+from smcd.text import encode_phrases, encode_text
 from smcd.tiny import tiny_pipeline
-from smcd.training import checkpoint
+from smcd.training import checkpoint, encode
 from smcd.training.export import export, load_checkpoint
 from smcd.training.objective import TrainedNetworks
 from tests.conftest import open_gates
@@ -242,15 +246,8 @@ def test_only_the_first_frame_is_concatenated_to_itself(tmp_path):
 
 def test_cached_latents_train_as_frames_do(tmp_path, monkeypatch):
     """A batch that brings latents, text and phrase embeddings needs no encoder."""
-    from smcd.latents import encode_frames
-    from smcd.text import encode_phrases, encode_text
-    from smcd.training import encode
-
     pipe = tiny_pipeline()
     encoders = encode.Encoders(pipe, torch.device("cpu"), torch.float32, trained_text_encoder=False)
-    from smcd.data.build import build_data
-    from smcd.data.mixing import ClipLoader
-
     mixture, order = build_data(runs.config(tmp_path).train_data, 33)
     batch = next(ClipLoader(mixture, order, 2).batches())
     with torch.no_grad():
