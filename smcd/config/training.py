@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from smcd.config.data import DataConfig
 from smcd.config.model import SamplingConfig
 from smcd.config.options import option
 
