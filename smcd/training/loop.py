@@ -64,11 +64,11 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
             logger.info(f"stopped after step {run.step}; the same command goes on from there")
             sys.exit(128 + signals.received)
         finish(run)
+        accelerator.wait_for_everyone()
     except torch.OutOfMemoryError as error:
         raise InputError(_OUT_OF_MEMORY) from error
     finally:
-        accelerator.end_training()
-        accelerator.state.destroy_process_group()
+        accelerator.end_training()  # trackers, and the process group
 
 
 def train_steps(run: Run, signals: StopSignals) -> None:
@@ -91,7 +91,7 @@ def train_steps(run: Run, signals: StopSignals) -> None:
             monitor.log(run, validation(run))
     if saved != run.step:
         state.save(run)
-    monitor.close(run)
+    monitor.close()
 
 
 def one_step(run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[float, float]:

@@ -24,6 +24,7 @@ class Monitor:
         accelerator = run.accelerator
         self._clips = global_batch(run.config, accelerator.num_processes)
         self._losses: list[float] = []
+        self._rate = _next_rate(run)
         self._since = time.monotonic()
         self._bar = tqdm(
             total=run.config.max_train_steps,
@@ -50,8 +51,9 @@ class Monitor:
     def step(self, run: Run, loss: float, gradient_norm: float) -> None:
         """A step is done."""
         self._losses.append(loss)
+        rate, self._rate = self._rate, _next_rate(run)
         seconds = (time.monotonic() - self._since) / len(self._losses)
-        numbers = {"loss": f"{loss:.4f}", "lr": f"{_rate(run):.2g}", "clips/s": f"{self._clips / seconds:.3g}"}
+        numbers = {"loss": f"{loss:.4f}", "lr": f"{rate:.2g}", "clips/s": f"{self._clips / seconds:.3g}"}
         if run.accelerator.device.type == "cuda":
             numbers["GiB"] = f"{torch.cuda.max_memory_allocated() / 2**30:.1f}"
         self._bar.set_postfix(numbers, refresh=False)
@@ -60,7 +62,7 @@ class Monitor:
             values = {
                 "loss": sum(self._losses) / len(self._losses),
                 "gradient_norm": gradient_norm,
-                "learning_rate": _rate(run),
+                "learning_rate": rate,
                 "steps_per_second": 1 / seconds,
                 "clips_per_second": self._clips / seconds,
             }
@@ -73,12 +75,11 @@ class Monitor:
         """Give numbers to the trackers."""
         run.accelerator.log(values, step=run.step)
 
-    def close(self, run: Run) -> None:
+    def close(self) -> None:
         self._bar.close()
-        run.accelerator.end_training()
 
 
-def _rate(run: Run) -> float:
+def _next_rate(run: Run) -> float:
     return run.schedule.get_last_lr()[0]
 
 

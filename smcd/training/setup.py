@@ -158,7 +158,12 @@ def make_run(
     bare.to(device)
     rate = learning_rate(config, accelerator.num_processes)
     optimizer = _make_optimizer(config, list(bare.trained().values()), rate, device)
-    schedule = get_scheduler(config.lr_scheduler, optimizer, config.lr_warmup_steps, config.max_train_steps)
+    schedule = get_scheduler(
+        config.lr_scheduler,
+        optimizer,
+        num_warmup_steps=config.lr_warmup_steps,
+        num_training_steps=config.max_train_steps,
+    )
     prepared, optimizer = accelerator.prepare(bare, optimizer)
     ema = None
     if config.use_ema:

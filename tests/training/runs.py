@@ -75,7 +75,8 @@ def run_processes(settings: TrainConfig, count: int) -> None:
     ]
     for process in processes:
         process.join(120)
-    assert [process.exitcode for process in processes] == [0] * count
+    codes = [process.exitcode for process in processes]
+    assert codes == [0] * count, codes
 
 
 def metrics(out: Path, key: str = "loss") -> dict[int, float]:

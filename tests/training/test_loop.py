@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from smcd import SMCDPipeline
@@ -34,7 +35,9 @@ def forward_with(monkeypatch, change) -> None:
 
 
 def test_the_outputs_of_a_run(tmp_path):
-    out = runs.run(runs.config(tmp_path / "out", max_train_steps=4, validation_steps=2, checkpoints_total_limit=1))
+    report_to = ["jsonl", "tensorboard"]
+    settings = runs.config(tmp_path / "out", max_train_steps=4, validation_steps=2, report_to=report_to)
+    out = runs.run(replace(settings, checkpoints_total_limit=1))
     assert [path.name for path in checkpoint.all_in(out)] == ["checkpoint-4"]
     names = {"checkpoint-4", "config.yaml", "logs", "metrics.jsonl", "pipeline", "validation", "versions.json"}
     assert {path.name for path in out.iterdir()} <= names
@@ -48,6 +51,9 @@ def test_the_outputs_of_a_run(tmp_path):
     gates = [key for key in json.loads((out / "metrics.jsonl").read_text().splitlines()[0]) if key.startswith("gate/")]
     assert gates
     assert all(".image_gate.alpha_" in key for key in gates)
+    events = EventAccumulator(str(out / "logs" / "smcd")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
+    assert [image.step for image in events.Images("validation/0")] == [2, 4]
 
 
 def test_validation_is_fixed_and_does_not_change_training(tmp_path):
