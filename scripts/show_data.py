@@ -27,6 +27,8 @@ def main() -> None:
 
         mixture, order = build_data(config.train_data, config.seed)
         clips = [mixture.clip(order[position]) for position in range(max(1, config.clips))]
+        for message in (message for clip in clips for message in clip.skipped):
+            print(f"replaced a broken clip: {message}")
         out = Path(config.out)
         with new_file(out) as temporary:
             write_image(temporary, contact_sheet(clips))

@@ -167,7 +167,9 @@ def _frame_index(text: str, num_frames: int, where: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         raise InputError(f"{where}: {text!r} is not a frame number")
     if int(text) >= num_frames:
-        raise InputError(f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1} (--video_length)")
+        raise InputError(
+            f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1} (there are {num_frames})"
+        )
     return int(text)
 
 

@@ -1,7 +1,7 @@
 """Images and videos on disk: read, resize, write, draw boxes. Frames are uint8 arrays F H W 3."""
 
 import contextlib
-import sys
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -40,6 +40,11 @@ def read_image(path: Path) -> PIL.Image.Image:
         raise ValueError(f"{path}: {width} x {height} pixels are too many; shrink the image first")
     with contextlib.suppress(Exception):  # broken EXIF data leave the image as it is
         image = PIL.ImageOps.exif_transpose(image)
+    return _as_rgb(image)
+
+
+def _as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """8-bit RGB: deep greys scaled, transparency on white."""
     if image.mode.startswith("I"):  # 16-bit grey
         image = PIL.Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.has_transparency_data:
@@ -48,23 +53,24 @@ def read_image(path: Path) -> PIL.Image.Image:
     return image.convert("RGB")
 
 
-def read_frame(file: Path | BinaryIO, size: tuple[int, int] | None = None) -> PIL.Image.Image:
+def read_frame(file: Path | BinaryIO, size: tuple[int, int] | None = None, name: str = "") -> PIL.Image.Image:
     """A dataset's frame in RGB, as stored: boxes are given in these pixels, whatever EXIF says.
 
     Args:
         file: path or open file.
         size: height and width to which it will be squashed: a JPEG is decoded at a half, a quarter or an eighth of its
             size where that is not below it, which is 2 to 5 times faster and differs by about 1/255.
+        name: of an open file, for messages.
 
     Raises:
         InputError: no image, or a broken one.
     """
-    name = getattr(file, "name", file)
+    name = name or str(file)
     try:
         with PIL.Image.open(file) as image:
             if size is not None:
                 image.draft("RGB", size[::-1])
-            return image.convert("RGB")
+            return _as_rgb(image)
     except FileNotFoundError:
         raise InputError(f"{name}: is missing; unpack the dataset again") from None
     except Exception as error:  # a broken file can make Pillow's parsers raise anything
@@ -76,7 +82,7 @@ def read_frame(file: Path | BinaryIO, size: tuple[int, int] | None = None) -> PI
 class VideoFile:
     """Frames of a video file by their number.
 
-    mp4 and webm are read by decord (on Linux; elsewhere by imageio's ffmpeg), GIF by Pillow.
+    mp4 and webm are read by decord where it is installed, otherwise by imageio's ffmpeg; GIF by Pillow.
 
     Raises:
         InputError: a file that cannot be read as a video.
@@ -96,7 +102,7 @@ class VideoFile:
         if self.path.suffix.lower() == ".gif":
             with PIL.Image.open(self.path) as image:
                 self.length, self.width, self.height = getattr(image, "n_frames", 1), *image.size
-        elif sys.platform == "linux":
+        elif _has_decord():
             import decord
 
             reader = decord.VideoReader(str(self.path))
@@ -111,7 +117,7 @@ class VideoFile:
         try:
             if self.path.suffix.lower() == ".gif":
                 return self._read_gif(frames)
-            if sys.platform == "linux":
+            if _has_decord():
                 import decord
 
                 batch = decord.VideoReader(str(self.path)).get_batch(list(frames)).asnumpy()
@@ -130,6 +136,10 @@ class VideoFile:
                 image.seek(frame)
                 found[frame] = image.convert("RGB")
             return [found[frame] for frame in frames]
+
+
+def _has_decord() -> bool:
+    return importlib.util.find_spec("decord") is not None
 
 
 def resize(image: PIL.Image.Image, height: int, width: int, antialias: bool = True) -> PIL.Image.Image:

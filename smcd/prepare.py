@@ -1,46 +1,52 @@
 """Preparing datasets for training: the logic of `scripts/prepare_data.py`."""
 
 import logging
-from collections import Counter
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from smcd.config import DataConfig, PrepareConfig, check_choices
 from smcd.convert.base import Base
-from smcd.data.build import video_sources
+from smcd.data.build import summarise, video_sources
 from smcd.data.clips import Video, VideoSource
 from smcd.data.files import folder_of
 from smcd.data.gligen_tsv import SETS, GligenTSV
 from smcd.data.got10k import GOT10k
 from smcd.data.latent_cache import CacheWriter, cache_folder, cache_settings, weights_hash
 from smcd.data.prepare import (
-    GOT10K_EMBEDDINGS,
-    add_captions,
+    EMBEDDINGS,
     cache_latents,
+    check_rows,
     prepare_gligen,
     prepare_youtube_vis,
     write_embeddings,
 )
-from smcd.data.video_folder import ANNOTATIONS, VideoFolder
+from smcd.data.video_folder import VideoFolder
 from smcd.errors import InputError
 from smcd.latents import encode_frames
 from smcd.text import encode_phrases, encode_text
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE = timedelta(days=7)  # of processes that wait for one another
+
 
 class Encoders:
-    """A model's text encoder and VAE, each loaded when it is first needed."""
+    """A model's text encoder and VAE, each loaded when it is first needed; their hashes are taken before casting."""
 
-    def __init__(self, base: Base, dtype: torch.dtype, device: torch.device):
+    def __init__(self, base: Base, dtype: torch.dtype, device: torch.device, frames_at_once: int):
         self._base, self.dtype, self.device = base, dtype, device
+        self._frames_at_once = frames_at_once
+        self.hashes: dict[str, str] = {}
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
@@ -48,25 +54,31 @@ class Encoders:
 
     @cached_property
     def text_encoder(self) -> CLIPTextModel:
-        return self._base.text_encoder().to(self.device, self.dtype)
+        model = self._base.text_encoder()
+        self.hashes["text_encoder"] = weights_hash(model)
+        return model.to(self.device, self.dtype)
 
     @cached_property
     def vae(self) -> AutoencoderKL:
-        return self._base.vae().to(self.device, self.dtype)
+        model = self._base.vae()
+        self.hashes["vae"] = weights_hash(model)
+        return model.to(self.device, self.dtype)
 
     @torch.no_grad()
-    def phrases(self, phrases: Any) -> Tensor:
+    def phrases(self, phrases: Sequence[str]) -> Tensor:
         """Embeddings of phrases, N C, float32."""
         return encode_phrases(self.tokenizer, self.text_encoder, list(phrases))
 
     @torch.no_grad()
-    def video(self, frames: Tensor, video: Video, frames_at_once: int) -> dict[str, Tensor]:
-        """What the latent cache holds of a video (frames F H W 3, uint8)."""
-        mean, std = encode_frames(self.vae, frames[None], frames_at_once)
+    def texts(self, video: Video) -> tuple[Tensor, Tensor]:
+        """Embeddings of the prompt (77 C) and the phrases (N C) of a video."""
         text, _ = encode_text(self.tokenizer, self.text_encoder, [video.prompt])
-        encoded = {"latent_mean": mean[0], "latent_std": std[0], "text": text[0]}
-        encoded["phrase_embeddings"] = self.phrases(video.phrases)
-        return {name: tensor.to(self.dtype) for name, tensor in encoded.items()}
+        return text[0].to("cpu", self.dtype), self.phrases(video.phrases).to("cpu", self.dtype)
+
+    def frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents (4 F h w) of frames (F H W 3, uint8)."""
+        mean, std = encode_frames(self.vae, frames[None], self._frames_at_once)
+        return mean[0].to("cpu", self.dtype), std[0].to("cpu", self.dtype)
 
 
 def prepare(config: PrepareConfig) -> list[str]:
@@ -77,20 +89,15 @@ def prepare(config: PrepareConfig) -> list[str]:
     Raises:
         InputError: data that are missing or broken, by file and line; a model that cannot be loaded.
     """
-    check_choices(config)
-    if not config.data or not Path(config.data).is_dir():
-        raise InputError(f"{config.data or '--data'}: name the folder that holds the dataset (see docs/data.md)")
+    _check(config)
     accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
-    state = PartialState(cpu=not accelerator)
+    state = PartialState(cpu=not accelerator, timeout=_PATIENCE)
     try:
         dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
         encoders = None
         if not config.dry_run:
-            encoders = Encoders(Base.find(config.model, config.tokenizer), dtype, state.device)
-        summary = []
-        if state.is_main_process:
-            summary = _write_files(config, encoders)
-        state.wait_for_everyone()
+            encoders = Encoders(Base.find(config.model, config.tokenizer), dtype, state.device, config.frames_at_once)
+        summary = _first_process(state, lambda: _write_files(config, encoders))
         if config.latents:
             summary += _write_latents(config, encoders, state)
         return summary
@@ -98,46 +105,73 @@ def prepare(config: PrepareConfig) -> list[str]:
         state.destroy_process_group()
 
 
+def _check(config: PrepareConfig) -> None:
+    check_choices(config)
+    if config.dataset not in ("got10k", "youvis", "gligen", "videos"):
+        raise InputError(f"dataset is {config.dataset!r}; choose from got10k, youvis, gligen, videos")
+    if not config.data or not Path(config.data).is_dir():
+        raise InputError(f"{config.data or '--data'}: name the folder that holds the dataset (see docs/data.md)")
+    if config.latents and config.dataset == "gligen":
+        raise InputError("latents are cached for videos only; leave out --latents for gligen")
+    if config.frames_at_once < 1:
+        raise InputError(f"frames_at_once is {config.frames_at_once}; it must be at least 1")
+    for name, side in (("width", config.width), ("height", config.height)):
+        if side < 8 or side % 8:
+            raise InputError(f"{name} is {side}; it must be a multiple of 8")
+
+
+def _first_process(state: PartialState, work: Callable[[], list]) -> list:
+    """What the first process makes of the work, in all of them; where it fails the others end without a word."""
+    result: list = [None]
+    try:
+        if state.is_main_process:
+            result = [work()]
+    finally:
+        if state.num_processes > 1:
+            broadcast_object_list(result)
+    if result[0] is None:
+        sys.exit(2)
+    return result[0]
+
+
 def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
     """Everything but the latents."""
     path = Path(config.data or "")
     if config.dataset == "gligen":
         return _write_gligen(config, path, encoders)
-    sources: list[VideoSource]
-    if config.dataset == "got10k":
-        root = folder_of(path, "got10k", "got-10k")
-        splits = [split for split in ("train", "val") if (root / split).is_dir()]
-        sources = [GOT10k(path, split, on_error=config.on_error) for split in splits]
+    if config.dataset == "youvis":
+        sources = video_sources(_data_config(config))  # checks everything before anything is written
         if encoders is not None:
-            classes = [source.video(n).phrases[0] for source in sources for n in range(len(source.names))]
-            write_embeddings(root / GOT10K_EMBEDDINGS, classes, encoders.phrases, config.overwrite)
-    elif config.dataset == "youvis":
-        if encoders is not None:
-            prepare_youtube_vis(folder_of(path, "youvis"), encoders.phrases, config.overwrite)
-        sources = video_sources(_data_config(config))
+            prepare_youtube_vis(folder_of(path, "youvis"), encoders.phrases, config.overwrite, config.on_error)
     else:
+        root: Path
+        if config.dataset == "got10k":
+            root = folder_of(path, "got10k", "got-10k")
+            splits = [split for split in ("train", "val") if (root / split).is_dir()]
+            if not splits:
+                raise InputError(f"{root}: has no folder train or val; see docs/data.md")
+            sources = [GOT10k(path, split, on_error=config.on_error) for split in splits]
+        else:
+            root, sources = path, [VideoFolder(path, on_error=config.on_error)]
         if encoders is not None:
-            add_captions(path / ANNOTATIONS)
-        videos = VideoFolder(path, on_error=config.on_error)
-        phrases = [phrase for n in range(len(videos.names)) for phrase in videos.video(n).phrases]
-        if encoders is not None:
-            write_embeddings(path / GOT10K_EMBEDDINGS, phrases, encoders.phrases, config.overwrite)
-        sources = [videos]
+            phrases = {p for source in sources for n in range(len(source.names)) for p in source.video(n).phrases}
+            write_embeddings(root / EMBEDDINGS, phrases, encoders.phrases, config.overwrite)
     return [line for source in sources for line in summarise(source.name, len(source.names), source.dropped)]
 
 
 def _write_gligen(config: PrepareConfig, path: Path, encoders: Encoders | None) -> list[str]:
-    if config.latents:
-        raise InputError("latents are cached for videos only; leave out --latents for gligen")
-    found = [GligenTSV(path, name) for name in SETS if _has_set(path, name)]
+    found = [GligenTSV(path, name, on_error=config.on_error) for name in SETS if _has_set(path, name)]
     if not found:
         raise InputError(f"{path}: holds none of GLIGEN/GROUNDING/{{{','.join(SETS)}}}; see docs/data.md")
     lines = []
     for dataset in found:
-        encoder = weights_hash(encoders.text_encoder) if encoders is not None else ""
-        embed = encoders.phrases if encoders is not None else torch.zeros
-        broken = prepare_gligen(dataset, embed, encoder, config.on_error, config.dry_run)  # type: ignore[arg-type]
-        lines += summarise(dataset.name, len(dataset) - len(broken), broken)
+        if encoders is None:
+            broken = check_rows(dataset, config.on_error)[1]
+        else:
+            assert encoders.text_encoder is not None  # loading it takes its hash
+            encoder = encoders.hashes["text_encoder"]
+            broken = prepare_gligen(dataset, encoders.phrases, encoder, config.on_error, config.overwrite)
+        lines += summarise(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
     return lines
 
 
@@ -164,22 +198,24 @@ def _data_config(config: PrepareConfig) -> DataConfig:
 
 def _write_latents(config: PrepareConfig, encoders: Encoders | None, state: PartialState) -> list[str]:
     assert config.latents is not None
-    source = video_sources(_data_config(config))[0]
+    source: VideoSource = video_sources(_data_config(config))[0]
     frames = sum(len(source.video(index)) for index in range(len(source.names)))
     if encoders is None:
         return [f"latents: {len(source.names)} videos with {frames} frames would be encoded"]
-    hashes = weights_hash(encoders.vae), weights_hash(encoders.text_encoder)
+    if not frames:
+        raise InputError(f"{source.name}: no video is left")
+    assert encoders.vae is not None
+    assert encoders.text_encoder is not None
+    hashes = encoders.hashes["vae"], encoders.hashes["text_encoder"]
     settings = cache_settings(*hashes, source, config.height, config.width, config.resize)
     folder = cache_folder(Path(config.latents), settings)
-    writer = CacheWriter(folder, settings | {"dtype": str(encoders.dtype)}, source.names)
-    missing = writer.missing()
-    state.wait_for_everyone()
-    mine = missing[state.process_index :: state.num_processes]
+    writer = CacheWriter(folder, source)
+    missing = _first_process(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
     cache_latents(
-        source,
         writer,
-        mine,
-        lambda pixels, video: encoders.video(pixels, video, config.frames_at_once),
+        missing[state.process_index :: state.num_processes],
+        encoders.frames,
+        encoders.texts,
         (config.height, config.width),
         config.resize,
         config.on_error,
@@ -191,19 +227,3 @@ def _write_latents(config: PrepareConfig, encoders: Encoders | None, state: Part
     size = sum(path.stat().st_size for path in folder.iterdir())
     line = f"latents: {frames} frames, {size / 2**20:.1f} MiB in {folder}"
     return [line, *summarise(f"latents of {source.name}", len(source.names) - len(dropped), dropped)]
-
-
-def summarise(name: str, kept: int, dropped: dict[str, str]) -> list[str]:
-    """How many clips were kept, how many dropped and why, with an example of each reason."""
-    lines = [f"{name}: {kept} clips kept, {len(dropped)} dropped"]
-    reasons = Counter(_kind(reason) for reason in dropped.values())
-    for kind, count in reasons.most_common():
-        example = next(clip for clip, reason in dropped.items() if _kind(reason) == kind)
-        lines.append(f"  {count} x {dropped[example]} ({example})")
-    return lines
-
-
-def _kind(reason: str) -> str:
-    """Reasons that differ only in files and numbers are of one kind."""
-    words = (word for word in reason.split() if "/" not in word)
-    return " ".join("#" if any(letter.isdigit() for letter in word) else word for word in words)

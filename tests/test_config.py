@@ -131,14 +131,16 @@ def test_an_empty_file_changes_nothing(tmp_path):
 SHIPPED = {
     "customize_infer.yaml": CustomizeConfig,
     "object_tracking_eval.yaml": EvaluationConfig,
-    "sprites_model.yaml": SmallModelConfig,
     "sprites_vae.yaml": AutoencoderConfig,
+    "sprites_model.yaml": SmallModelConfig,
 }
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configs_load(path, caplog):
-    load_config(SHIPPED[path.name], argparse.Namespace(config=str(path), overrides=[]))
+    schema, parser = SHIPPED[path.name], argparse.ArgumentParser()
+    add_flags(parser, schema)
+    check_choices(load_config(schema, parser.parse_intermixed_args(["--config", str(path)])))
     assert not caplog.records
 
 

@@ -14,8 +14,10 @@ class AutoencoderConfig:
     block_out_channels: list[int] = option([16, 32, 64, 64], "channels of each level; every level but the first halves")
     layers_per_block: int = option(1, "residual blocks of a level")
     latent_channels: int = option(4, "channels of the latents")
-    kl_weight: float = option(1e-4, "of the divergence from a normal distribution, against the mean absolute error")
-    learning_rate: float = option(1e-3, "the highest; it falls to a hundredth along a cosine")
+    kl_weight: float = option(
+        1e-4, "of the divergence from a normal distribution, against the error of the reconstruction"
+    )
+    learning_rate: float = option(2e-3, "the highest; it falls to a hundredth along a cosine")
     train_batch_size: int = option(4, "clips; all their frames are used")
     max_train_steps: int = option(4000, "updates")
     checkpointing_steps: int = option(500, "a checkpoint every so many steps")

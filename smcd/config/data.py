@@ -29,7 +29,7 @@ class DataConfig:
     data_path: str | None = option(None, "the same, for gligen")
     datasets: list[str] = option(["got10k", "youvis"], "of object_tracking: got10k, youvis, sprites")
     dataset_names: dict[str, GligenConfig] = field(default_factory=dict)
-    split: str = option("train", "of GOT-10k", ("train", "val", "test"))
+    split: str = option("train", "of GOT-10k", ("train", "val"))
     n_sample_frames: int = option(8, "frames of a clip")
     width: int = option(256, "of the frames, in pixels")
     height: int = option(256, "of the frames, in pixels")

@@ -104,7 +104,7 @@ def _typed(schema: Any, content: dict[str, Any], source: str) -> Any:
     texts, rest = _split_texts(content)
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), rest))
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
         raise InputError(f"{source}: {f'{key}: ' if key else ''}{first_line(error)}") from None
     for key, text in texts.items():

@@ -16,7 +16,7 @@ class PrepareConfig:
     )
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the model (ModelScope)")
     latents: str | None = option(None, "also cache VAE latents and text embeddings of the videos below this folder")
-    split: str = option("train", "of GOT-10k, for the latents", ("train", "val", "test"))
+    split: str = option("train", "of GOT-10k, for the latents", ("train", "val"))
     width: int = option(256, "of the cached frames, in pixels")
     height: int = option(256, "of the cached frames, in pixels")
     resize: str = option("antialiased", "how frames are squashed", ("antialiased", "published"))

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
+from torch import Tensor
 
 from smcd.data.clips import Sampling, VideoClips, read_frames
 from smcd.data.got10k import GOT10k
@@ -42,15 +42,13 @@ def plain_frames(source: GOT10k, index: int, frames: range, height: int, width: 
 
 def write_random_cache(folder: Path, source: GOT10k, height: int, width: int) -> LatentCache:
     """A cache of the full model's shapes; what the numbers are does not matter to its speed."""
-    writer = CacheWriter(folder, {}, source.names)
-    for number, names in enumerate(writer.shards):
-        videos: dict[str, dict[str, Any]] = {}
-        for name in names:
-            video = source.video(source.names.index(name))
+    writer = CacheWriter(folder, source)
+    for number in writer.begin({}):
+        videos: dict[str, dict[str, Tensor] | str] = {}
+        for video in map(source.video, writer.shards[number]):
             latents = torch.randn(2, 4, len(video), height // 8, width // 8)
-            videos[name] = {"latent_mean": latents[0], "latent_std": latents[1], "text": torch.randn(77, 1024)}
-            videos[name] |= {"phrase_embeddings": torch.randn(len(video.phrases), 1024)}
-            videos[name] |= {"prompt": video.prompt, "phrases": video.phrases}
+            texts = {"text": torch.randn(77, 1024), "phrase_embeddings": torch.randn(len(video.phrases), 1024)}
+            videos[video.name] = {"latent_mean": latents[0], "latent_std": latents[1], **texts}
         writer.write(number, videos)
     writer.finish()
     return LatentCache(folder)

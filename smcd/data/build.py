@@ -1,10 +1,12 @@
 """Datasets from the data section of a config."""
 
+import logging
+from collections import Counter
 from pathlib import Path
 
 from torch import nn
 
-from smcd.config import DataConfig, GligenConfig
+from smcd.config import DataConfig, GligenConfig, check_choices
 from smcd.data.clips import ClipSource, Sampling, VideoClips, VideoSource
 from smcd.data.gligen_tsv import GligenTSV
 from smcd.data.got10k import GOT10k
@@ -16,6 +18,8 @@ from smcd.data.sprites_source import Sprites
 from smcd.data.video_folder import VideoFolder
 from smcd.data.youtube_vis import YouTubeVIS
 from smcd.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _GLIGEN_SETS = {"FlickrGrounding": "flickr", "SBUGrounding": "sbu", "VGGrounding": "gqa"}
 _VIDEO_SETS = ("got10k", "youvis", "sprites")
@@ -33,7 +37,13 @@ def build_data(
     Raises:
         InputError: data that are missing or broken, or options that do not fit.
     """
-    embeddings = PhraseEmbeddings(map(Path, config.phrase_embeddings)) if config.phrase_embeddings else None
+    check_choices(config)
+    if seed < 0:
+        raise InputError(f"seed is {seed}; it must be at least 0")
+    embeddings = None
+    if config.phrase_embeddings:
+        encoder = weights_hash(text_encoder) if text_encoder is not None else None
+        embeddings = PhraseEmbeddings(map(Path, config.phrase_embeddings), encoder)
     sources: list[ClipSource] = []
     if config.name == "gligen":
         if config.latents:
@@ -42,6 +52,9 @@ def build_data(
             sources.append(_gligen(config, name, options, embeddings))
     else:
         sources += _videos(config, vae, text_encoder, embeddings)
+    for source in sources:
+        for line in summarise(source.name, len(source), source.dropped) if source.dropped else []:
+            logger.info(line)
     empty = [source.name for source in sources if not len(source)]
     if empty:
         raise InputError(f"{empty[0]}: no clip is left; scripts/prepare_data.py --dry_run says why")
@@ -61,6 +74,12 @@ def _videos(
     for source in found:
         settings = cache_settings(*hashes, source, config.height, config.width, config.resize)
         cache = LatentCache(cache_folder(Path(config.latents), settings))
+        if cache.dropped and config.on_error != "skip":
+            name, reason = next(iter(cache.dropped.items()))
+            raise InputError(
+                f"{cache.folder}: lacks {len(cache.dropped)} videos that were broken ({name}: {reason}); repair them "
+                "and prepare the latents again, or train without them: train_data.on_error=skip"
+            )
         source.dropped |= cache.dropped
         source.names = [name for name in source.names if name not in cache.dropped]
         clips.append(VideoClips(source, sampling, cache, embeddings))
@@ -78,6 +97,7 @@ def _gligen(config: DataConfig, name: str, options: GligenConfig, embeddings: Ph
         options.crop_ratio if options.random_crop else 1,
         config.resize,
         embeddings,
+        config.on_error,
     )
 
 
@@ -96,7 +116,7 @@ def make_sampling(config: DataConfig) -> Sampling:
     for name in ("n_sample_frames", "width", "height", "num_max_obj", "stride"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    if config.start != "random" and not config.start.isdigit():
+    if config.start != "random" and not (config.start.isascii() and config.start.isdigit()):
         raise InputError(f"start is {config.start!r}; it is random, or the number of a frame")
     return Sampling(
         config.n_sample_frames,
@@ -121,6 +141,8 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
         elif name in ("youvis", "youtube_vis"):
             sources.append(YouTubeVIS(data_path(config), config.held_out, needed, config.on_error))
         elif name == "sprites":
+            if config.sprites_clips < 1 or config.sprites_seed < 0:
+                raise InputError("sprites_clips must be at least 1, and sprites_seed at least 0")
             size = max(config.width, config.height)
             world = make_world(config.sprites_world.split())
             sources.append(Sprites(config.sprites_clips, config.sprites_seed, needed, size, world))
@@ -129,3 +151,19 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
     if not sources:
         raise InputError(f"datasets is empty; choose from {', '.join(_VIDEO_SETS)}")
     return sources
+
+
+def summarise(name: str, kept: int, dropped: dict[str, str]) -> list[str]:
+    """How many clips were kept, how many dropped and why, with an example of each reason."""
+    lines = [f"{name}: {kept} clips kept, {len(dropped)} dropped"]
+    reasons = Counter(_kind(reason) for reason in dropped.values())
+    for kind, count in reasons.most_common():
+        example = next(clip for clip, reason in dropped.items() if _kind(reason) == kind)
+        lines.append(f"  {count} x {dropped[example]} ({example})")
+    return lines
+
+
+def _kind(reason: str) -> str:
+    """Reasons that differ only in files and numbers are of one kind."""
+    words = (word for word in reason.split() if "/" not in word)
+    return " ".join("#" if any(letter.isdigit() for letter in word) else word for word in words)

@@ -24,6 +24,7 @@ class Video:
         boxes: F N 4, float32, xyxy in 0..1; zeros where absent.
         box_mask: F N, float32, 1 where the object is present.
         where: file and place of the annotation, for messages.
+        fingerprint: tells whether the file of frames is still the same, where a dataset may change.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Video:
     boxes: np.ndarray
     box_mask: np.ndarray
     where: str = ""
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -204,6 +206,7 @@ class ClipSource(Protocol):
     """What can be trained on: `VideoClips` and `GligenTSV`."""
 
     name: str
+    dropped: dict[str, str]
 
     def __len__(self) -> int:
         """The number of clips that an epoch visits."""
@@ -230,7 +233,7 @@ class VideoClips:
         phrase_embeddings: Callable[[Sequence[str], str], Tensor] | None = None,
     ):
         self.source, self.sampling = source, sampling
-        self.name = source.name
+        self.name, self.dropped = source.name, source.dropped
         self._latents, self._phrase_embeddings = latents, phrase_embeddings
 
     def __len__(self) -> int:

@@ -24,9 +24,9 @@ _SMALLEST = 0.01  # of the image's area: smaller boxes are dropped
 
 @dataclass(frozen=True)
 class GligenRow:
-    """One image: its JPEG, its caption, and N boxes (xywh in pixels, float64) with their phrases."""
+    """One image: its JPEG in base64, its caption, and N boxes (xywh in pixels, float64) with their phrases."""
 
-    jpeg: bytes
+    image: str
     caption: str
     boxes: np.ndarray
     phrases: list[str]
@@ -42,6 +42,7 @@ class GligenTSV:
         name: flickr, sbu or gqa.
         size: of the square images, in pixels.
         max_objects: N, filled up with absent objects.
+        on_error: "error", or "skip": rows beyond the end of a file that was cut off are dropped.
         crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centred whole square.
         resize: "antialiased" (bilinear), or "published": a box filter.
         phrase_embeddings: of phrases (`phrases.PhraseEmbeddings`), or None.
@@ -59,33 +60,60 @@ class GligenTSV:
         crop_ratio: float = 0.9,
         resize: str = "antialiased",
         phrase_embeddings: Callable[[Sequence[str], str], Tensor] | None = None,
+        on_error: str = "error",
     ):
+        if size < 8 or max_objects < 1 or not 0 < crop_ratio <= 1:
+            raise InputError(
+                f"{name}: image_size is {size}, max_boxes_per_data {max_objects}, crop_ratio {crop_ratio}; they must "
+                "be at least 8, at least 1, and above 0 and up to 1"
+            )
         self.name = f"gligen/{name}"
         self.size, self.max_objects, self.crop_ratio = size, max_objects, crop_ratio
         self._filter = PIL.Image.Resampling.BILINEAR if resize == "antialiased" else PIL.Image.Resampling.BOX
         self._phrase_embeddings = phrase_embeddings
-        self.folder = folder_of(path, f"GLIGEN/GROUNDING/{name}", f"GROUNDING/{name}", name)
+        self.folder = folder_of(Path(path), f"GLIGEN/GROUNDING/{name}", f"GROUNDING/{name}", name)
         self.files = sorted(self.folder.glob("*.tsv"))
         if not self.files:
             raise InputError(f"{self.folder}: holds no .tsv files; see docs/data.md")
-        self._rows = [(file, row, offset) for file in self.files for row, offset in enumerate(read_offsets(file))]
+        self.dropped: dict[str, str] = {}
+        self._offsets = [self._read_offsets(file, on_error) for file in self.files]
+        self._ends = np.cumsum([len(offsets) for offsets in self._offsets])
+
+    def _read_offsets(self, file: Path, on_error: str) -> np.ndarray:
+        offsets = read_offsets(file)
+        size = file.stat().st_size
+        beyond = offsets >= size
+        if beyond.any():
+            message = f"{file}:{beyond.argmax() + 1}: the file ends at byte {size}, before this row; {_ANEW}"
+            if on_error != "skip":
+                raise InputError(message)
+            self.dropped |= {f"{file.stem}:{row + 1}": message for row in np.flatnonzero(beyond)}
+        elif file_ends_after(file, int(offsets[-1])) != size:
+            raise InputError(f"{file.with_suffix('.lineidx')}:{len(offsets)}: {file.name} has more rows; {_ANEW}")
+        return offsets[~beyond]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return int(self._ends[-1])
 
-    def row(self, index: int) -> GligenRow:
-        """Row number `index`. Raises an InputError that names the file and the line."""
-        file, row, offset = self._rows[index]
-        return read_row(file, row, offset)
+    def _place(self, index: int) -> tuple[Path, int, int]:
+        """File, row in it and byte offset."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        row = index - int(self._ends[number - 1]) if number else index
+        return self.files[number], row, int(self._offsets[number][row])
+
+    def phrases(self, index: int) -> list[str]:
+        """The phrases of row number `index`. Raises an InputError that names the file and the line."""
+        return read_row(*self._place(index)).phrases
 
     def clip(self, index: int, rng: np.random.Generator) -> Clip:
-        file, number, offset = self._rows[index]
+        file, number, offset = self._place(index)
         where = f"{file}:{number + 1}"
         row = read_row(file, number, offset)
         try:
-            image = read_frame(io.BytesIO(row.jpeg))
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+            jpeg = io.BytesIO(base64.b64decode(row.image, validate=True))
+        except ValueError as error:
+            raise InputError(f"{where}: the image is not base64 ({error}); {_ANEW}") from None
+        image = read_frame(jpeg, name=where)
         side, left, top = self._crop(image.size, rng)
         pixels = image.resize((self.size, self.size), self._filter, (left, top, left + side, top + side))
         boxes, phrases = self._objects(row, side, left, top)
@@ -116,18 +144,30 @@ class GligenTSV:
         return boxes[order].astype(np.float32), [row.phrases[n] for n in order]
 
 
-def read_offsets(tsv: Path) -> list[int]:
-    """Byte offsets of the rows, from the .lineidx beside the file. Raises an InputError naming the line."""
+def read_offsets(tsv: Path) -> np.ndarray:
+    """Byte offsets of the rows (int64), from the .lineidx beside the file. Raises an InputError naming the line."""
     path = tsv.with_suffix(".lineidx")
-    size = tsv.stat().st_size
-    offsets = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip().isdigit() or int(line) >= size:
-            raise InputError(f"{path}:{number}: {line[:40]!r} is no place in {tsv.name} ({size} bytes); {_ANEW}")
-        offsets.append(int(line))
-    if not offsets:
+    lines = read_text(path).split()
+    try:
+        offsets = np.array(lines, dtype=np.int64)
+    except (ValueError, OverflowError):
+        wrong = next((n for n, line in enumerate(lines) if not (line.isascii() and line.isdigit())), len(lines) - 1)
+        raise InputError(f"{path}:{wrong + 1}: {lines[wrong][:40]!r} is no byte offset; {_ANEW}") from None
+    if not len(offsets):
         raise InputError(f"{path}: is empty; {_ANEW}")
+    falling = np.flatnonzero(np.diff(offsets) <= 0)
+    if offsets[0] != 0 or len(falling):
+        line = int(falling[0]) + 2 if len(falling) else 1
+        raise InputError(f"{path}:{line}: {offsets[line - 1]} is not above the offset before; {_ANEW}")
     return offsets
+
+
+def file_ends_after(tsv: Path, offset: int) -> int:
+    """Where the row at a byte offset ends."""
+    with tsv.open("rb") as file:
+        file.seek(offset)
+        file.readline()
+        return file.tell()
 
 
 _ANEW = "download the .tsv and its .lineidx again"
@@ -143,9 +183,8 @@ def read_row(tsv: Path, number: int, offset: int) -> GligenRow:
         line = file.readline()
     try:
         content = json.loads(line.partition(b"\t")[2])
-        jpeg = base64.b64decode(content["image"], validate=True)
-        caption, annotations = str(content["caption"]), list(content["annos"])
-    except (ValueError, KeyError, TypeError) as error:
+        image, caption, annotations = str(content["image"]), str(content["caption"]), list(content["annos"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{where}: the row is broken or cut off ({error}); {_ANEW}") from None
     if not annotations:
         raise InputError(f"{where}: has no annos")
@@ -153,7 +192,7 @@ def read_row(tsv: Path, number: int, offset: int) -> GligenRow:
     phrases = [
         phrase_of(caption, item.get("tokens_positive"), f"{where}: anno {n}") for n, item in enumerate(annotations)
     ]
-    return GligenRow(jpeg, caption, np.array(boxes), phrases)
+    return GligenRow(image, caption, np.array(boxes), phrases)
 
 
 def _box(annotation: Any, where: str) -> list[float]:
@@ -161,7 +200,7 @@ def _box(annotation: Any, where: str) -> list[float]:
         values = [float(value) for value in annotation["bbox"]]
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{where}: has no bbox x, y, w, h") from None
-    if len(values) != 4 or not np.isfinite(values).all():
+    if len(values) != 4 or not np.isfinite(values).all() or min(values[2:]) < 0:
         raise InputError(f"{where}: {annotation['bbox']} is no box x, y, w, h")
     return values
 
@@ -169,7 +208,8 @@ def _box(annotation: Any, where: str) -> list[float]:
 def phrase_of(caption: str, spans: Any, where: str) -> str:
     """The words of a caption that name an object: its character spans, joined by a space."""
     try:
-        phrase = " ".join(caption[int(start) : int(end)] for start, end in spans).strip()
+        inside = all(0 <= start < end <= len(caption) for start, end in spans)
+        phrase = " ".join(caption[start:end] for start, end in spans).strip() if inside else ""
     except (TypeError, ValueError):
         phrase = ""
     if not phrase:

@@ -30,7 +30,7 @@ class GOT10k:
 
     Args:
         path: the folder that holds `got10k` or `got-10k`.
-        split: train, val or test.
+        split: train or val (of test only the first boxes are public).
         min_frames: shorter sequences are dropped.
         on_error: "error", or "skip": broken sequences are dropped.
 
@@ -40,13 +40,15 @@ class GOT10k:
 
     def __init__(self, path: Path, split: str = "train", min_frames: int = 8, on_error: str = "error"):
         self.name = f"got10k/{split}"
-        self.root = folder_of(path, "got10k", "got-10k")
+        self.root = folder_of(Path(path), "got10k", "got-10k")
         self.folder = folder_of(self.root, split)
         captions = self.root / f"got10k_{split}_caption.json"
         self._captions = read_json(captions) if captions.is_file() else {}
         self.dropped: dict[str, str] = {}
         self._videos: dict[str, Video] = {}
-        found = sorted(path.name for path in self.folder.iterdir() if path.is_dir())
+        found = sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and entry.name[0] not in "._")
+        if not found:
+            raise InputError(f"{self.folder}: holds no sequences; see docs/data.md")
         for name, video in self._read_all(found):
             if split == "train" and int(re.sub(r"\D", "", name[-6:]) or 0) in BROKEN:
                 self.dropped[name] = "on the published list of broken sequences"
@@ -59,8 +61,6 @@ class GOT10k:
             else:
                 self._videos[name] = video
         self.names = list(self._videos)
-        if not found:
-            raise InputError(f"{self.folder}: holds no sequences; see docs/data.md")
 
     def video(self, index: int) -> Video:
         return self._videos[self.names[index]]
@@ -86,23 +86,29 @@ def read_sequence(folder: Path, caption: str | None = None) -> Video:
     meta = read_meta(folder / "meta_info.ini")
     path = folder / "groundtruth.txt"
     boxes = read_numbers(path, 4)
+    check_frames(folder, path, len(boxes))
     absence = folder / "absence.label"
     visible = read_labels(absence, len(boxes)) == 0 if absence.is_file() else np.ones(len(boxes), dtype=bool)
-    frames = sum(entry.name.endswith(".jpg") for entry in folder.iterdir())
-    if len(boxes) != frames:
-        raise InputError(f"{path}:{len(boxes)}: ends after {len(boxes)} lines, but there are {frames} frames (.jpg)")
-    if not visible.any():
-        raise InputError(f"{absence}: the object is absent in all frames")
-    flat = visible & (boxes[:, 2:] <= 0).any(-1)
-    if flat.any():
-        raise InputError(f"{path}:{flat.argmax() + 1}: the box is empty: {boxes[flat.argmax()].tolist()} (x, y, w, h)")
-    corners = xyxy(boxes, *meta.size) * visible[:, None].astype(np.float32)
-    inside = (corners[:, 2:] > corners[:, :2]).all(-1)  # a box outside the image is an absent object
-    prompt = caption or f"A {meta.object_class} that is {meta.motion_class}. "
+    corners = xyxy(boxes, *meta.size)
+    inside = (corners[:, 2:] > corners[:, :2]).all(-1)  # a flat box, or one outside the image, is an absent object
     mask = (visible & inside).astype(np.float32)
+    if not mask.any():
+        raise InputError(f"{absence if absence.is_file() else path}: the object is absent in all frames")
+    prompt = caption or f"A {meta.object_class} that is {meta.motion_class}. "
     return Video(
         folder.name, prompt, [meta.object_class], corners[:, None] * mask[:, None, None], mask[:, None], str(path)
     )
+
+
+def check_frames(folder: Path, labels: Path, length: int) -> None:
+    """Raise an InputError where the frames are not 00000001.jpg to that of the last of `length` labels."""
+    found = {entry.name for entry in folder.iterdir() if entry.name.endswith(".jpg") and entry.name[0] != "."}
+    wanted = [f"{number:08d}.jpg" for number in range(1, max(length, len(found)) + 1)]
+    missing = [name for name in wanted if name not in found]
+    if len(found) > length:
+        raise InputError(f"{labels}:{length}: ends after {length} lines, but there are {len(found)} frames")
+    if missing:
+        raise InputError(f"{folder / missing[0]}: is missing, and {labels.name} has {length} lines")
 
 
 @dataclass(frozen=True)
@@ -140,5 +146,5 @@ def read_labels(path: Path, length: int) -> np.ndarray:
     """An integer for each of `length` frames. Raises an InputError naming the line."""
     values = read_numbers(path, 1)[:, 0].astype(int)
     if len(values) != length:
-        raise InputError(f"{path}:{len(values)}: ends after {len(values)} lines, but groundtruth.txt has {length}")
+        raise InputError(f"{path}:{len(values)}: ends after {len(values)} lines, but there are {length} frames")
     return values

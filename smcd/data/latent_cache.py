@@ -2,7 +2,7 @@
 
 `FOLDER/<dataset>-<size>-<key>/` holds `settings.json`, shards of `SHARD` videos and, once all of them are there,
 `index.json`. The key is a hash of the encoders' weights and of the settings: latents of another VAE or size are never
-taken.
+taken. Each video is kept with its annotation's texts, length and fingerprint, and is not taken where these changed.
 """
 
 import hashlib
@@ -18,15 +18,19 @@ from torch import Tensor, nn
 
 from smcd.data.clips import Video, VideoSource
 from smcd.data.files import read_json
-from smcd.errors import InputError
+from smcd.errors import InputError, first_line
 from smcd.files import new_file
 
 SHARD = 32  # videos of a shard
 _FORMAT = 1
+_INDEX, _SETTINGS = "index.json", "settings.json"
 
 
 def weights_hash(module: nn.Module) -> str:
-    """A hash of names and weights; weights are rounded to half precision, so that loading in it gives the same."""
+    """A hash of names and weights; weights are rounded to float16, so that loading them in it gives the same.
+
+    (Not in bfloat16: it rounds further. Take the hash before casting to it.)
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -57,47 +61,74 @@ def cache_folder(folder: Path, settings: dict[str, Any]) -> Path:
     return folder / f"{settings['dataset'].replace('/', '-')}-{settings['width']}x{settings['height']}-{key}"
 
 
+def _description(video: Video) -> dict[str, Any]:
+    """What must not have changed since a video was cached."""
+    return {
+        "prompt": video.prompt,
+        "phrases": video.phrases,
+        "number of frames": len(video),
+        "fingerprint": video.fingerprint,
+    }
+
+
 class CacheWriter:
-    """Writes a cache shard by shard; shards that are there already are left as they are.
+    """Writes a cache shard by shard; shards that are there and still right are left as they are.
 
     Args:
         folder: `cache_folder`.
-        settings: `cache_settings`.
-        names: of all videos.
+        source: the videos.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], names: list[str]):
-        self.folder, self.names = folder, names
-        self.shards = [names[start : start + SHARD] for start in range(0, len(names), SHARD)]
-        with new_file(folder / "settings.json") as path:
-            path.write_text(json.dumps(settings, indent=1))
+    def __init__(self, folder: Path, source: VideoSource):
+        self.folder, self.source = folder, source
+        numbers = range(len(source.names))
+        self.shards = [numbers[start : start + SHARD] for start in range(0, len(numbers), SHARD)]
 
-    def missing(self) -> list[int]:
-        """Numbers of the shards that are not there, or hold other videos."""
-        return [number for number in range(len(self.shards)) if not self._is_written(number)]
+    def begin(self, settings: dict[str, Any]) -> list[int]:
+        """Numbers of the shards to be written; one process calls it. From here on the cache cannot be read.
+
+        Raises:
+            InputError: the cache was begun in another precision.
+        """
+        path = self.folder / _SETTINGS
+        if path.is_file() and (old := read_json(path)) != settings:
+            changed = [f"{key} {old.get(key)} -> {value}" for key, value in settings.items() if old.get(key) != value]
+            raise InputError(f"{path}: the cache was begun otherwise ({', '.join(changed)}); delete its folder")
+        with new_file(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=1))
+        for left_over in self.folder.glob(".*.partial*"):
+            left_over.unlink()
+        missing = [number for number in range(len(self.shards)) if not self._is_right(number)]
+        if missing:
+            (self.folder / _INDEX).unlink(missing_ok=True)
+        return missing
 
     def _path(self, number: int) -> Path:
         return self.folder / f"shard-{number:05d}.safetensors"
 
-    def _is_written(self, number: int) -> bool:
+    def _is_right(self, number: int) -> bool:
+        """Whether a shard holds its videos as they are now, none of them dropped."""
+        videos = (self.source.video(index) for index in self.shards[number])
         try:
-            return set(_read_header(self._path(number))) == set(self.shards[number])
+            return _read_header(self._path(number)) == {video.name: _description(video) for video in videos}
         except InputError:
             return False
 
-    def write(self, number: int, videos: dict[str, dict[str, Any]]) -> None:
-        """One shard: of each video `latent_mean`, `latent_std` (4 F h w), `text` (77 C), `phrase_embeddings` (N C),
-        and the texts `prompt` and `phrases`; of a broken one the reason, `dropped`."""
+    def write(self, number: int, videos: dict[str, dict[str, Tensor] | str]) -> None:
+        """One shard: of each video `latent_mean`, `latent_std` (4 F h w), `text` (77 C) and `phrase_embeddings` (N C),
+        or in words why it was dropped."""
         tensors, header = {"-": torch.zeros(1)}, {}  # a file without tensors would not be valid
-        for name, content in videos.items():
-            if "dropped" in content:
-                header[name] = content
+        for index in self.shards[number]:
+            video = self.source.video(index)
+            content = videos[video.name]
+            if isinstance(content, str):
+                header[video.name] = {"dropped": content}
                 continue
+            header[video.name] = _description(video)
             for key in ("latent_mean", "latent_std"):  # frames first: a clip is one piece of the file
-                tensors[f"{name}/{key}"] = content[key].transpose(0, 1).contiguous().cpu()
+                tensors[f"{video.name}/{key}"] = content[key].transpose(0, 1).contiguous().cpu()
             for key in ("text", "phrase_embeddings"):
-                tensors[f"{name}/{key}"] = content[key].contiguous().cpu()
-            header[name] = {key: content[key] for key in ("prompt", "phrases")}
+                tensors[f"{video.name}/{key}"] = content[key].contiguous().cpu()
         with new_file(self._path(number)) as path:
             save_file(tensors, path, {"videos": json.dumps(header)})
 
@@ -106,9 +137,10 @@ class CacheWriter:
 
         Returns:
             Videos that are not in the cache, with the reason.
+
+        Raises:
+            InputError: a shard is missing or broken.
         """
-        if missing := self.missing():
-            raise InputError(f"{self.folder}: shards {missing[:5]} are missing; run the same command again")
         index: dict[str, int] = {}
         dropped: dict[str, str] = {}
         for number in range(len(self.shards)):
@@ -117,7 +149,7 @@ class CacheWriter:
                     dropped[name] = content["dropped"]
                 else:
                     index[name] = number
-        with new_file(self.folder / "index.json") as path:
+        with new_file(self.folder / _INDEX) as path:
             path.write_text(json.dumps({"videos": index, "dropped": dropped}))
         return dropped
 
@@ -128,7 +160,9 @@ def _read_header(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             return json.loads(file.metadata()["videos"])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); delete it and prepare the latents again") from None
+        raise InputError(
+            f"{path}: cannot be read ({first_line(error)}); run scripts/prepare_data.py again, which writes it anew"
+        ) from None
 
 
 class LatentCache:
@@ -146,15 +180,15 @@ class LatentCache:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        if not (folder / "index.json").is_file():
+        if not (folder / _INDEX).is_file():
             state = "is not finished" if folder.is_dir() else "does not exist"
             others = ", ".join(sorted(path.name for path in folder.parent.glob("*-*x*-*"))) or "none"
             raise InputError(
                 f"{folder}: {state}; run scripts/prepare_data.py with --latents {folder.parent} and this model, size "
                 f"and resize (caches there: {others})"
             )
-        content = read_json(folder / "index.json")
-        self._index, self.dropped = content["videos"], content["dropped"]
+        content = read_json(folder / _INDEX)
+        self._index, self.dropped = content.get("videos", {}), content.get("dropped", {})
         self._open: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._process = os.getpid()
 
@@ -162,29 +196,26 @@ class LatentCache:
         """`latent_mean`, `latent_std` (4 F h w) of these frames, `text` (77 C), `phrase_embeddings` (N C); float32.
 
         Raises:
-            InputError: a video that is not there, or was prepared with another prompt, phrases or length.
+            InputError: a video that is not there, or was cached with another prompt, phrases, length or content.
         """
+        again = "run scripts/prepare_data.py again, which writes anew what changed"
         if video.name not in self._index:
-            raise InputError(f"{self.folder}: {video.name} is not in the cache; prepare the latents again")
+            raise InputError(f"{self.folder}: {video.name} is not in the cache; {again}")
         file, header = self._shard(self._index[video.name])
-        for key, value in (("prompt", video.prompt), ("phrases", video.phrases)):
-            if header[video.name][key] != value:
-                raise self._outdated(video, f"{key} {header[video.name][key]!r}", f"{value!r}")
+        then, now = header.get(video.name, {}), _description(video)
+        for key, value in now.items():
+            if then.get(key) != value:
+                raise InputError(
+                    f"{self.folder}: {video.name} was cached with {key} {then.get(key)!r}, but {video.where} gives "
+                    f"{value!r}; {again}"
+                )
         content = {}
         for key in ("latent_mean", "latent_std"):
-            rows = file.get_slice(f"{video.name}/{key}")
-            if rows.get_shape()[0] != len(video):
-                raise self._outdated(video, f"{rows.get_shape()[0]} frames", f"{len(video)}")
-            content[key] = rows[frames[0] : frames[-1] + 1][:: frames.step].transpose(0, 1).float()
+            rows = file.get_slice(f"{video.name}/{key}")[frames[0] : frames[-1] + 1]
+            content[key] = rows[:: frames.step].transpose(0, 1).float()
         for key in ("text", "phrase_embeddings"):
             content[key] = file.get_tensor(f"{video.name}/{key}").float()
         return content
-
-    def _outdated(self, video: Video, then: str, now: str) -> InputError:
-        return InputError(
-            f"{self.folder}: {video.name} was prepared with {then}, but {video.where} gives {now}; delete the folder "
-            "and prepare the latents again"
-        )
 
     def _shard(self, number: int) -> tuple[Any, dict[str, Any]]:
         if self._process != os.getpid():  # a worker opens its own

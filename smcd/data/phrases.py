@@ -21,17 +21,20 @@ class PhraseEmbeddings:
 
     Args:
         paths: of the files.
+        encoder: hash of the text encoder that they should come from; only .safetensors know it.
 
     Raises:
-        InputError: a file that cannot be read, or files of different widths.
+        InputError: a file that cannot be read, or files of different widths or encoders.
     """
 
-    def __init__(self, paths: Iterable[Path]):
+    def __init__(self, paths: Iterable[Path], encoder: str | None = None):
         self._paths = [Path(path) for path in paths]
         self._rows: dict[str, tuple[int, int]] = {}
         self._tables: list[Tensor] = []
         for number, path in enumerate(self._paths):
             phrases, table = read_phrases(path)
+            if encoder is not None and encoder_of(path) not in (None, encoder):
+                raise InputError(f"{path}: was made with another text encoder; run scripts/prepare_data.py --overwrite")
             self._tables.append(table)
             for row, phrase in enumerate(phrases):
                 self._rows.setdefault(phrase, (number, row))
@@ -61,11 +64,11 @@ def read_phrases(path: Path) -> tuple[list[str], Tensor]:
     """Phrases and their embeddings (P C) from a file. Raises an InputError where it is not such a file."""
     if path.suffix != ".safetensors":
         content = read_json(path)
-        content = content.get("category_embedding", content)
         try:
+            content = content.get("category_embedding", content)
             vectors = [torch.tensor(vector, dtype=torch.float32).reshape(-1) for vector in content.values()]
             return list(content), torch.stack(vectors)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{path}: is no file of phrase embeddings ({first_line(error)})") from None
     try:
         with safe_open(path, "pt") as file:
@@ -73,6 +76,14 @@ def read_phrases(path: Path) -> tuple[list[str], Tensor]:
             return phrases, file.get_tensor("embeddings")  # memory-mapped: only the rows that are used are read
     except (OSError, SafetensorError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is no file of phrase embeddings ({first_line(error)})") from None
+
+
+def encoder_of(path: Path) -> str | None:
+    """Hash of the text encoder that a .safetensors of phrases was made with; None for files that do not say."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("text_encoder")
 
 
 def write_phrases(path: Path, phrases: Sequence[str], embeddings: Tensor, encoder: str) -> None:

@@ -14,27 +14,28 @@ from smcd.data.clips import Video, VideoSource, read_frames
 from smcd.data.files import read_json
 from smcd.data.gligen_tsv import GligenTSV
 from smcd.data.latent_cache import CacheWriter
-from smcd.data.phrases import read_phrases, write_phrases
+from smcd.data.phrases import encoder_of, read_phrases, write_phrases
 from smcd.data.youtube_vis import Annotations, caption_of, held_out_names
 from smcd.errors import InputError
 from smcd.files import new_file
-from smcd.key_frames import read_json as read_annotations
 
 logger = logging.getLogger(__name__)
 
 Embed = Callable[[Sequence[str]], Tensor]  # phrases -> N C, float32
-GOT10K_EMBEDDINGS = "obj_embedding.json"
+EMBEDDINGS = "obj_embedding.json"  # of GOT-10k's classes, and of own videos
 YOUTUBE_VIS_EMBEDDINGS = "annotations_info_with_cat_emb.json"
 GLIGEN_EMBEDDINGS = "phrases.safetensors"
 HELD_OUT_LIST = "heldout.json"
 _AT_ONCE = 256  # phrases through the text encoder
+_COMPARED = 8  # phrases that tell whether a file is of this text encoder
 _SAME = 0.05  # largest difference of embeddings that half precision makes
+_BLOCK = 64  # frames of a video that are read together
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Write a JSON file whole or not at all."""
-    with new_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=indent, ensure_ascii=False), encoding="utf-8")
+    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=indent, ensure_ascii=False)
     logger.info(f"wrote {path}")
 
 
@@ -48,57 +49,102 @@ def embed_all(phrases: Iterable[str], embed: Embed) -> dict[str, Tensor]:
     return found
 
 
-def write_embeddings(path: Path, phrases: Iterable[str], embed: Embed, overwrite: bool, section: str = "") -> None:
-    """Write, or complete, a published JSON of embeddings: {phrase: [[C floats]]}, below `section` where there is one.
+def add_embeddings(path: Path, old: dict[str, Any], phrases: Iterable[str], embed: Embed, overwrite: bool) -> dict:
+    """A published table of embeddings, {phrase: [[C floats]]}, completed.
+
+    Args:
+        path, old: the file that it is in, and what it holds of it now.
 
     Raises:
-        InputError: the file holds embeddings of another text encoder, and `overwrite` is not set.
+        InputError: there are no phrases, or the table is of another text encoder and `overwrite` is not set.
     """
-    content = read_json(path) if path.is_file() else {}
-    old = content.get(section, {}) if section else content
-    new = embed_all(phrases, embed)
-    if old and not overwrite:
-        known, table = read_phrases(path)
-        common = [(row, phrase) for row, phrase in enumerate(known) if phrase in new]
-        width = next(iter(new.values())).shape[0]
-        if table.shape[1] != width or any((table[row] - new[name]).abs().max() > _SAME for row, name in common):
+    wanted = set(phrases)
+    if not wanted:
+        raise InputError(f"{path}: there is nothing to write: no clip is left of the dataset")
+    if overwrite:
+        old = {}
+    elif old:
+        some = list(old)[:_COMPARED]
+        try:
+            table = torch.tensor([old[phrase] for phrase in some], dtype=torch.float32).flatten(1)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: is no file of phrase embeddings ({error})") from None
+        mine = embed(some).cpu()
+        if table.shape != mine.shape or (table - mine).abs().max() > _SAME:
             raise InputError(
-                f"{path}: holds embeddings of another text encoder ({table.shape[1]} wide, this one's are {width}); "
-                "keep both by moving it away, or set --overwrite"
+                f"{path}: holds embeddings of another text encoder ({table.shape[1]} wide, this one's are "
+                f"{mine.shape[1]}); keep both by moving it away, or set --overwrite"
             )
-        if len(common) == len(new):
-            logger.info(f"{path}: has all {len(new)} phrases already")
-            return
-    vectors = ({} if overwrite else old) | {phrase: [vector.tolist()] for phrase, vector in new.items()}
-    write_json(path, content | {section: vectors} if section else vectors)
+    new = embed_all(wanted - old.keys(), embed)
+    return old | {phrase: [vector.tolist()] for phrase, vector in new.items()}
 
 
-def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool) -> None:
+def write_embeddings(path: Path, phrases: Iterable[str], embed: Embed, overwrite: bool) -> None:
+    """Write, or complete, a published JSON of embeddings; see `add_embeddings`."""
+    old = read_json(path) if path.is_file() else {}
+    table = add_embeddings(path, old, phrases, embed, overwrite)
+    if table == old:
+        logger.info(f"{path}: has all {len(old)} phrases already")
+    else:
+        write_json(path, table)
+
+
+def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str) -> None:
     """`heldout.json`, missing entries of `caption.json`, `annotations_info.json` with and without embeddings.
 
     Args:
         root: the folder youvis.
+
+    Raises:
+        InputError: a broken annotation, with `on_error` "error".
     """
     captions = root / "caption.json"
     annotations = Annotations(root / "train" / "instances.json", captions)
-    write_json(root / HELD_OUT_LIST, held_out_names(annotations.names), indent=1)
     missing = {}
     for name in annotations.names:
-        phrases = [annotations.category(track) for track in annotations.tracks(name)]
-        if phrases and not annotations.has_caption(name):
-            missing[name] = caption_of(phrases)
+        if not annotations.has_caption(name) and annotations.tracks(name):
+            try:
+                missing[name] = caption_of([annotations.category(track) for track in annotations.tracks(name)])
+            except InputError:
+                if on_error != "skip":
+                    raise
+    embedded = root / "train" / YOUTUBE_VIS_EMBEDDINGS
+    known = read_json(embedded) if embedded.is_file() else {}
+    section = "category_embedding"
+    table = add_embeddings(embedded, known.get(section, {}), annotations.categories, embed, overwrite)
+    write_json(root / HELD_OUT_LIST, held_out_names(annotations.names), indent=1)
     if missing:
         write_json(captions, (read_json(captions) if captions.is_file() else {}) | missing, indent=1)
-    plain, embedded = root / "train" / "annotations_info.json", root / "train" / YOUTUBE_VIS_EMBEDDINGS
+    plain = root / "train" / "annotations_info.json"
     info = {name: annotations.tracks(name) for name in annotations.names}
-    for path in (plain, embedded):
-        if not path.is_file():
-            write_json(path, info)
-    write_embeddings(embedded, annotations.categories, embed, overwrite, section="category_embedding")
+    if not plain.is_file():
+        write_json(plain, info)
+    if table == known.get(section):
+        logger.info(f"{embedded}: has all {len(table)} categories already")
+    else:
+        write_json(embedded, (known or info) | {section: table})
+
+
+def check_rows(dataset: GligenTSV, on_error: str = "error") -> tuple[set[str], dict[str, str]]:
+    """All phrases of a GLIGEN set, and its broken rows with the reason.
+
+    Raises:
+        InputError: a broken row, with `on_error` "error".
+    """
+    phrases: set[str] = set()
+    broken = dict(dataset.dropped)
+    for index in tqdm(range(len(dataset)), dataset.name, unit="row"):
+        try:
+            phrases.update(dataset.phrases(index))
+        except InputError as error:
+            if on_error != "skip":
+                raise
+            broken[str(index + 1)] = str(error)
+    return phrases, broken
 
 
 def prepare_gligen(
-    dataset: GligenTSV, embed: Embed, encoder: str, on_error: str = "error", dry_run: bool = False
+    dataset: GligenTSV, embed: Embed, encoder: str, on_error: str = "error", overwrite: bool = False
 ) -> dict[str, str]:
     """`phrases.safetensors` (half precision) beside the .tsv files of a set, from the captions' `tokens_positive`.
 
@@ -109,69 +155,68 @@ def prepare_gligen(
         Broken rows, with the reason.
 
     Raises:
-        InputError: a broken row, with `on_error` "error".
+        InputError: a broken row, with `on_error` "error"; a file of another text encoder; nothing to write.
     """
-    phrases: set[str] = set()
-    broken: dict[str, str] = {}
-    for index in tqdm(range(len(dataset)), dataset.name, unit="row"):
-        try:
-            phrases.update(dataset.row(index).phrases)
-        except InputError as error:
-            if on_error != "skip":
-                raise
-            broken[str(index)] = str(error)
-    if not dry_run:
-        vectors = embed_all(phrases, lambda part: embed(part).half())
-        path = dataset.folder / GLIGEN_EMBEDDINGS
-        write_phrases(path, list(vectors), torch.stack(list(vectors.values())), encoder)
-        logger.info(f"wrote {path}")
+    phrases, broken = check_rows(dataset, on_error)
+    path = dataset.folder / GLIGEN_EMBEDDINGS
+    if not phrases:
+        raise InputError(f"{path}: there is nothing to write: no row of the dataset is left")
+    if path.is_file() and not overwrite:
+        known, _ = read_phrases(path)
+        if encoder_of(path) != encoder:
+            raise InputError(f"{path}: holds embeddings of another text encoder; move it away, or set --overwrite")
+        if phrases <= set(known):
+            logger.info(f"{path}: has all {len(phrases)} phrases already")
+            return broken
+    vectors = embed_all(phrases, lambda part: embed(part).half())
+    write_phrases(path, list(vectors), torch.stack(list(vectors.values())), encoder)
+    logger.info(f"wrote {path}")
     return broken
 
 
-def add_captions(path: Path) -> None:
-    """Give the videos of an `annotations.json` that have none a caption, made of their phrases."""
-    content = read_annotations(path)
-    missing = [name for name, video in content.items() if not str(video.get("caption") or "").strip()]
-    for name in missing:
-        phrases = [str(item["phrase"]) for item in content[name]["objects"]]
-        content[name] = {"caption": caption_of(phrases), **{k: v for k, v in content[name].items() if k != "caption"}}
-    if missing:
-        write_json(path, content, indent=1)
-
-
 def cache_latents(
-    source: VideoSource,
     writer: CacheWriter,
     shards: Sequence[int],
-    encode: Callable[[Tensor, Video], dict[str, Tensor]],
+    encode_frames: Callable[[Tensor], tuple[Tensor, Tensor]],
+    encode_texts: Callable[[Video], tuple[Tensor, Tensor]],
     size: tuple[int, int],
     resize: str,
     on_error: str = "error",
 ) -> None:
-    """Write shards of the cache, a video at a time.
+    """Write shards of the cache, a video at a time, a block of its frames at a time.
 
     Args:
-        encode: frames (F H W 3, uint8) and annotation of a video -> `latent_mean`, `latent_std` (4 F h w), `text`
-            (77 C), `phrase_embeddings` (N C).
+        encode_frames: frames (F H W 3, uint8) -> mean and standard deviation of their latents (4 F h w).
+        encode_texts: a video -> embeddings of its prompt (77 C) and of its phrases (N C).
         size: height and width.
 
     Raises:
         InputError: a broken video, with `on_error` "error"; shards written before are kept.
     """
-    numbers = {name: index for index, name in enumerate(source.names)}
+    source = writer.source
     with tqdm(total=sum(len(writer.shards[shard]) for shard in shards), desc=source.name, unit="video") as bar:
         for shard in shards:
-            videos: dict[str, dict[str, Any]] = {}
-            for name in writer.shards[shard]:
-                video = source.video(numbers[name])
+            videos: dict[str, dict[str, Tensor] | str] = {}
+            for index in writer.shards[shard]:
+                video = source.video(index)
                 try:
-                    frames = read_frames(source, numbers[name], range(len(video)), *size, resize)
+                    blocks = _blocks(source, index, size, resize)
+                    means, stds = zip(*map(encode_frames, blocks), strict=True)
                 except InputError as error:
                     if on_error != "skip":
                         raise
-                    videos[name] = {"dropped": str(error)}
+                    videos[video.name] = str(error)
                 else:
-                    encoded: dict[str, Any] = dict(encode(torch.from_numpy(frames), video))
-                    videos[name] = encoded | {"prompt": video.prompt, "phrases": video.phrases}
+                    text, phrases = encode_texts(video)
+                    latents = {"latent_mean": torch.cat(means, dim=1), "latent_std": torch.cat(stds, dim=1)}
+                    videos[video.name] = latents | {"text": text, "phrase_embeddings": phrases}
                 bar.update()
             writer.write(shard, videos)
+
+
+def _blocks(source: VideoSource, index: int, size: tuple[int, int], resize: str) -> Iterable[Tensor]:
+    """A video's frames, some at a time: F H W 3."""
+    length = len(source.video(index))
+    for start in range(0, length, _BLOCK):
+        frames = range(start, min(start + _BLOCK, length))
+        yield torch.from_numpy(read_frames(source, index, frames, *size, resize))

@@ -1,5 +1,6 @@
 """A user's own videos: files or folders of frames, with one JSON of captions, phrases and boxes."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,14 @@ import PIL.Image
 from tqdm import tqdm
 
 from smcd.data.clips import Video
+from smcd.data.youtube_vis import caption_of
 from smcd.errors import InputError
 from smcd.key_frames import make_track, parse_objects, read_json
 from smcd.media import VideoFile, read_frame
 
 ANNOTATIONS = "annotations.json"
 _FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_BYTES = 65536
 _MANY = 50  # videos: opening them is worth a progress bar
 
 
@@ -26,8 +29,8 @@ class VideoFolder:
          "walk":    {"objects": [...]}}
 
     A name is that of an mp4, webm or gif, or of a folder of frames (in the order of the numbers in their names). Boxes
-    are x1, y1, x2, y2 in pixels at key frames, as in `objects.json` of custom inputs. Without a caption the phrases are
-    the prompt.
+    are x1, y1, x2, y2 in pixels at key frames, as in `objects.json` of custom inputs. Without a caption the prompt
+    is made of the phrases.
 
     Args:
         path: the folder.
@@ -39,9 +42,10 @@ class VideoFolder:
     """
 
     def __init__(self, path: Path, min_frames: int = 8, on_error: str = "error"):
-        self.name = f"videos/{path.name}"
-        self.folder = path
-        self.annotations = path / ANNOTATIONS
+        self.folder = Path(path).resolve()
+        place = hashlib.sha1(str(self.folder).encode()).hexdigest()[:6]
+        self.name = f"videos/{self.folder.name}-{place}"  # folders of one name have caches of their own
+        self.annotations = self.folder / ANNOTATIONS
         content = read_json(self.annotations)
         if not isinstance(content, dict) or not content:
             raise InputError(f'{self.annotations}: should be a JSON object {{"dog.mp4": {{"objects": [...]}}}}')
@@ -93,8 +97,20 @@ def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile 
     phrases = [phrase for phrase, _ in objects]
     boxes = np.array([[box or (0, 0, 0, 0) for box in track] for track in tracks], dtype=np.float32).swapaxes(0, 1)
     box_mask = np.array([[box is not None for box in track] for track in tracks], dtype=np.float32).T
-    prompt = str(content.get("caption") or "").strip() or " and ".join(phrases)
-    return Video(name, prompt, phrases, boxes, box_mask, where), frames
+    caption = content.get("caption") or caption_of(phrases)
+    if not isinstance(caption, str) or not caption.strip():
+        raise InputError(f"{where}: the caption is {caption!r}, not a text")
+    return Video(name, caption, phrases, boxes, box_mask, where, _fingerprint(frames)), frames
+
+
+def _fingerprint(frames: VideoFile | list[Path]) -> str:
+    """Changes when a video is replaced by another one: size and first and last bytes, or the sizes of all frames."""
+    if isinstance(frames, list):
+        return hashlib.sha1(str([file.stat().st_size for file in frames]).encode()).hexdigest()[:16]
+    with frames.path.open("rb") as file:
+        first, size = file.read(_BYTES), frames.path.stat().st_size
+        file.seek(max(0, size - _BYTES))
+        return hashlib.sha1(f"{size}".encode() + first + file.read()).hexdigest()[:16]
 
 
 def _by_number(path: Path) -> tuple[list[int], str]:

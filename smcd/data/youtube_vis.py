@@ -11,7 +11,7 @@ import PIL.Image
 
 from smcd.data.clips import Video
 from smcd.data.files import folder_of, read_json, xyxy
-from smcd.errors import InputError
+from smcd.errors import InputError, first_line
 from smcd.media import read_frame
 
 HELD_OUT = 180  # videos of train that are kept for evaluation
@@ -35,7 +35,7 @@ class YouTubeVIS:
 
     def __init__(self, path: Path, held_out: str = "exclude", min_frames: int = 8, on_error: str = "error"):
         self.name = "youvis/train"
-        self.root = folder_of(path, "youvis")
+        self.root = folder_of(Path(path), "youvis")
         self.folder = folder_of(self.root / "train", "JPEGImages")
         annotations = Annotations(self.root / "train" / "instances.json", self.root / "caption.json")
         away = set(held_out_names(annotations.names))
@@ -81,24 +81,28 @@ class Annotations:
         content = read_json(path)
         self._captions = read_json(captions) if captions.is_file() else {}
         self._categories = {
-            self._get(item, "id", f"category {n}"): self._get(item, "name", f"category {n}")
-            for n, item in enumerate(self._get(content, "categories", "the file"))
+            self._get(item, "id", f"category {n}", int): self._get(item, "name", f"category {n}", str)
+            for n, item in enumerate(self._get(content, "categories", "the file", list))
         }
-        self._videos = {}
-        for n, video in enumerate(self._get(content, "videos", "the file")):
-            files = self._get(video, "file_names", f"video {n}")
-            if not files:
+        self._videos: dict[str, dict] = {}
+        for n, video in enumerate(self._get(content, "videos", "the file", list)):
+            files = self._get(video, "file_names", f"video {n}", list)
+            if not files or not all(isinstance(file, str) for file in files):
                 raise InputError(f"{path}: video {n} has no file_names")
-            self._videos[str(files[0]).split("/")[0]] = video
-        self._tracks: dict[Any, list[dict]] = defaultdict(list)
-        for n, track in enumerate(self._get(content, "annotations", "the file (only train has them)")):
-            self._tracks[self._get(track, "video_id", f"annotation {n}")].append(track)
+            self._videos[files[0].split("/")[0]] = video
+        if not self._videos:
+            raise InputError(f"{path}: holds no videos")
+        self._tracks: dict[int, list[dict]] = defaultdict(list)
+        for n, track in enumerate(self._get(content, "annotations", "the file (only train has them)", list)):
+            self._tracks[self._get(track, "video_id", f"annotation {n}", int)].append(track)
         self.names = sorted(self._videos)
         self.categories = sorted(set(self._categories.values()))
 
-    def _get(self, item: Any, key: str, what: str) -> Any:
+    def _get(self, item: Any, key: str, what: str, kind: type | tuple[type, ...]) -> Any:
         if not isinstance(item, dict) or key not in item:
             raise InputError(f'{self._path}: {what} has no "{key}"')
+        if not isinstance(item[key], kind) or isinstance(item[key], bool):
+            raise InputError(f'{self._path}: {what}: "{key}" is {str(item[key])[:40]!r}, of the wrong kind')
         return item[key]
 
     def file_names(self, name: str) -> list[str]:
@@ -107,7 +111,7 @@ class Annotations:
 
     def tracks(self, name: str) -> list[dict]:
         """The annotations of a video as they stand in the file."""
-        return self._tracks[self._get(self._videos[name], "id", f"video {name}")]
+        return self._tracks[self._get(self._videos[name], "id", f"video {name}", int)]
 
     def has_caption(self, name: str) -> bool:
         return name in self._captions
@@ -124,12 +128,14 @@ class Annotations:
             raise InputError(f"{self._path}: video {name}: its objects are absent in all frames")
         boxes = np.where(present[..., None], boxes, 0).astype(np.float32)
         prompt = self._captions.get(name) or caption_of(phrases)
+        if not isinstance(prompt, str):
+            raise InputError(f"{self._path.parent.parent / 'caption.json'}: the caption of {name} is not a text")
         where = f"{self._path} (video {name})"
         return Video(name, prompt, phrases, boxes, present.astype(np.float32), where)
 
     def category(self, track: dict) -> str:
         """The name of an annotation's category. Raises an InputError for an id that the file does not define."""
-        number = self._get(track, "category_id", self._named(track))
+        number = self._get(track, "category_id", self._named(track), int)
         if number not in self._categories:
             known = ", ".join(map(str, self._categories))
             raise InputError(f"{self._path}: {self._named(track)}: category_id {number} is unknown, of {known}")
@@ -141,9 +147,13 @@ class Annotations:
     def _boxes(self, track: dict, video: dict, name: str) -> np.ndarray:
         """Boxes of one object, F 4, xyxy in 0..1; NaN where absent."""
         what = f"{self._named(track)} (video {name})"
-        width, height = (float(self._get(video, key, f"video {name}")) for key in ("width", "height"))
-        masks = track.get("segmentations")
-        given = track.get("bboxes")
+        width, height = (self._get(video, key, f"video {name}", (int, float)) for key in ("width", "height"))
+        if min(width, height) <= 0:
+            raise InputError(f"{self._path}: video {name}: its size is {width} x {height}")
+        masks, given = track.get("segmentations"), track.get("bboxes")
+        for key, value in (("segmentations", masks), ("bboxes", given)):
+            if value is not None:
+                self._get(track, key, what, list)
         if given is None and masks is None:
             raise InputError(f'{self._path}: {what} has neither "bboxes" nor "segmentations"')
         length, frames = len(given if given is not None else masks or []), len(self.file_names(name))
@@ -153,11 +163,11 @@ class Annotations:
         for frame in range(length):
             box = given[frame] if given is not None else None
             if box is None and masks is not None and frame < len(masks) and masks[frame] is not None:
-                box = box_of_mask(masks[frame], f"{self._path}: {what}, frame {frame}")
+                box = box_of_mask(masks[frame], (height, width), f"{self._path}: {what}, frame {frame}")
             if box is not None:
                 boxes[frame] = self._checked(box, f"{self._path}: {what}, frame {frame}")
         corners = xyxy(boxes, width, height)
-        corners[(corners[:, 2:] <= corners[:, :2]).any(-1)] = np.nan  # outside the image
+        corners[(corners[:, 2:] <= corners[:, :2]).any(-1)] = np.nan  # empty, or outside the image
         return corners
 
     def _checked(self, box: Any, where: str) -> list[float]:
@@ -165,21 +175,29 @@ class Annotations:
             values = [float(value) for value in box]
         except (TypeError, ValueError):
             values = []
-        if len(values) != 4 or not np.isfinite(values).all() or min(values[2:]) <= 0:
+        if len(values) != 4 or not np.isfinite(values).all() or min(values[2:]) < 0:
             raise InputError(f"{where}: {box} is no box x, y, w, h")
         return values
 
 
-def box_of_mask(mask: Any, where: str) -> list[float]:
-    """The extent of a COCO mask (run lengths or polygons), xywh in pixels."""
+def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]:
+    """The extent of a COCO mask (run lengths, as numbers or compressed), xywh in pixels; `size` is height and width.
+
+    Raises:
+        InputError: it is no run-length code of a mask of this size.
+    """
     from pycocotools import mask as coco
 
     try:
+        if tuple(mask["size"]) != size:
+            raise ValueError(f"its size is {mask['size']}, the video's {list(size)}")
         if isinstance(mask["counts"], list):
+            if sum(mask["counts"]) != size[0] * size[1] or min(mask["counts"]) < 0:
+                raise ValueError("the lengths do not add up to its size")
             mask = coco.frPyObjects(mask, *mask["size"])
         return [float(value) for value in coco.toBbox(mask)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{where}: the segmentation is no run-length code ({error})") from None
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: the segmentation is no run-length code ({first_line(error)})") from None
 
 
 def caption_of(phrases: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from smcd.config import EvaluationConfig, EvaluationDataConfig
+from smcd.data.build import summarise
 from smcd.data.clips import VideoSource, read_frames
 from smcd.data.got10k import GOT10k, read_cover
 from smcd.data.sprite_layouts import make_world
@@ -139,10 +140,10 @@ def _choose(dataset: str, data: EvaluationDataConfig, needed: int, side: int) ->
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; see docs/data.md for how datasets must lie on disk")
     if dataset == "got10k":
-        return _Chosen(_reported(GOT10k(path, "val", needed, data.on_error)), "GOT-10k, all of val", 1)
+        return _Chosen(_logged(GOT10k(path, "val", needed, data.on_error)), "GOT-10k, all of val", 1)
     least = max(_PUBLISHED_FRAMES, needed)
     only = dataset == "youvis-heldout"
-    videos = _reported(YouTubeVIS(path, "only" if only else "include", least, data.on_error))
+    videos = _logged(YouTubeVIS(path, "only" if only else "include", least, data.on_error))
     if only:
         text = f"YouTube-VIS 2021, the {HELD_OUT} videos of train with the lowest SHA-1 of their names (of fewer, a "
         text += "tenth): left out of training here by default, but the published weights have seen them"
@@ -152,9 +153,8 @@ def _choose(dataset: str, data: EvaluationDataConfig, needed: int, side: int) ->
     return _Chosen(videos, text, _YOUTUBE_VIS_OBJECTS, _PUBLISHED_VIDEOS)
 
 
-def _reported(source: GOT10k | YouTubeVIS) -> GOT10k | YouTubeVIS:
-    """The source; videos that it drops for their length or for errors are logged."""
-    dropped = {name: reason for name, reason in source.dropped.items() if "held out" not in reason}
-    for name, reason in dropped.items():
-        logger.warning(f"{source.name}: {name} is left out: {reason}")
+def _logged(source: GOT10k | YouTubeVIS) -> GOT10k | YouTubeVIS:
+    """The source; what it leaves out is logged."""
+    for line in summarise(source.name, len(source.names), source.dropped) if source.dropped else []:
+        logger.info(line)
     return source

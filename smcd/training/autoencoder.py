@@ -22,6 +22,7 @@ from smcd.files import new_file, new_folder
 logger = logging.getLogger(__name__)
 
 _NORMALISED_ON = 64  # batches
+_GROUPS = 4  # of the norms; with a group per channel an image's mean colour would be lost
 
 
 def train_autoencoder(config: AutoencoderConfig) -> Path:
@@ -89,7 +90,7 @@ def make_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * levels,
         layers_per_block=config.layers_per_block,
         latent_channels=config.latent_channels,
-        norm_num_groups=16,
+        norm_num_groups=_GROUPS,
         mid_block_add_attention=False,
         sample_size=config.train_data.width,
         scaling_factor=1.0,
@@ -102,11 +103,12 @@ def as_pixels(frames: Tensor) -> Tensor:
 
 
 def losses(vae: AutoencoderKL, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean absolute error of the reconstruction, and the posterior's divergence per latent number."""
+    """Error of the reconstruction (absolute + squared, mean), and the posterior's divergence per latent number."""
     posterior = vae.encode(pixels).latent_dist
     decoded = vae.decode(posterior.sample()).sample
     latents = posterior.mean[0].numel()
-    return functional.l1_loss(decoded.float(), pixels), posterior.kl().float().mean() / latents
+    error = functional.l1_loss(decoded.float(), pixels) + functional.mse_loss(decoded.float(), pixels)
+    return error, posterior.kl().float().mean() / latents
 
 
 def _cosine(part: float) -> float:

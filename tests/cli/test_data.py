@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,10 +136,89 @@ def test_own_videos(tmp_path, model):
     content = {"a.mp4": {"objects": objects}, "b.gif": {"caption": "A dog.", "objects": objects}}
     (tmp_path / "annotations.json").write_text(json.dumps(content))
     summary = prepare("videos", tmp_path, model, latents=str(tmp_path / "cache"), width=16, height=16)
-    assert f"videos/{tmp_path.name}: 2 clips kept, 0 dropped" in summary
+    assert f"videos/{tmp_path.name}-" in summary
+    assert ": 2 clips kept, 0 dropped" in summary
     assert "latents: 18 frames, " in summary
-    assert json.loads((tmp_path / "annotations.json").read_text())["a.mp4"]["caption"] == "A dog."
+    assert json.loads((tmp_path / "annotations.json").read_text()) == content  # the user's file is left alone
     assert list(json.loads((tmp_path / "obj_embedding.json").read_text())) == ["dog"]
+
+
+def test_nothing_left_is_an_error(data, model):
+    for meta in (data / "got10k").glob("*/*/meta_info.ini"):
+        meta.unlink()
+    with pytest.raises(InputError, match="there is nothing to write"):
+        prepare("got10k", data, model, on_error="skip")
+    for file in (data / "GLIGEN").rglob("*.tsv"):
+        file.write_text("0\t{}\n")
+        file.with_suffix(".lineidx").write_text("0\n")
+    with pytest.raises(InputError, match=r"phrases.safetensors: there is nothing to write"):
+        prepare("gligen", data, model, on_error="skip")
+    shutil.rmtree(data / "got10k" / "train")
+    shutil.rmtree(data / "got10k" / "val")
+    with pytest.raises(InputError, match="has no folder train or val"):
+        prepare("got10k", data, model)
+
+
+def test_gligen_phrases_of_another_encoder(data, model, tmp_path_factory, caplog):
+    other = tmp_path_factory.mktemp("other")
+    tiny_pipeline(seed=1).save_pretrained(other)
+    prepare("gligen", data, other)
+    path = data / "GLIGEN" / "GROUNDING" / "sbu" / "phrases.safetensors"
+    with pytest.raises(InputError, match="embeddings of another text encoder"):
+        prepare("gligen", data, model)
+    config = DataConfig(name="gligen", data_path=str(data), phrase_embeddings=[str(path)])
+    with pytest.raises(InputError, match="was made with another text encoder"):
+        build_data(config, 0, text_encoder=tiny_pipeline().text_encoder)
+    prepare("gligen", data, model, overwrite=True)
+    build_data(config, 0, text_encoder=tiny_pipeline().text_encoder)
+    with caplog.at_level(logging.INFO):
+        prepare("gligen", data, model)
+    assert "phrases already" in caplog.text
+
+
+def test_youtube_vis_with_a_broken_annotation(data, model):
+    path = data / "youvis" / "train" / "instances.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["category_id"] = 999
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="category_id 999 is unknown"):
+        prepare("youvis", data, model)
+    assert not (data / "youvis" / "heldout.json").exists()
+    assert f"youvis/train: {CLIPS - 1} clips kept, 1 dropped" in prepare("youvis", data, model, on_error="skip")
+    assert (data / "youvis" / "heldout.json").is_file()
+
+
+def test_what_was_dropped_is_said(data, caplog):
+    path = data / "got10k" / "train" / "GOT-10k_Train_000002" / "groundtruth.txt"
+    path.write_text("1,2,3\n")
+    with caplog.at_level(logging.INFO):
+        build_data(DataConfig(path=str(data), datasets=["got10k"], on_error="skip"), 0)
+    assert "got10k/train: 2 clips kept, 1 dropped" in caplog.text
+    assert "groundtruth.txt:1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frames_at_once": 0}, "frames_at_once is 0"),
+        ({"width": 33}, "width is 33; it must be a multiple of 8"),
+        ({"dataset": "davis"}, "dataset is 'davis'; choose from"),
+        ({"dataset": "gligen", "latents": "x"}, "latents are cached for videos only"),
+    ],
+)
+def test_options_that_make_no_sense(data, options, message):
+    with pytest.raises(InputError, match=message):
+        prepare(**{"dataset": "youvis", "data": data, "model": "none"} | options)
+
+
+def test_the_documented_python(data, monkeypatch):
+    """docs/data.md, "Reading it from Python"."""
+    text = Path("docs/data.md").read_text().partition("## Reading it from Python")[2]
+    code = "\n".join(line.removeprefix("    ") for line in text.splitlines() if line.startswith("    "))
+    monkeypatch.chdir(data)
+    names: dict = {}
+    exec(code.replace('"DATA"', '"."').replace("num_frames=16", "num_frames=4"), names)
+    assert names["clip"].frames.shape == (4, 320, 512, 3)
 
 
 def test_a_dry_run_writes_nothing(data, model):

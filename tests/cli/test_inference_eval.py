@@ -126,7 +126,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys):
     frame = tmp_path / "got10k" / "val" / "GOT-10k_Val_000002" / "00000002.jpg"
     frame.write_bytes(frame.read_bytes()[:200])
     for arguments, message in (
-        (["--video_length", "3"], f"{frame.name}: cannot be read as an image"),
+        (["--video_length", "3"], f"{frame}: cannot be read as an image"),
         (["--video_length", "6"], "no video is left: GOT-10k_Val_000001: 4 frames, 6 are needed"),
         (["--video_length", "3", "batch=2"], "unknown option batch; did you mean"),
     ):

@@ -88,7 +88,7 @@ def test_more_objects_than_slots(shared_data):
 
 def test_phrases_are_joined_spans():
     assert phrase_of("A red and shiny car", [[2, 5], [16, 19]], "here") == "red car"
-    for spans in (None, [], [[3]], [[50, 60]], "ab", [["a", "b"]]):
+    for spans in (None, [], [[3]], [[50, 60]], [[2, 50]], [[-3, 2]], "ab", [["a", "b"]]):
         with pytest.raises(InputError, match="names nothing in the caption"):
             phrase_of("A red car", spans, "here")
 
@@ -100,15 +100,51 @@ def test_a_row_cut_in_half(data):
         clip_of(GligenTSV(data, "flickr"), CLIPS - 1)
 
 
+def test_a_file_that_was_cut_off(data):
+    size = tsv(data).stat().st_size
+    tsv(data).write_bytes(tsv(data).read_bytes()[: size // 2])
+    with pytest.raises(InputError, match=r"train-00.tsv:\d: the file ends at byte \d+, before this row"):
+        GligenTSV(data, "flickr")
+    dataset = GligenTSV(data, "flickr", on_error="skip")
+    assert len(dataset) + len(dataset.dropped) == CLIPS
+    assert dataset.dropped
+    with pytest.raises(InputError, match="broken or cut off"):
+        clip_of(dataset, len(dataset) - 1)
+    assert clip_of(dataset, 0).name == "gligen/flickr/train-00:1"
+
+
+def test_options_that_make_no_sense(data):
+    for options in ({"size": 0}, {"max_objects": 0}, {"crop_ratio": 0}, {"crop_ratio": 1.1}):
+        with pytest.raises(InputError, match="they must be at least 8"):
+            GligenTSV(data, "flickr", **options)
+
+
+def test_several_files_are_one_set(data):
+    first, second = tsv(data), tsv(data).with_name("train-01.tsv")
+    second.write_bytes(first.read_bytes())
+    second.with_suffix(".lineidx").write_bytes(first.with_suffix(".lineidx").read_bytes())
+    dataset = GligenTSV(data, "flickr", SIZE)
+    assert len(dataset) == 2 * CLIPS
+    assert clip_of(dataset, CLIPS + 1).name == "gligen/flickr/train-01:2"
+    assert clip_of(dataset, CLIPS + 1).phrases == clip_of(dataset, 1).phrases
+
+
 def test_a_wrong_lineidx(data):
     path = tsv(data).with_suffix(".lineidx")
     offsets = path.read_text().split()
     path.write_text("\n".join([offsets[0], str(int(offsets[1]) + 7), *offsets[2:]]))
     with pytest.raises(InputError, match=r"train-00.tsv:2: no row starts at byte \d+"):
         clip_of(GligenTSV(data, "flickr"), 1)
-    path.write_text("0\n99999999\n")
-    with pytest.raises(InputError, match=r"train-00.lineidx:2: '99999999' is no place in train-00.tsv"):
-        GligenTSV(data, "flickr")
+    for text, message in (
+        ("0\nx\n", r"train-00.lineidx:2: 'x' is no byte offset"),
+        ("0\n²\n", r"train-00.lineidx:2: '²' is no byte offset"),
+        ("7\n", r"train-00.lineidx:1: 7 is not above"),
+        (f"0\n{offsets[1]}\n{offsets[1]}\n", r"train-00.lineidx:3: \d+ is not above"),
+        ("\n".join(offsets[:3]), r"train-00.lineidx:3: train-00.tsv has more rows"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            GligenTSV(data, "flickr")
     path.write_text("")
     with pytest.raises(InputError, match="is empty"):
         GligenTSV(data, "flickr")
@@ -124,7 +160,8 @@ def test_a_wrong_lineidx(data):
         ({"annos": [{"bbox": [1, 2, float("nan"), 4], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is no box"),
         ({"annos": [{"tokens_positive": [[0, 3]]}]}, "anno 0: has no bbox"),
         ({"image": "AAAA"}, "cannot be read as an image"),
-        ({"image": "?"}, "broken or cut off"),
+        ({"image": "?"}, "train-00.tsv:1: the image is not base64"),
+        ({"annos": [{"bbox": [9, 9, -3, -3], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is no box"),
     ],
 )
 def test_broken_rows(data, changes, message):

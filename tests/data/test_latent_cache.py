@@ -16,8 +16,10 @@ from smcd.data import latent_cache
 from smcd.data.build import build_data
 from smcd.data.clips import collate
 from smcd.data.latent_cache import CacheWriter, LatentCache, weights_hash
+from smcd.data.sprites_source import Sprites
 from smcd.errors import InputError
 from smcd.latents import encode_frames
+from smcd.media import write_video
 from smcd.prepare import prepare
 from smcd.text import encode_phrases, encode_text
 from smcd.tiny import tiny_pipeline
@@ -144,8 +146,11 @@ def test_a_caption_that_changed_is_noticed(data, model, pipe):
     captions = json.loads(path.read_text())
     path.write_text(json.dumps({name: f"{caption} Slowly." for name, caption in captions.items()}))
     mixture, order = cached(data, pipe)
-    with pytest.raises(InputError, match=r"was prepared with prompt .*Slowly.*prepare the latents again"):
+    with pytest.raises(InputError, match=r"was cached with prompt .*Slowly.*run scripts/prepare_data.py again"):
         mixture.clip(order[0])
+    prepare(prepare_config(data, model))  # writes anew what changed
+    mixture, order = cached(data, pipe)
+    assert mixture.clip(order[0]).prompt.endswith("Slowly.")
 
 
 def test_broken_videos_are_left_out_and_told_of(data, model, pipe):
@@ -156,9 +161,81 @@ def test_broken_videos_are_left_out_and_told_of(data, model, pipe):
     summary = prepare(prepare_config(data, model, on_error="skip"))
     assert f"latents of youvis/train: {CLIPS - 1} clips kept, 1 dropped" in summary
     assert any("00010.jpg" in line and frame.parent.name in line for line in summary)
-    mixture, _ = cached(data, pipe)
+    with pytest.raises(InputError, match=r"lacks 1 videos that were broken .*00010.jpg.*on_error=skip"):
+        cached(data, pipe)
+    mixture, _ = cached(data, pipe, on_error="skip")
     assert len(mixture) == CLIPS - 1
-    assert frame.parent.name in mixture.sources[0].source.dropped
+    assert frame.parent.name in mixture.sources[0].dropped
+    frame.write_bytes(frame.with_name("00005.jpg").read_bytes())
+    assert f"latents of youvis/train: {CLIPS} clips kept, 0 dropped" in prepare(prepare_config(data, model))
+    assert len(cached(data, pipe)[0]) == CLIPS
+
+
+def test_a_cache_that_is_being_rewritten_is_not_read(data, model, pipe, monkeypatch):
+    prepare(prepare_config(data, model))
+    video = next((data / "youvis" / "train" / "JPEGImages").iterdir())
+    instances = json.loads((data / "youvis" / "train" / "instances.json").read_text())
+    instances["videos"] = [v for v in instances["videos"] if not v["file_names"][0].startswith(video.name)]
+    (data / "youvis" / "train" / "instances.json").write_text(json.dumps(instances))
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("smcd.prepare.cache_latents", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(prepare_config(data, model))
+    with pytest.raises(InputError, match="is not finished"):
+        cached(data, pipe)
+    prepare(prepare_config(data, model))
+    assert len(cached(data, pipe)[0]) == CLIPS - 1
+
+
+def test_another_precision_is_refused(data, model):
+    prepare(prepare_config(data, model))
+    with pytest.raises(InputError, match=r"was begun otherwise \(dtype torch.float32 -> torch.bfloat16\)"):
+        prepare(prepare_config(data, model, dtype="bfloat16"))
+
+
+def test_bfloat16_caches_are_found(data, model, pipe):
+    prepare(prepare_config(data, model, dtype="bfloat16"))
+    mixture, order = cached(data, pipe)
+    raw, _ = build_data(data_config(data), 33)
+    mean, _ = encode_frames(pipe.vae, raw.clip(order[0]).frames[None])
+    assert 0 < (mixture.clip(order[0]).latent_mean - mean[0]).abs().max() < 0.05
+
+
+def own_videos(folder, shade):
+    folder.mkdir(parents=True)
+    frames = np.full((9, 32, 32, 3), shade, np.uint8) + np.arange(9, dtype=np.uint8)[:, None, None, None] * 5
+    write_video(folder / "a.mp4", frames)
+    objects = [{"phrase": "dog", "boxes": {"0": [0, 0, 9, 9]}}]
+    (folder / "annotations.json").write_text(json.dumps({"a.mp4": {"objects": objects}}))
+    return folder
+
+
+def test_own_videos_of_one_name_have_caches_of_their_own(tmp_path, model, pipe):
+    """Folders of one name, and a video that is replaced by another one of the same length."""
+    folders = [own_videos(tmp_path / name / "clips", shade) for name, shade in (("x", 20), ("y", 180))]
+    options = {"dataset": "videos", "latents": str(tmp_path / "cache")}
+
+    def latents(folder):
+        config = DataConfig(name="videos", path=str(folder), width=32, height=32, start="0")
+        raw, order = build_data(config, 0)
+        config.latents = options["latents"]
+        from_cache, _ = build_data(config, 0, pipe.vae, pipe.text_encoder)
+        mean, _ = encode_frames(pipe.vae, raw.clip(order[0]).frames[None])
+        assert (from_cache.clip(order[0]).latent_mean - mean[0]).abs().max() < 1e-5
+
+    for folder in folders:
+        prepare(prepare_config(folder, model, **options))
+    for folder in folders:
+        latents(folder)
+    (folders[0] / "a.mp4").write_bytes((folders[1] / "a.mp4").read_bytes())
+    with pytest.raises(InputError, match="was cached with fingerprint"):
+        latents(folders[0])
+    prepare(prepare_config(folders[0], model, **options))
+    latents(folders[0])
 
 
 def test_two_processes_write_the_same_cache(data, prepared, model):
@@ -179,6 +256,7 @@ def test_two_processes_write_the_same_cache(data, prepared, model):
 
 
 def test_an_incomplete_writer_does_not_finish(tmp_path):
-    writer = CacheWriter(tmp_path, {}, ["a", "b"])
-    with pytest.raises(InputError, match=r"shards \[0\] are missing"):
+    writer = CacheWriter(tmp_path, Sprites(2))
+    assert writer.begin({}) == [0]
+    with pytest.raises(InputError, match=r"shard-00000.safetensors: cannot be read"):
         writer.finish()

@@ -70,7 +70,7 @@ def test_phrases_are_the_prompt_where_there_is_no_caption(folder):
     objects = [*OBJECTS, {"phrase": "dog", "boxes": {"2": [0, 0, 9, 9]}}]
     write(folder, {"walk": {"objects": objects}})
     video = VideoFolder(folder).video(0)
-    assert video.prompt == "white square and dog"
+    assert video.prompt == "A white square and a dog."
     assert video.box_mask[:, 1].tolist() == [0, 0] + [1] * 8
 
 
@@ -101,6 +101,7 @@ BAD = {
         "frame 10 is beyond the last frame, 9",
     ),
     "NaN": ({"a.mp4": {"objects": [{"phrase": "x", "boxes": {"0": [0, 0, float("nan"), 5]}}]}}, "not finite"),
+    "a caption that is none": ({"a.mp4": {"objects": OBJECTS, "caption": 5}}, "the caption is 5, not a text"),
     "a list": ([], "should be a JSON object"),
 }
 

@@ -57,9 +57,22 @@ def test_null_boxes_with_a_mask_come_from_the_mask(data, shared_data):
     assert np.abs(YouTubeVIS(data).video(0).boxes - YouTubeVIS(shared_data).video(0).boxes).max() < 1e-5
 
 
-def test_polygons_have_boxes_too():
-    compressed = {"counts": b"054", "size": [3, 3]}
-    assert box_of_mask(compressed, "here") == box_of_mask({"counts": [0, 5, 4], "size": [3, 3]}, "here")
+def test_boxes_of_masks():
+    assert box_of_mask({"counts": [0, 5, 4], "size": [3, 3]}, (3, 3), "here") == [0, 0, 2, 3]
+    assert box_of_mask({"counts": b"054", "size": [3, 3]}, (3, 3), "here") == [0, 0, 2, 3]  # compressed
+    assert box_of_mask({"counts": [9], "size": [3, 3]}, (3, 3), "here")[2:] == [0, 0]
+    for counts, size in (([0, 50], [3, 3]), ([0, -5, 14], [3, 3]), ([0, 5, 4], [3, 4]), ("x", 3)):
+        with pytest.raises(InputError, match="here: the segmentation is no run-length code"):
+            box_of_mask({"counts": counts, "size": size}, (3, 3), "here")
+
+
+def test_an_empty_mask_is_an_absent_object(data):
+    empty = {"counts": [SIZE * SIZE], "size": [SIZE, SIZE]}
+    boxes = [None, [0, 0, 0, 0], *[[1, 2, 30, 30]] * (FRAMES - 2)]
+    edit(data, lambda c: c["annotations"][0].update(bboxes=boxes, segmentations=[empty] * FRAMES))
+    videos = YouTubeVIS(data)
+    masks = [videos.video(n).box_mask[:, 0] for n in range(CLIPS)]
+    assert any(mask[:3].tolist() == [0, 0, 1] for mask in masks)
 
 
 def test_frames_of_a_video(shared_data):
@@ -141,6 +154,9 @@ BREAKAGES = {
         ],
         "absent in all frames",
     ),
+    "a category of the wrong kind": (set_in("category_id", 0, [1]), '"category_id" is .* of the wrong kind'),
+    "boxes of the wrong kind": (set_in("bboxes", 0, 5), "\"bboxes\" is '5', of the wrong kind"),
+    "no size": (lambda c: c["videos"][0].update(width=None), "\"width\" is 'None', of the wrong kind"),
     "no annotations": (
         lambda c: c.update(annotations=[t for t in c["annotations"] if t["video_id"] != 1]),
         "has no annotations",
@@ -164,7 +180,10 @@ def test_a_broken_video_is_an_error_or_dropped(data, breakage):
     [
         ('{"videos": [\n{"id": 1,', r"instances.json:2: is not JSON"),
         ("[]", "should be a JSON object"),
-        ('{"videos": [], "categories": []}', 'has no "annotations"'),
+        ('{"videos": [{"id": 1, "file_names": ["a/0.jpg"]}], "categories": []}', 'has no "annotations"'),
+        ('{"videos": [], "categories": [], "annotations": []}', "holds no videos"),
+        ('{"videos": null, "categories": [], "annotations": []}', "\"videos\" is 'None', of the wrong kind"),
+        ('{"videos": [], "categories": [{"id": [], "name": 1}]}', "category 0: \"id\" is '\\[\\]', of the wrong kind"),
         ('{"videos": [{"id": 1}], "categories": [], "annotations": []}', 'video 0 has no "file_names"'),
     ],
 )

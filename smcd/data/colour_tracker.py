@@ -1,0 +1,50 @@
+"""Where the sprites are in a video: an exact tracker for a world whose objects differ in colour."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from smcd.data.sprites import COLOURS
+
+_NEAREST = 90.0  # of 441: a pixel that is further from a colour than this is none of it
+_MIN_PIXELS = 6  # of an object, at 64 x 64
+
+
+def track_colours(frames: np.ndarray, colours: Sequence[str], known: Sequence[str] = tuple(COLOURS)) -> np.ndarray:
+    """Boxes of the objects with these colours: F N 4, xyxy in 0..1; NaN where a colour is not to be seen.
+
+    A pixel belongs to the nearest of the `known` colours (sprites are lit from above), unless it is nearer to the
+    frame's background; specks without neighbours of their colour do not count.
+
+    Args:
+        frames: F H W 3, uint8.
+        colours: names of `COLOURS`.
+        known: colours that occur in the world.
+    """
+    return np.stack([_boxes(frame.astype(np.float32), colours, known) for frame in frames])
+
+
+def _boxes(frame: np.ndarray, colours: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    height, width = frame.shape[:2]
+    light = 1 + 0.16 * np.linspace(1, -1, height, dtype=np.float32)[:, None, None]
+    distances = [np.linalg.norm(frame - np.clip(np.array(COLOURS[name]) * light, 0, 255), axis=-1) for name in known]
+    background = np.linalg.norm(frame - np.median(frame, axis=(0, 1)), axis=-1)
+    nearest = np.argmin([*distances, background], axis=0)  # K + 1 H W -> H W
+    boxes = np.full((len(colours), 4), np.nan)
+    for n, colour in enumerate(colours):
+        number = list(known).index(colour)
+        mask = _without_specks((nearest == number) & (distances[number] < _NEAREST))
+        if mask.sum() >= _MIN_PIXELS * height * width / 64**2:
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+            boxes[n] = np.array(box) / [width, height, width, height]
+    return boxes
+
+
+def _without_specks(mask: np.ndarray) -> np.ndarray:
+    """Pixels with at least three neighbours (of eight) in the mask."""
+    padded = np.pad(mask.astype(np.int8), 1)
+    shifts = [(dy, dx) for dy in range(3) for dx in range(3) if (dy, dx) != (1, 1)]
+    height, width = mask.shape
+    neighbours = np.sum([padded[dy : dy + height, dx : dx + width] for dy, dx in shifts], axis=0)
+    return mask & (neighbours >= 3)

@@ -1,0 +1,1 @@
+"""Training: what each stage trains and drops, the objective, the loop, checkpoints that resume exactly."""

@@ -1,0 +1,37 @@
+"""The untrained small model: its tokenizer knows the world's words, and the pipeline samples."""
+
+import pytest
+import torch
+
+from smcd.config import AutoencoderConfig, DataConfig, SmallModelConfig
+from smcd.errors import InputError
+from smcd.pipeline import SMCDPipeline
+from smcd.training.autoencoder import make_autoencoder
+from smcd.training.small_model import make_small_model, make_tokenizer
+
+
+def test_words_are_tokens_and_other_words_are_spelt():
+    tokenizer = make_tokenizer(["A red star that is moving left.", "an orange star"], 12)
+    words = tokenizer.tokenize("A red star, that is orange.")
+    assert words == ["a</w>", "red</w>", "star</w>", ",</w>", "that</w>", "is</w>", "orange</w>", ".</w>"]
+    assert len(tokenizer.tokenize("zebra")) > 1
+    assert tokenizer.unk_token_id not in tokenizer("A zebra!")["input_ids"][1:-1]
+    assert tokenizer.convert_tokens_to_ids("!") == 0  # what texts are padded with
+    assert tokenizer.model_max_length == 12
+
+
+def test_a_pipeline_folder(tmp_path):
+    make_autoencoder(AutoencoderConfig(block_out_channels=[16, 16])).save_pretrained(tmp_path / "vae")
+    data = DataConfig(datasets=["sprites"], sprites_clips=5, width=32, height=32)
+    sizes = {"block_out_channels": [32, 32], "text_width": 32, "text_layers": 1, "captions": 5}
+    config = SmallModelConfig(str(tmp_path / "out"), str(tmp_path / "vae"), train_data=data, **sizes)
+    pipe = SMCDPipeline.from_pretrained(make_small_model(config))
+    pipe.set_progress_bar_config(disable=True)
+    assert not any(pipe.unet.config[path] for path in ("object_gate", "image_gate", "image_concat"))
+    generator = torch.Generator().manual_seed(0)
+    frames = pipe("A red star.", num_frames=2, height=32, width=32, num_inference_steps=2, generator=generator).frames
+    assert frames.shape == (1, 2, 32, 32, 3)
+    with pytest.raises(InputError, match="exists already"):
+        make_small_model(config)
+    with pytest.raises(InputError, match="no VAE: train one first"):
+        make_small_model(SmallModelConfig())
