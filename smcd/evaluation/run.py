@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -59,10 +60,11 @@ def run_evaluation(config: EvaluationConfig) -> None:
         InputError: anything that does not fit: options, data, weights, or what lies in `output_dir`.
     """
     config = complete(config)
+    data = cache(lambda: EvaluationClips(config))  # read once, and only by processes that need it
     with on_device() as state:
-        plan = _in_main(state, lambda: _make_plan(config))
+        plan = _in_main(state, lambda: _make_plan(config, data()))
         if plan.groups:
-            _sample_all(config, plan, state)
+            _sample_all(config, plan, data, state)
             state.wait_for_everyone()
         device, is_main = state.device, state.is_main_process
     if is_main and config.report:
@@ -86,9 +88,9 @@ def _in_main(state: PartialState, work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
-def _make_plan(config: EvaluationConfig) -> Plan:
+def _make_plan(config: EvaluationConfig, data: EvaluationClips) -> Plan:
     """Read the data, look at the output folder, and list what is missing. Writes nothing."""
-    manifest = EvaluationClips(config).manifest(config.num_workers)
+    manifest = data.manifest(config.num_workers)
     if config.report:
         check_scoring(config, len(manifest.clips))
     output = Output(config, manifest)
@@ -104,7 +106,7 @@ def _make_plan(config: EvaluationConfig) -> Plan:
     return Plan(output, [group for group in groups if group.missing])
 
 
-def _sample_all(config: EvaluationConfig, plan: Plan, state: PartialState) -> None:
+def _sample_all(config: EvaluationConfig, plan: Plan, data: Callable[[], EvaluationClips], state: PartialState) -> None:
     """Sample and write this process's share of the groups."""
     mine = plan.groups[state.process_index :: state.num_processes]
     sampler = make_sampler(config, state.device) if mine else None
@@ -116,7 +118,7 @@ def _sample_all(config: EvaluationConfig, plan: Plan, state: PartialState) -> No
     _in_main(state, begin)
     if sampler is None:
         return  # more processes than groups
-    truth = EvaluationClips(config)
+    truth = data()
     missing = sum(len(group.missing) for group in mine)
     writing: list[Future] = []
     with (
