@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 NULL_OBJECTS = 8  # null tokens of a clip without boxes: the number of stage 2
 Box = Sequence[float] | None  # xyxy in 0..1; None where the object is absent
+Drop = bool | Tensor  # of all clips, or of each (B, bool)
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Conditions:
         boxes: B F N 4, xyxy in 0..1.
         box_mask: B F N, 1 where the object is present: an absent object is still a token, the learned null token.
         phrase_embeddings: B F N C, or B 1 N C where they are the same in all frames.
-        object_padding: B N, True for slots that only fill the batch: they have no influence at all.
-        image_latents: the first frame's latents, B 4 h w; zeros without an image.
+        object_padding: B N, True for slots that only fill the batch: no influence at all; None: there are none.
+        image_latents: the first frame's latents, B 4 h w, for both image paths; zeros without an image.
+        image_token_latents: the image encoder's input where it is not `image_latents`: training drops one or the other.
     """
 
     text: Tensor
@@ -30,22 +32,37 @@ class Conditions:
     boxes: Tensor
     box_mask: Tensor
     phrase_embeddings: Tensor
-    object_padding: Tensor
+    object_padding: Tensor | None
     image_latents: Tensor
+    image_token_latents: Tensor | None = None
 
-    def drop(self, text: bool = False, boxes: bool = False, image: bool = False) -> "Conditions":
-        """The conditions of a guidance branch: null text, every box mask 0 with N unchanged, zeros for the image."""
+    def drop(
+        self, text: Drop = False, boxes: Drop = False, image: Drop = False, image_tokens: Drop | None = None
+    ) -> "Conditions":
+        """Without some conditions: null text, every box mask 0 with N unchanged, zeros for the image.
+
+        Args:
+            text, boxes, image: for all clips, or for each (B, bool).
+            image_tokens: the image encoder's input; None drops it together with `image`.
+        """
+        token_latents = self.image_token_latents
+        if image_tokens is not None or token_latents is not None:
+            kept = self.image_latents if token_latents is None else token_latents
+            token_latents = _without(image if image_tokens is None else image_tokens, kept)
         return replace(
             self,
-            text=self.null_text if text else self.text,
-            box_mask=torch.zeros_like(self.box_mask) if boxes else self.box_mask,
-            image_latents=torch.zeros_like(self.image_latents) if image else self.image_latents,
+            text=_without(text, self.text, self.null_text),
+            box_mask=_without(boxes, self.box_mask),
+            image_latents=_without(image, self.image_latents),
+            image_token_latents=token_latents,
         )
 
     @classmethod
     def cat(cls, batches: Sequence["Conditions"]) -> "Conditions":
         """Several batches with the same N as one."""
-        return cls(**{f.name: torch.cat([getattr(batch, f.name) for batch in batches]) for f in fields(cls)})
+        columns = {f.name: [getattr(batch, f.name) for batch in batches] for f in fields(cls)}
+        joined: dict[str, Any] = {name: None if c[0] is None else torch.cat(c) for name, c in columns.items()}
+        return cls(**joined)
 
     def unet_inputs(
         self, unet_config: Mapping[str, Any], position_net: nn.Module | None, image_encoder: Any
@@ -55,20 +72,32 @@ class Conditions:
         The image tokens of dropped or missing images are the image encoder's output for zeros, never no tokens.
         """
         objects = image_tokens = None
+        padding = self.object_padding
         dtype = self.text.dtype
         if unet_config["object_gate"]:
             assert position_net is not None
             objects = position_net(self.boxes, self.box_mask, self.phrase_embeddings).to(dtype)
         if unet_config["image_gate"]:
             assert image_encoder is not None
-            image_tokens = image_encoder(self.image_latents.to(image_encoder.dtype)).to(dtype)
+            latents = self.image_latents if self.image_token_latents is None else self.image_token_latents
+            image_tokens = image_encoder(latents.to(image_encoder.dtype)).to(dtype)
         return {
             "encoder_hidden_states": self.text,
             "objects": objects,
             "image_tokens": image_tokens,
             "image_latents": self.image_latents if unet_config["image_concat"] else None,
-            "object_padding": self.object_padding if objects is not None and self.object_padding.any() else None,
+            "object_padding": padding if objects is not None and padding is not None and padding.any() else None,
         }
+
+
+def _without(drop: Drop, kept: Tensor, dropped: Tensor | None = None) -> Tensor:
+    """`dropped` (zeros by default) for the clips that are dropped, `kept` (B ...) for the others."""
+    if drop is False:
+        return kept
+    dropped = torch.zeros_like(kept) if dropped is None else dropped
+    if drop is True:
+        return dropped
+    return torch.where(drop.to(kept.device).reshape(-1, *[1] * (kept.ndim - 1)), dropped, kept)
 
 
 def collate_boxes(clips: Sequence[Sequence[Sequence[Box]]], num_frames: int) -> tuple[Tensor, Tensor, Tensor]:

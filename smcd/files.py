@@ -24,9 +24,12 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            sync(path)
         if out.is_dir():
             out.rmdir()
         temporary.rename(out)
+        sync(out.parent)
     except InputError:
         raise
     except Exception as error:
@@ -51,8 +54,7 @@ def new_file(out: Path) -> Iterator[Path]:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        sync(temporary)
         temporary.replace(out)
     except InputError:
         raise
@@ -62,6 +64,15 @@ def new_file(out: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: they outlast a power cut from then on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_full_or_forbidden(error: Exception) -> bool:

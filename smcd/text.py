@@ -26,6 +26,13 @@ def encode_text(
     Returns:
         B 77 C and B.
     """
+    ids, end = tokenize(tokenizer, text_encoder, texts)
+    states = text_encoder(ids.to(device or text_encoder.device)).last_hidden_state
+    return states, end.to(states.device)
+
+
+def tokenize(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids (B 77) and the position of each text's first end-of-text token (B); texts that are too long are cut."""
     length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
     ids = torch.full((len(texts), length), _PAD_TOKEN)
     end = torch.zeros(len(texts), dtype=torch.long)
@@ -36,8 +43,7 @@ def encode_text(
             tokens = [*tokens[: length - 1], tokenizer.eos_token_id]
         ids[row, : len(tokens)] = torch.tensor(tokens)
         end[row] = tokens.index(tokenizer.eos_token_id)
-    states = text_encoder(ids.to(device or text_encoder.device)).last_hidden_state
-    return states, end.to(states.device)
+    return ids, end
 
 
 def encode_phrases(

@@ -1,5 +1,7 @@
 """Conditions: padding and dropping."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from smcd import Conditions
 from smcd.conditions import NULL_OBJECTS, collate_boxes
+from smcd.tiny import tiny_pipeline
 
 corners, sides = st.floats(0, 0.875), st.floats(0.0625, 1)
 boxes = st.builds(lambda x, y, w, h: (x, y, min(1, x + w), min(1, y + h)), corners, corners, sides, sides)
@@ -49,7 +52,8 @@ def example() -> Conditions:
 
 
 def changed(before: Conditions, after: Conditions) -> set[str]:
-    return {name for name, value in vars(before).items() if not torch.equal(value, getattr(after, name))}
+    names = {name for name, value in vars(before).items() if value is not getattr(after, name)}
+    return {name for name in names if not torch.equal(vars(before)[name], vars(after)[name])}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +75,26 @@ def test_dropped_means_null_text_masks_of_zero_and_zeros():
     assert torch.equal(dropped.text, example().null_text)
     assert dropped.box_mask.shape == (2, 3, 4)
     assert dropped.box_mask.sum() == dropped.image_latents.abs().sum() == 0
+
+
+def test_each_clip_drops_for_itself():
+    first, second = torch.tensor([True, False]), torch.tensor([False, True])
+    dropped = example().drop(text=second, boxes=first, image=first, image_tokens=second)
+    assert torch.equal(dropped.text[0], example().text[0])
+    assert torch.equal(dropped.text[1], example().null_text[1])
+    assert dropped.box_mask.sum((1, 2)).tolist() == [0, 12]
+    assert torch.equal(dropped.image_latents, example().image_latents * second[:, None, None, None])
+    assert torch.equal(dropped.image_token_latents, example().image_latents * first[:, None, None, None])
+
+
+def test_the_image_encoder_sees_what_was_not_dropped_for_it():
+    pipe = tiny_pipeline()
+    conditions = replace(example(), text=torch.zeros(2, 77, 64), image_latents=torch.ones(2, 4, 8, 8))
+    conditions = conditions.drop(image=True, image_tokens=torch.tensor([False, True]))
+    inputs = conditions.unet_inputs(pipe.unet.config | {"object_gate": False}, None, pipe.image_encoder)
+    assert inputs["image_latents"].abs().sum() == 0
+    tokens = pipe.image_encoder(torch.stack([torch.ones(4, 8, 8), torch.zeros(4, 8, 8)]))
+    assert torch.equal(inputs["image_tokens"], tokens)
 
 
 def test_branches_are_concatenated_in_order():

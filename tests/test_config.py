@@ -12,6 +12,7 @@ from smcd.config import (
     GligenConfig,
     ShowConfig,
     SmallModelConfig,
+    TrainConfig,
     add_flags,
     check_choices,
     load_config,
@@ -131,6 +132,8 @@ def test_an_empty_file_changes_nothing(tmp_path):
 SHIPPED = {
     "customize_infer.yaml": CustomizeConfig,
     "object_tracking_eval.yaml": EvaluationConfig,
+    "object_tracking_ms_stage1.yaml": TrainConfig,
+    "object_tracking_ms_stage2.yaml": TrainConfig,
     "sprites_vae.yaml": AutoencoderConfig,
     "sprites_model.yaml": SmallModelConfig,
 }

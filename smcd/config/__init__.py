@@ -8,6 +8,7 @@ from smcd.config.loading import add_flags, check_choices, load_config
 from smcd.config.model import ModelConfig, SamplingConfig
 from smcd.config.prepare import PrepareConfig
 from smcd.config.small_model import SmallModelConfig
+from smcd.config.training import TrackerConfig, TrainConfig
 
 __all__ = [
     "AutoencoderConfig",
@@ -21,6 +22,8 @@ __all__ = [
     "SamplingConfig",
     "ShowConfig",
     "SmallModelConfig",
+    "TrackerConfig",
+    "TrainConfig",
     "add_flags",
     "check_choices",
     "load_config",

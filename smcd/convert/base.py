@@ -4,16 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffusers import AutoencoderKL
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from smcd.convert import modelscope
-from smcd.convert.files import local_folder
+from smcd.convert.files import load_tensors, local_folder
+from smcd.convert.names import StateDict, from_published
 from smcd.errors import InputError, first_line
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 
 _PARTS = ("vae", "text_encoder")
 _DOWNLOADED = ["*.json", "vae/*", "text_encoder/*", "tokenizer/*", modelscope.VAE_FILE, modelscope.TEXT_FILE]
+_UNET = ["unet/*", "position_net/*", "image_encoder/*", modelscope.UNET_FILE]
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,12 @@ class Base:
     tokenizer_folder: Path
 
     @classmethod
-    def find(cls, base: str, tokenizer: str | None = None) -> "Base":
-        """From folders or hub ids; raises an InputError that says what is missing."""
-        folder = local_folder(base, _DOWNLOADED)
+    def find(cls, base: str, tokenizer: str | None = None, unet: bool = False) -> "Base":
+        """From folders or hub ids, of which the UNet is downloaded only if it is wanted.
+
+        Raises an InputError that says what is missing.
+        """
+        folder = local_folder(base, [*_DOWNLOADED, *(_UNET if unet else [])])
         missing = [part for part in _PARTS if not (folder / part).is_dir()]
         if modelscope.is_modelscope(folder):
             if tokenizer is None:
@@ -53,6 +59,12 @@ class Base:
             return modelscope.load_text_encoder(self.folder)
         return load_model(CLIPTextModel, self.folder, "text_encoder").eval()
 
+    def unet(self) -> StateDict:
+        """The UNet's tensors by diffusers' names, float32."""
+        if modelscope.is_modelscope(self.folder):
+            return read_unet(self.folder / modelscope.UNET_FILE)
+        return load_model(UNet3DConditionModel, self.folder, "unet", dtype=torch.float32).state_dict()
+
     def tokenizer(self) -> CLIPTokenizer:
         return load_tokenizer(self.tokenizer_folder)
 
@@ -71,6 +83,17 @@ def load_model(kind: Any, folder: Path, subfolder: str, **options: Any) -> Any:
     if wrong:
         raise InputError(f"{where}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
     return model
+
+
+def read_unet(path: Path) -> StateDict:
+    """A UNet's tensors from a file, by this project's names, float32; the file may have published or our names."""
+    tensors = load_tensors(path, dtype=torch.float32)
+    if "conv_in.weight" in tensors:
+        return tensors
+    try:
+        return from_published({"unet": tensors})["unet"]
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:

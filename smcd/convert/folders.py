@@ -1,5 +1,7 @@
 """Folders of weights: a published folder with its base <-> a pipeline folder."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ def load_pipeline(
     tokenizer: str | None = None,
     base_unet: str | None = None,
     dtype: torch.dtype = torch.float32,
+    position_net: bool = True,
 ) -> SMCDPipeline:
     """A pipeline from trained weights of any form.
 
@@ -43,6 +46,7 @@ def load_pipeline(
         tokenizer: folder or hub id; needed with a ModelScope base, which has none.
         base_unet: a file with the UNet tensors that the published folder lacks (`--pretrained_weight_path`).
         dtype: of everything but PositionNet, which stays float32.
+        position_net: False takes a published folder that lacks PositionNet's file too.
 
     Raises:
         InputError: naming the file or tensors that do not fit, and the fix.
@@ -54,9 +58,9 @@ def load_pipeline(
         return _load_own(folder, dtype)
     published = _published_folder(folder)
     source = Base.find(base, tokenizer)
-    parts: dict[str, Any] = dict(build_networks(_read_published(published, dtype, base_unet)))
+    parts: dict[str, Any] = dict(build_networks(_read_published(published, dtype, base_unet), position_net))
     parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
-    _check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
+    check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
     for part in parts.values():
         _cast(part, dtype)
     return SMCDPipeline(**parts, scheduler=make_scheduler())
@@ -86,7 +90,7 @@ def convert(
             part.save_pretrained(folder / name)
             if isinstance(part, nn.Module):
                 part.to("meta")  # frees its memory before the next part is read
-        _check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
+        check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
         SMCDPipeline(**parts).save_config(folder)
 
 
@@ -99,16 +103,29 @@ def export(pipeline: str, out: Path) -> None:
     folder = local_folder(pipeline)
     networks = _load_networks(folder, torch.float32)
     with new_folder(out) as target:
-        for part, (_, subfolder) in _NETWORKS.items():
-            if (network := networks[subfolder]) is not None:
-                tensors = to_published({part: network.state_dict()})[part]
-                try:
-                    torch.save(tensors, target / PUBLISHED_FILES[part])
-                except RuntimeError as error:  # what torch makes of a full disk
-                    raise OSError(first_line(error)) from None
+        write_published(networks, target)
 
 
-def _check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any, tokenizer: Any) -> None:
+def write_published(networks: Mapping[str, Any], target: Path) -> None:
+    """Write published files of the networks (`unet`, `position_net`, `image_encoder`; or None) into a folder."""
+    for part, (_, subfolder) in _NETWORKS.items():
+        if (network := networks[subfolder]) is not None:
+            tensors = to_published({part: network.state_dict()})[part]
+            try:
+                torch.save(tensors, target / PUBLISHED_FILES[part])
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise OSError(first_line(error)) from None
+
+
+def is_own(folder: Path) -> bool:
+    """Whether it is a folder of an SMCDPipeline."""
+    try:
+        return json.loads((folder / "model_index.json").read_text())["_class_name"] == "SMCDPipeline"
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any, tokenizer: Any) -> None:
     """Raise an InputError where a base does not fit the networks."""
     for what, found, expected in (
         ("text encoder", text_encoder.config.hidden_size, unet.config.cross_attention_dim),
@@ -133,7 +150,7 @@ def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
     parts["vae"] = load_model(AutoencoderKL, folder, "vae", dtype=dtype)
     parts["text_encoder"] = load_model(CLIPTextModel, folder, "text_encoder", dtype=dtype)
     parts["tokenizer"] = load_tokenizer(folder)
-    _check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
+    check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
     try:
         return SMCDPipeline.from_pretrained(folder, dtype=dtype, **parts)
     except Exception as error:  # whatever a broken file makes of the libraries

@@ -68,6 +68,12 @@ def to_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, StateDi
     return {part: _rename(part, tensors, published=False) for part, tensors in parts.items()}
 
 
+def published_names(unet: Mapping[str, Tensor]) -> dict[str, str]:
+    """{this project's name: published name} of a UNet's tensors; raises as `to_published`."""
+    theirs = to_published({"unet": unet})
+    return dict(zip(from_published(theirs)["unet"], theirs["unet"], strict=True))  # both in the order of the pairs
+
+
 def _rename(part: str, tensors: Mapping[str, Tensor], published: bool) -> StateDict:
     if part not in _PAIRS:
         raise ValueError(f"unknown part {part!r}: a checkpoint has {', '.join(_PAIRS)}")

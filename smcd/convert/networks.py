@@ -16,11 +16,12 @@ from smcd.models.image_encoder import BLOCKS_PER_LEVEL
 Networks = dict[str, ModelMixin | None]  # unet, position_net, image_encoder
 
 
-def build_networks(published: Mapping[str, Mapping[str, Tensor]]) -> Networks:
+def build_networks(published: Mapping[str, Mapping[str, Tensor]], needs_position_net: bool = True) -> Networks:
     """Networks with published weights, whose tensors are used as they are (no copy).
 
     Args:
         published: "unet", and "position_net" and "visual_encoder" where the UNet has gates for them.
+        needs_position_net: False gives None where it is missing.
 
     Raises:
         InputError: tensors that are unknown, missing or of another shape, by name, or a part that is missing.
@@ -31,7 +32,7 @@ def build_networks(published: Mapping[str, Mapping[str, Tensor]]) -> Networks:
         raise InputError(str(error)) from None
     unet = build(SMCDUNet3D, unet_config, weights["unet"])
     position_net = image_encoder = None
-    if unet.config.object_gate:
+    if unet.config.object_gate and (needs_position_net or "position_net" in weights):
         position_net = build(PositionNet, position_net_config, _part(weights, "position_net", "object gate"))
     if unet.config.image_gate:
         image_encoder = build(ImageEncoder, image_encoder_config, _part(weights, "visual_encoder", "image gate"))

@@ -30,6 +30,7 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
         image_gate: image-gated cross-attention (Dual Image Integration Module).
         image_concat: the first frame's latents concatenated to the noisy ones, through a `conv_in` whose added
             input channels start at zero (the paper's zero conv; Dual Image Integration Module).
+        image_concat_first_only: concatenate them to the first frame alone, zeros to the others.
         object_dim, image_token_dim: widths of PositionNet's and the image encoder's tokens.
         dropout: in every resnet and temporal convolution while training.
     """
@@ -55,6 +56,7 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
         object_dim: int = 1024,
         image_token_dim: int = 1024,
         dropout: float = 0.1,
+        image_concat_first_only: bool = False,
     ):
         super().__init__()
         if len(spatial_attention) != len(block_out_channels):
@@ -145,8 +147,7 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
         time = self._embed_time(timestep, sample).repeat_interleave(frames, dim=0)  # (B F) 4C
 
         if self.config.image_concat:
-            first = torch.zeros_like(sample[:, :, 0]) if image_latents is None else image_latents
-            sample = torch.cat([sample, first[:, :, None].expand_as(sample)], dim=1)  # B 8 F h w
+            sample = torch.cat([sample, self._first_frame(image_latents, sample)], dim=1)  # B 8 F h w
         x = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
         if temporal:
             x = self.transformer_in(x, frames)
@@ -162,6 +163,15 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
         x = self.conv_out(self.conv_act(self.conv_norm_out(x)))
         x = rearrange(x, "(b f) c h w -> b c f h w", f=frames)
         return UNet3DConditionOutput(sample=x) if return_dict else (x,)
+
+    def _first_frame(self, image_latents: Tensor | None, sample: Tensor) -> Tensor:
+        """What is concatenated to the noisy latents, B 4 F h w."""
+        if image_latents is None:
+            return torch.zeros_like(sample)
+        repeated = image_latents.to(sample.dtype)[:, :, None].expand_as(sample)
+        if not self.config.image_concat_first_only:
+            return repeated
+        return torch.cat([repeated[:, :, :1], torch.zeros_like(sample[:, :, 1:])], dim=2)
 
     def _embed_time(self, timestep: Tensor | float | int, sample: Tensor) -> Tensor:
         steps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(sample.shape[0])
@@ -188,7 +198,7 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
     def load_base(self, state_dict: dict[str, Tensor]) -> None:
         """Take the weights of a text-to-video base, named as in diffusers' `UNet3DConditionModel`.
 
-        Gates stay as they are, and the image channels of `conv_in` keep their values.
+        Gates that it lacks stay as they are, and so do the image channels of `conv_in`.
 
         Raises:
             ValueError: tensors that are missing, unknown or of another shape, by name.
@@ -199,7 +209,8 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
         if self.config.image_concat and weight is not None and weight.shape[1] == self.config.in_channels:
             added = own["conv_in.weight"][:, self.config.in_channels :]
             base["conv_in.weight"] = torch.cat([weight.to(added), added], dim=1)
-        needed = {name for name in own if ".object_gate." not in name and ".image_gate." not in name}
+        lacking = [gate for gate in (".object_gate.", ".image_gate.") if not any(gate in name for name in base)]
+        needed = {name for name in own if not any(gate in name for gate in lacking)}
         wrong = [
             *(f"missing {name}" for name in sorted(needed - base.keys())),
             *(f"unknown {name}" for name in sorted(base.keys() - needed)),

@@ -7,7 +7,9 @@ from smcd.conditions import Conditions
 from smcd.convert import to_published
 from smcd.diffusion import Guidance, make_scheduler
 from smcd.models import KeyValueCache
+from smcd.models.blocks import UNetBlock
 from smcd.pipeline import SMCDPipeline
+from smcd.training.objective import Example, TrainedNetworks
 from tests import golden
 from tests.golden import Golden, relative_error
 
@@ -90,23 +92,40 @@ def test_guided_sample_without_the_cache(monkeypatch):
 @pytest.mark.parametrize("name", ["stage1", "smcd"])
 def test_loss_and_gradients(name, checkpointing):
     g = golden.load(name)
-    networks = {"unet": g.unet, "position_net": g.position_net, "visual_encoder": g.image_encoder}
-    networks = {part: network for part, network in networks.items() if network is not None}
-    for network in networks.values():
-        network.zero_grad()
+    networks = TrainedNetworks(
+        g.unet,
+        g.position_net,
+        g.image_encoder,
+        make_scheduler(),
+        temporal=not g.config["temporal_layers_bypassed"],
+    )
+    networks.requires_grad_(True).zero_grad()
+    latents = g.input("latents")
+    conditions = Conditions(
+        text=g.input("text"),
+        null_text=g.input("null_text").expand_as(g.input("text")),
+        boxes=g.input("boxes"),
+        box_mask=g.input("masks"),
+        phrase_embeddings=g.input("object_text"),
+        object_padding=None,
+        image_latents=latents[:, :, 0],
+    )
     if checkpointing:
         g.unet.enable_gradient_checkpointing()
     try:
-        eps = call(g, objects=g.objects(), **g.image_inputs())
+        loss = networks(Example(latents, g.input("noise"), g.input("timesteps").long(), conditions)).mean()
+        recomputed = sum(block.gradient_checkpointing for block in g.unet.modules() if isinstance(block, UNetBlock))
     finally:
         g.unet.disable_gradient_checkpointing()
-    loss = torch.nn.functional.mse_loss(eps, g.input("noise"))
+    assert bool(recomputed) == checkpointing
     loss.backward()
     assert loss.item() == pytest.approx(g.output("loss").item(), rel=1e-4)
+    parts = {"unet": g.unet, "position_net": g.position_net, "visual_encoder": g.image_encoder}
     gradients = to_published(
         {
             part: {key: p.grad if p.grad is not None else torch.zeros_like(p) for key, p in network.named_parameters()}
-            for part, network in networks.items()
+            for part, network in parts.items()
+            if network is not None
         }
     )
     expected = {key.removeprefix("grad_norm."): value for key, value in g.tensors.items() if key.startswith("grad_")}

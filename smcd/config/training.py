@@ -1,0 +1,110 @@
+"""Options of `ms_main.py`."""
+
+from dataclasses import dataclass, field
+
+from smcd.config.data import DataConfig
+from smcd.config.model import SamplingConfig
+from smcd.config.options import option
+
+_SECTION = {"without_flags": True}  # set in the YAML, or as train_data.width=128
+
+
+def _validation_clips() -> DataConfig:
+    return DataConfig(split="val", start="0", held_out="only")
+
+
+@dataclass
+class TrackerConfig:
+    """Where Weights & Biases files the run."""
+
+    entity: str | None = option(None, "user or team")
+    project: str = option("smcd", "project, of every tracker")
+    group: str | None = option(None, "group of runs")
+
+
+@dataclass
+class TrainConfig:
+    """What `ms_main.py` can be told."""
+
+    output_dir: str = option("outputs/train", "folder for checkpoints, logs and the finished model")
+    stage: str | None = option(
+        None,
+        "what trains: 1 (boxes, on images), 2 (image paths, on videos), base (text to video); otherwise as the flags "
+        "of the published commands say",
+        ("1", "2", "base"),
+    )
+
+    # Where the model comes from
+    pretrained_model_path: str | None = option(
+        None, "the base: diffusers folder, pipeline folder, or hub id of one; otherwise an untrained tiny model"
+    )
+    root_path: str | None = option(
+        None, "the base as a ModelScope folder; pretrained_model_path then gives the tokenizer"
+    )
+    tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the base")
+    pretrained_weight_path: str | None = option(None, "file with the base's UNet, in place of the base's own")
+    tune_from_ckpt_path: str | None = option(
+        None, "trained weights to start from: checkpoint-N, pipeline folder, published folder, or hub id"
+    )
+    new_position_net: bool = option(False, "start with a fresh PositionNet where the weights have none")
+
+    # What the network is (see --stage) and what trains of it
+    train_grounding: str | None = option(
+        None, "the object gate (vanilla), or both gates (vanilla_cross_vision)", ("vanilla", "vanilla_cross_vision")
+    )
+    cross_vision: bool = option(False, "the image gate")
+    cat_init: bool = option(False, "the zero conv (first frame concatenated)")
+    use_image_dataset: bool = option(False, "train on images: stage 1")
+    use_img_free_guidance: bool = option(False, "stage 2: drop the image too, for image guidance")
+    only_cat_first_frame: bool = option(False, "concatenate the first frame's latents to itself, zeros to the others")
+    train_text_encoder: bool = option(False, "stage base: train the text encoder too")
+    trainable_modules: list[str] = option(
+        [], "train the UNet's modules with these parts in their names, in place of the stage's"
+    )
+
+    # Data
+    train_data: DataConfig = field(default_factory=DataConfig, metadata=_SECTION)
+    eval_data: DataConfig = field(default_factory=_validation_clips, metadata=_SECTION)
+    num_workers: int = option(4, "processes that read data, beside each training process")
+
+    # Optimisation
+    max_train_steps: int = option(200_000, "steps; a step is one update of the weights")
+    train_batch_size: int = option(4, "clips of each process at a time")
+    gradient_accumulation_steps: int = option(1, "batches of each process for one step")
+    learning_rate: float = option(5e-5, "AdamW's")
+    scale_lr: bool = option(False, "multiply the rate by accumulation x batch x processes")
+    lr_scheduler: str = option(
+        "constant",
+        "how the rate changes",
+        ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"),
+    )
+    lr_warmup_steps: int = option(0, "steps in which the rate rises from 0")
+    adam_beta1: float = option(0.9, "AdamW's")
+    adam_beta2: float = option(0.999, "AdamW's")
+    adam_weight_decay: float = option(1e-2, "AdamW's")
+    adam_epsilon: float = option(1e-8, "AdamW's")
+    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm")
+    use_8bit_adam: bool = option(False, "AdamW with 8-bit state, where bitsandbytes is installed")
+    use_ema: bool = option(False, "keep a running average of the weights, and export it")
+    ema_decay: float = option(0.9999, "of the running average")
+    snr_gamma: float = option(0.0, "min-SNR weighting of the loss, 5 is usual; 0 is off, as published")
+    seed: int = option(33, "of everything that is drawn")
+
+    # Speed and memory
+    mixed_precision: str = option("no", "autocast; needs a GPU, but for bf16", ("no", "fp16", "bf16"))
+    gradient_checkpointing: bool = option(False, "recompute activations in backward: less memory, more time")
+    enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")
+
+    # What is kept and shown
+    checkpointing_steps: int = option(10_000, "steps between checkpoints; there is always one at the end")
+    checkpoints_total_limit: int = option(0, "how many checkpoints are kept, the latest ones; 0 keeps all")
+    resume_from_checkpoint: str = option("latest", "latest (in output_dir, if there is one), a path, or none")
+    validation_steps: int = option(0, "steps between validations; 0 for none")
+    val_batch_size: int = option(4, "clips of each process at a time in validation")
+    validation_clips: int = option(16, "clips of eval_data whose loss is taken")
+    validation_videos: int = option(2, "clips of eval_data for which a video is made")
+    validation_data: SamplingConfig = field(default_factory=SamplingConfig, metadata=_SECTION)
+    logging_steps: int = option(10, "steps between entries of the trackers")
+    report_to: list[str] = option(["jsonl"], "trackers: any of jsonl, tensorboard, wandb")
+    use_wandb: bool = option(False, "the same as adding wandb to report_to")
+    tracker: TrackerConfig = field(default_factory=TrackerConfig, metadata=_SECTION)

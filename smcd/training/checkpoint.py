@@ -1,0 +1,150 @@
+"""Checkpoints: what trains and the state of training, written whole or not at all.
+
+`checkpoint-N/`, N steps done:
+
+    trained.safetensors   what trains, float32, by its names in `TrainedNetworks`
+    ema.safetensors       its running average, with --use_ema
+    state.pt              optimizer, schedule, scaler, running average's counters, random state of every process
+    config.yaml           the resolved config, from which the frozen weights are found again
+    checkpoint.json       step, what the result depends on, versions
+"""
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from smcd.errors import InputError, first_line
+from smcd.files import new_folder
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"checkpoint-(\d+)")
+TRAINED, EMA, STATE = "trained.safetensors", "ema.safetensors", "state.pt"
+CONFIG, INFO, SHARDS = "config.yaml", "checkpoint.json", "shards"
+
+
+@dataclass
+class Content:
+    """What a checkpoint holds.
+
+    Attributes:
+        step: steps done.
+        trained: what trains.
+        ema: its running average, or None.
+        state: anything that `torch.save` writes and `torch.load(weights_only=True)` reads.
+        settings: what the result depends on, by option.
+        versions: of the libraries.
+        config: the resolved config as YAML.
+    """
+
+    step: int
+    trained: dict[str, Tensor]
+    ema: dict[str, Tensor] | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    config: str = ""
+
+
+def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
+    """Write `folder/checkpoint-N`, whole or not at all.
+
+    Args:
+        shards: a folder beside it that becomes its `shards/` (DeepSpeed's own files).
+
+    Raises:
+        InputError: it cannot be written, or exists.
+    """
+    out = folder / f"checkpoint-{content.step}"
+    with new_folder(out) as target:
+        save_file(_plain(content.trained), target / TRAINED)
+        if content.ema is not None:
+            save_file(_plain(content.ema), target / EMA)
+        _save_state(content.state, target / STATE)
+        if shards is not None:
+            shards.rename(target / SHARDS)
+        (target / CONFIG).write_text(content.config, encoding="utf-8")
+        info = {"step": content.step, "settings": content.settings, "versions": content.versions}
+        (target / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
+    return out
+
+
+def _save_state(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # what torch makes of a full disk
+        raise OSError(f"{path.name}: {first_line(error)}") from None
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def read(path: Path) -> Content:
+    """Everything of a checkpoint. Raises an InputError for a folder that is not one, or is broken."""
+    info = read_info(path)
+    try:
+        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file can make the unpickler raise anything
+        raise InputError(f"{path / STATE}: cannot be read ({first_line(error)})") from None
+    ema = read_tensors(path / EMA) if (path / EMA).is_file() else None
+    trained = read_tensors(path / TRAINED)
+    return Content(info["step"], trained, ema, state, info["settings"], info["versions"])
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """Step, settings and versions of a checkpoint."""
+    try:
+        info = json.loads((path / INFO).read_text(encoding="utf-8"))
+        return {"step": int(info["step"]), "settings": dict(info["settings"]), "versions": dict(info["versions"])}
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise InputError(f"{path}: is no checkpoint of this program ({first_line(error)})") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a safetensors file."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
+
+
+def all_in(folder: Path) -> list[Path]:
+    """The checkpoints of an output folder, the latest last."""
+    found = [(int(match[1]), path) for path in folder.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def latest_in(folder: Path) -> Path | None:
+    """The latest checkpoint of an output folder, or None."""
+    return next(reversed(all_in(folder)), None)
+
+
+def rotate(folder: Path, limit: int) -> None:
+    """Keep the latest `limit` checkpoints (0: all)."""
+    for path in all_in(folder)[:-limit] if limit else []:
+        discard(path)
+
+
+def discard(path: Path) -> None:
+    """Delete a folder: first its name goes, so that none is ever there in part."""
+    doomed = path.with_name(f".checkpoint-{path.name}.partial")
+    shutil.rmtree(doomed, ignore_errors=True)
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what a killed run left half-written."""
+    for path in folder.glob(".checkpoint-*.partial"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,112 @@
+"""From a batch of clips to what the networks take: latents, text, phrases, noise, with conditions dropped."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from smcd.conditions import Conditions
+from smcd.data.clips import Batch
+from smcd.latents import encode_frames
+from smcd.pipeline import SMCDPipeline
+from smcd.text import encode_phrases, encode_text, tokenize
+from smcd.training.draws import Draws, Key, draw
+from smcd.training.objective import Example
+from smcd.training.stages import Drops
+
+_WARNINGS = 3  # of texts that are too long
+_AT_ONCE = 16  # phrases
+_KEPT_PHRASES = 100_000  # embeddings that are kept: 400 MB at full width
+
+
+class _FirstOnes(logging.Filter):
+    """Lets the first few messages through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = _WARNINGS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+
+class Encoders:
+    """The frozen VAE and text encoder.
+
+    Args:
+        pipe: its VAE, tokenizer, text encoder and noise schedule are used.
+        device, dtype: where they run, and in which precision.
+        trained_text_encoder: the text encoder trains: prompts are given as tokens.
+    """
+
+    def __init__(self, pipe: SMCDPipeline, device: torch.device, dtype: torch.dtype, trained_text_encoder: bool):
+        self.vae, self.text_encoder, self.tokenizer = pipe.vae, pipe.text_encoder, pipe.tokenizer
+        self.num_timesteps = pipe.scheduler.config.num_train_timesteps
+        self.device, self.trained_text_encoder = device, trained_text_encoder
+        frozen = [self.vae] if trained_text_encoder else [self.vae, self.text_encoder]
+        for part in frozen:
+            nn.Module.to(part, device, dtype).eval().requires_grad_(False)
+        logging.getLogger("smcd.text").addFilter(_FirstOnes())
+        self._phrases: dict[str, Tensor] = {"": torch.zeros(pipe.text_encoder.config.hidden_size, device=device)}
+        self._null_text: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, keys: Sequence[Key], drops: Drops) -> Example:
+        """Encode B clips; `keys` are those of their random draws."""
+        batch = batch.to(self.device)
+        if batch.frames is not None:
+            mean, std = encode_frames(self.vae, batch.frames)
+        else:
+            assert batch.latent_mean is not None
+            assert batch.latent_std is not None
+            mean, std = batch.latent_mean, batch.latent_std
+        draws = draw(keys, mean.shape[1:], drops, self.num_timesteps)
+        latents = mean + std * draws.posterior_noise.to(self.device)
+        noise, timesteps = draws.noise.to(self.device), draws.timesteps.to(self.device)
+        conditions = self._conditions(batch, latents[:, :, 0]).drop(**draws.drops)
+        return Example(latents, noise, timesteps, conditions, self._tokens(batch, draws))
+
+    def _conditions(self, batch: Batch, image_latents: Tensor) -> Conditions:
+        null_text = self._null_text
+        if null_text is None or self.trained_text_encoder:
+            null_text = encode_text(self.tokenizer, self.text_encoder, [""])[0].float()
+            self._null_text = null_text
+        null_text = null_text.expand(len(batch), -1, -1)
+        if self.trained_text_encoder:
+            text = null_text  # the networks encode the tokens
+        elif batch.text is not None:
+            text = batch.text.float()
+        else:
+            text = encode_text(self.tokenizer, self.text_encoder, batch.prompts)[0].float()
+        phrases = self._phrase_embeddings(batch)[:, None]  # B 1 N C
+        return Conditions(text, null_text, batch.boxes, batch.box_mask, phrases, None, image_latents)
+
+    def _phrase_embeddings(self, batch: Batch) -> Tensor:
+        """B N C."""
+        if batch.phrase_embeddings is not None:
+            return batch.phrase_embeddings
+        new = sorted({phrase for phrases in batch.phrases for phrase in phrases} - self._phrases.keys())
+        if new:
+            if len(self._phrases) > _KEPT_PHRASES:
+                self._phrases = {"": self._phrases[""]}
+                return self._phrase_embeddings(batch)
+            self._encode_phrases(new)
+        rows = [torch.stack([self._phrases[phrase] for phrase in phrases]) for phrases in batch.phrases]
+        return torch.stack(rows)
+
+    def _encode_phrases(self, phrases: list[str]) -> None:
+        # Always so many at a time: then a phrase's embedding does not depend, in its last bits, on what else is new in
+        # its batch, and a resumed run, whose memory is empty, finds the same.
+        for start in range(0, len(phrases), _AT_ONCE):
+            some = phrases[start : start + _AT_ONCE]
+            padded = [*some, *[""] * (_AT_ONCE - len(some))]
+            embeddings = encode_phrases(self.tokenizer, self.text_encoder, padded)
+            self._phrases |= zip(some, embeddings[: len(some)], strict=True)
+
+    def _tokens(self, batch: Batch, draws: Draws) -> Tensor | None:
+        if not self.trained_text_encoder:
+            return None
+        prompts = ["" if drop else prompt for prompt, drop in zip(batch.prompts, draws.text.tolist(), strict=True)]
+        return tokenize(self.tokenizer, self.text_encoder, prompts)[0].to(self.device)

@@ -1,0 +1,105 @@
+"""The objective, outside of the networks: predict the noise in noisy latents."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor, nn
+
+from smcd.conditions import Conditions
+from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
+
+
+@dataclass
+class Example:
+    """B samples as the networks take them.
+
+    Attributes:
+        latents: clean, B 4 F h w, scaled.
+        noise: B 4 F h w.
+        timesteps: B.
+        conditions: with what is dropped already dropped.
+        token_ids: the prompts' tokens, B 77, where the text encoder trains; the text of `conditions` is not used then.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    conditions: Conditions
+    token_ids: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+class TrainedNetworks(nn.Module):
+    """All networks that can train, as one module, so that accelerate wraps one thing.
+
+    Args:
+        scheduler: its noise schedule is used, nothing else.
+        text_encoder: only where it trains.
+        temporal: False bypasses every temporal layer of the UNet.
+        snr_gamma: see `loss_weights`.
+    """
+
+    def __init__(
+        self,
+        unet: SMCDUNet3D,
+        position_net: PositionNet | None,
+        image_encoder: ImageEncoder | None,
+        scheduler: SchedulerMixin,
+        text_encoder: nn.Module | None = None,
+        temporal: bool = True,
+        snr_gamma: float = 0.0,
+    ):
+        super().__init__()
+        self.unet, self.position_net, self.image_encoder = unet, position_net, image_encoder
+        self.text_encoder = text_encoder
+        self.scheduler = copy.deepcopy(scheduler)  # it moves its tables to where the samples are
+        self.temporal, self.snr_gamma = temporal, snr_gamma
+
+    def forward(self, example: Example) -> Tensor:
+        """The loss of each sample, B, float32: sqrt(a) latents + sqrt(1 - a) noise -> the noise."""
+        conditions = example.conditions
+        if self.text_encoder is not None and example.token_ids is not None:
+            conditions = replace(conditions, text=self.text_encoder(example.token_ids).last_hidden_state.float())
+        inputs = conditions.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
+        sample = self.scheduler.add_noise(example.latents, example.noise, example.timesteps)
+        eps = self.unet(sample, example.timesteps, **inputs, temporal=self.temporal, return_dict=False)[0]
+        losses = (eps.float() - example.noise).square().flatten(1).mean(1)
+        if self.snr_gamma:
+            losses = losses * loss_weights(self.scheduler, example.timesteps, self.snr_gamma)
+        return losses
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that train, by name: "unet.conv_in.weight", "position_net.null_box", ..."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+
+def loss_weights(scheduler: SchedulerMixin, timesteps: Tensor, gamma: float) -> Tensor:
+    """min(SNR, gamma) / SNR of each timestep, for noise prediction (Hang et al., 2023, arXiv 2303.09556)."""
+    alphas = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+    snr = alphas / (1 - alphas)
+    return torch.clamp(snr, max=gamma) / snr
+
+
+def set_trained(networks: TrainedNetworks, names: set[str], frozen_dtype: torch.dtype | None = None) -> None:
+    """Let exactly these parameters train, in float32; cast the frozen layers of UNet and image encoder.
+
+    Norms and PositionNet stay in float32. Raises a ValueError for names that the networks do not have.
+    """
+    if unknown := names - dict(networks.named_parameters()).keys():
+        raise ValueError(f"no such parameters: {', '.join(sorted(unknown))}")
+    for name, parameter in networks.named_parameters():
+        parameter.requires_grad_(name in names)
+        if name in names:
+            parameter.data = parameter.data.float()
+    for network in (networks.unet, networks.image_encoder):
+        if network is None or frozen_dtype is None:
+            continue
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
+                for parameter in layer.parameters(recurse=False):
+                    if not parameter.requires_grad:
+                        parameter.data = parameter.data.to(frozen_dtype)

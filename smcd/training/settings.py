@@ -1,0 +1,107 @@
+"""Checks of a training config, and which of its options the result depends on."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from smcd.config import TrainConfig, check_choices
+from smcd.errors import InputError
+
+# Options that do not change what is learned; with their sections.
+_FREE = {
+    *("output_dir", "num_workers", "gradient_checkpointing", "enable_xformers_memory_efficient_attention"),
+    *("checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "logging_steps"),
+    *("validation_steps", "validation_clips", "validation_videos", "val_batch_size", "validation_data", "eval_data"),
+    *("report_to", "use_wandb", "tracker"),
+    # These only in what they come to: see `result_settings`.
+    *("train_batch_size", "gradient_accumulation_steps", "learning_rate", "scale_lr", "max_train_steps"),
+    *("stage", "train_grounding", "cross_vision", "cat_init", "use_image_dataset"),
+}
+_PATHS = ("pretrained_model_path", "root_path", "tokenizer", "pretrained_weight_path", "tune_from_ckpt_path")
+_LARGEST = 2**31
+
+
+def check_config(config: TrainConfig) -> None:
+    """Raise an InputError for an option that cannot be."""
+    check_choices(config)
+    if not config.output_dir.strip():
+        raise InputError("output_dir is empty: name a folder (is a variable of your shell not set?)")
+    positive = ("max_train_steps", "train_batch_size", "gradient_accumulation_steps", "checkpointing_steps")
+    for name in (*positive, "val_batch_size", "logging_steps"):
+        if not 1 <= getattr(config, name) < _LARGEST:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
+    counts = ("num_workers", "lr_warmup_steps", "checkpoints_total_limit", "validation_steps", "validation_clips")
+    for name in (*counts, "validation_videos", "seed"):
+        if not 0 <= getattr(config, name) < _LARGEST:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 0")
+    for name in ("learning_rate", "max_grad_norm", "adam_epsilon"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be above 0")
+    for name in ("adam_beta1", "adam_beta2", "ema_decay"):
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be from 0 to below 1")
+    for name in ("adam_weight_decay", "snr_gamma"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 0")
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The config with its folders as absolute paths, so that a checkpoint finds them from anywhere."""
+    changes: dict[str, Any] = {}
+    for name in _PATHS:
+        value = getattr(config, name)
+        if value is not None and Path(value).expanduser().exists():
+            changes[name] = str(Path(value).expanduser().resolve())
+    for section in ("train_data", "eval_data"):
+        data = getattr(config, section)
+        folders = {name: getattr(data, name) for name in ("path", "data_path", "latents")}
+        found = {name: str(Path(value).expanduser().resolve()) for name, value in folders.items() if value}
+        changes[section] = dataclasses.replace(data, **found)
+    return dataclasses.replace(config, **changes)
+
+
+def global_batch(config: TrainConfig, num_processes: int) -> int:
+    """Clips of one step."""
+    return config.train_batch_size * config.gradient_accumulation_steps * num_processes
+
+
+def learning_rate(config: TrainConfig, num_processes: int) -> float:
+    """The rate after `scale_lr`."""
+    return config.learning_rate * (global_batch(config, num_processes) if config.scale_lr else 1)
+
+
+def result_settings(config: TrainConfig, paths: dict[str, Any], num_processes: int) -> dict[str, Any]:
+    """What the result depends on, by option; `paths` say which stage it is.
+
+    Not how a step's clips are divided among processes and micro-batches: only how many they are.
+    """
+    settings = _flat(dataclasses.asdict(config))
+    settings = {name: value for name, value in settings.items() if name.partition(".")[0] not in _FREE}
+    settings |= paths
+    settings["learning_rate"] = learning_rate(config, num_processes)
+    settings["clips of a step"] = global_batch(config, num_processes)
+    if config.lr_scheduler not in ("constant", "constant_with_warmup"):
+        settings["max_train_steps"] = config.max_train_steps
+    return settings
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def check_same(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise an InputError that lists the settings in which a checkpoint differs from this run."""
+    different = [
+        f"{name} {then[name]!r} there, {now[name]!r} here"
+        for name in sorted(then.keys() & now.keys())
+        if then[name] != now[name]
+    ]
+    if different:
+        raise InputError(
+            f"{checkpoint}: is from a run with other settings: {'; '.join(different)}. Use the same ones, another "
+            "--output_dir, or start from its weights with --tune_from_ckpt_path"
+        )

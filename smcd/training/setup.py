@@ -1,0 +1,193 @@
+"""Everything a run needs, built from its config."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, ProjectConfiguration, set_seed
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from diffusers.utils import is_bitsandbytes_available, is_xformers_available
+from torch import nn
+
+from smcd.config import TrainConfig
+from smcd.data.build import build_data
+from smcd.data.mixing import ClipLoader
+from smcd.errors import InputError
+from smcd.pipeline import SMCDPipeline
+from smcd.training.encode import Encoders
+from smcd.training.objective import TrainedNetworks, set_trained
+from smcd.training.settings import learning_rate
+from smcd.training.stages import Stage, make_stage, trainable_parameters
+from smcd.training.start import build_start, is_tiny
+from smcd.training.trackers import make_trackers
+
+logger = logging.getLogger(__name__)
+
+_HALF = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass
+class Run:
+    """The parts of a training run.
+
+    Attributes:
+        pipe: the pipeline whose networks train, for samples.
+        bare: the networks themselves.
+        networks: as accelerate prepared them for this machine.
+        ema: the running average of what trains, or None.
+        step: steps done.
+    """
+
+    config: TrainConfig
+    stage: Stage
+    accelerator: Accelerator
+    pipe: SMCDPipeline
+    encoders: Encoders
+    loader: ClipLoader
+    bare: TrainedNetworks
+    networks: nn.Module
+    optimizer: Any
+    schedule: Any
+    ema: EMAModel | None
+    step: int = 0
+
+    @property
+    def out(self) -> Path:
+        return Path(self.config.output_dir)
+
+
+def make_accelerator(config: TrainConfig) -> tuple[TrainConfig, Accelerator]:
+    """The accelerator, and the config with a precision that this machine has.
+
+    Raises:
+        InputError: a tracker that is not there.
+    """
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if not gpu and config.mixed_precision == "fp16":
+        logger.warning("fp16 needs a GPU: training in float32 (bf16 can be chosen)")
+        config = replace(config, mixed_precision="no")
+    if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
+        logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
+        config = replace(config, use_8bit_adam=False)
+    trackers = make_trackers(config)
+    accelerator = Accelerator(
+        cpu=not gpu,
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        log_with=trackers or None,
+        project_config=ProjectConfiguration(project_dir=config.output_dir, logging_dir=f"{config.output_dir}/logs"),
+    )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        # Autocast gives the precision; FSDP's own policy would round boxes, on which PositionNet depends.
+        accelerator.state.fsdp_plugin.mixed_precision_policy = None
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        plugin = accelerator.state.deepspeed_plugin
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.train_batch_size
+        plugin.deepspeed_config["gradient_clipping"] = config.max_grad_norm
+    return config, accelerator
+
+
+def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetworks]:
+    """The networks on the CPU, with what trains in float32 and the rest in the precision of the run.
+
+    Raises:
+        InputError: weights that are missing or do not fit.
+    """
+    stage = make_stage(config)
+    if is_tiny(config):
+        logger.warning(
+            "no --pretrained_model_path, no --tune_from_ckpt_path: training a tiny untrained model, to see that "
+            "everything is in place"
+        )
+    pipe, new_position_net = build_start(config, stage)
+    networks = TrainedNetworks(
+        pipe.unet,
+        pipe.position_net,
+        pipe.image_encoder,
+        pipe.scheduler,
+        pipe.text_encoder if stage.text_encoder else None,
+        stage.temporal,
+        config.snr_gamma,
+    )
+    names = trainable_parameters(
+        stage.name,
+        pipe.unet,
+        pipe.position_net,
+        pipe.image_encoder,
+        new_position_net=new_position_net,
+        temporal=stage.temporal,
+        modules=stage.modules,
+    )
+    if stage.text_encoder:
+        names |= {f"text_encoder.{name}" for name, _ in pipe.text_encoder.named_parameters()}
+    if not names:
+        raise InputError("nothing would train; see trainable_modules")
+    set_trained(networks, names, _HALF[config.mixed_precision])
+    if config.gradient_checkpointing:
+        pipe.unet.enable_gradient_checkpointing()
+    if config.enable_xformers_memory_efficient_attention:
+        if is_xformers_available() and torch.cuda.is_available():
+            pipe.unet.enable_xformers_memory_efficient_attention()
+        else:
+            logger.warning("xformers is not installed, or there is no GPU for it: it is left out")
+    return stage, pipe, networks
+
+
+def make_run(
+    config: TrainConfig, accelerator: Accelerator, networks: tuple[Stage, SMCDPipeline, TrainedNetworks]
+) -> Run:
+    """The run at its start.
+
+    Raises:
+        InputError: data that are missing or broken.
+    """
+    stage, pipe, bare = networks
+    pipe.set_progress_bar_config(disable=True)
+    device = accelerator.device
+    encoders = Encoders(pipe, device, _HALF[config.mixed_precision], stage.text_encoder)
+    mixture, order = build_data(config.train_data, config.seed, pipe.vae, pipe.text_encoder)
+    position = (accelerator.process_index, accelerator.num_processes)
+    loader = ClipLoader(mixture, order, config.train_batch_size, config.num_workers, *position)
+    set_seed(config.seed, device_specific=True)  # dropout; everything else is drawn by `draws.draw`
+    if accelerator.distributed_type == DistributedType.FSDP:
+        gates_as_vectors(bare)
+    bare.to(device)
+    rate = learning_rate(config, accelerator.num_processes)
+    optimizer = _make_optimizer(config, list(bare.trained().values()), rate, device)
+    schedule = get_scheduler(config.lr_scheduler, optimizer, config.lr_warmup_steps, config.max_train_steps)
+    prepared, optimizer = accelerator.prepare(bare, optimizer)
+    ema = None
+    if config.use_ema:
+        if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+            raise InputError("use_ema needs whole weights in every process: use configs/accelerate/ddp.yaml")
+        ema = EMAModel(list(bare.trained().values()), decay=config.ema_decay)
+    # The schedule is not prepared: accelerate would step it once for every process.
+    return Run(config, stage, accelerator, pipe, encoders, loader, bare, prepared, optimizer, schedule, ema)
+
+
+def _make_optimizer(
+    config: TrainConfig, parameters: list[nn.Parameter], rate: float, device: torch.device
+) -> torch.optim.Optimizer:
+    options: dict[str, Any] = {
+        "lr": rate,
+        "betas": (config.adam_beta1, config.adam_beta2),
+        "weight_decay": config.adam_weight_decay,
+        "eps": config.adam_epsilon,
+    }
+    if config.use_8bit_adam:
+        import bitsandbytes
+
+        return bitsandbytes.optim.AdamW8bit(parameters, **options)
+    return torch.optim.AdamW(parameters, **options, fused=device.type in ("cuda", "cpu"))
+
+
+def gates_as_vectors(networks: nn.Module) -> None:
+    """Make every scalar parameter a vector of one number, which computes the same: FSDP takes no scalars."""
+    for module in networks.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.ndim == 0:
+                setattr(module, name, nn.Parameter(parameter.data.reshape(1), parameter.requires_grad))

@@ -1,0 +1,165 @@
+"""What each stage trains, drops and sees: the one place that says so (SMCD, ECCV 2024, section 4).
+
+| stage | data | UNet's parts that train | other networks that train | dropped, for guidance |
+|---|---|---|---|---|
+| 1 | single images, temporal layers bypassed | object gates | PositionNet | caption 0.5, boxes 0.1 |
+| 2 | videos | image gates, conv_in, inner blocks of the temporal transformers | image encoder; a fresh PositionNet | boxes 0.1; image and image tokens with --use_img_free_guidance |
+| base | videos, or single images with temporal layers bypassed | everything | text encoder with --train_text_encoder | caption 0.1 |
+
+Drops are drawn for each sample on its own; the published code draws once per batch, with the same probabilities.
+"""  # noqa: E501 (a table)
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from smcd.config import TrainConfig
+from smcd.convert.names import published_names
+from smcd.errors import InputError
+from smcd.models import SMCDUNet3D
+
+_TRAINS = {  # patterns in the UNet's tensor names
+    "1": r"\.object_gate\.",
+    # Of a temporal transformer the inner blocks train, not its norm and projections, and nothing of `transformer_in`.
+    "2": r"\.image_gate\.|^conv_in\.|\.temp_attentions\.\d+\.transformer_blocks\.",
+    "base": "",
+}
+_TEMPORAL = r"^transformer_in\.|\.temp_convs\.|\.temp_attentions\."
+
+
+@dataclass(frozen=True)
+class Drops:
+    """How often a sample goes without a condition; what "without" means: `Conditions.drop`."""
+
+    text: float = 0.0
+    boxes: float = 0.0
+    image: float = 0.0  # the concatenated latents
+    image_tokens: float = 0.0  # the image encoder's input
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of training.
+
+    Attributes:
+        name: "1", "2" or "base".
+        object_gate, image_gate, image_concat: the paths that its UNet has.
+        temporal: False bypasses every temporal layer.
+        drops: what is dropped, and how often.
+        modules: train what has one of these in its name, instead of what the stage trains of the UNet.
+        text_encoder: whether it trains.
+    """
+
+    name: str
+    object_gate: bool
+    image_gate: bool
+    image_concat: bool
+    temporal: bool
+    drops: Drops
+    modules: tuple[str, ...] = ()
+    text_encoder: bool = False
+
+    @property
+    def paths(self) -> dict[str, bool]:
+        return {name: getattr(self, name) for name in ("object_gate", "image_gate", "image_concat")}
+
+
+def make_stage(config: TrainConfig) -> Stage:
+    """The stage that a config asks for, by `stage` or by the flags of the published commands.
+
+    Raises:
+        InputError: settings that name no stage, or do not go together.
+    """
+    name = config.stage or _implied(config)
+    frames = 1 if config.train_data.name == "gligen" else config.train_data.n_sample_frames
+    modules = tuple(config.trainable_modules)
+    if config.train_text_encoder and name != "base":
+        raise InputError(f"train_text_encoder: the text encoder trains in stage base only, not in stage {name}")
+    if name == "base":
+        if config.train_grounding or config.cross_vision or config.cat_init:
+            raise InputError("stage base has no gates: leave out train_grounding, cross_vision and cat_init")
+        drops = Drops(text=0.1)
+        return Stage(name, False, False, False, frames > 1, drops, modules, config.train_text_encoder)
+    if name == "1":
+        if config.cross_vision or config.cat_init or config.train_grounding == "vanilla_cross_vision":
+            raise InputError("stage 1 has no image paths: use train_grounding vanilla, no cross_vision, no cat_init")
+        if frames != 1:
+            raise InputError(f"stage 1 trains on single images: n_sample_frames is {frames}, set it to 1")
+        return Stage(name, True, False, False, False, Drops(1 - _caption_share(config), boxes=0.1), modules)
+    flags = (config.train_grounding, config.cross_vision, config.cat_init)
+    image_gate = config.cross_vision or config.train_grounding == "vanilla_cross_vision" or not any(flags)
+    image_concat = config.cat_init or not any(flags)
+    if not image_gate and not image_concat:
+        raise InputError("stage 2 trains the image paths: add --cross_vision, --cat_init or both")
+    drops = Drops(boxes=0.1)
+    if config.use_img_free_guidance:
+        drops = Drops(boxes=0.1, image=0.25, image_tokens=0.1)
+    return Stage(name, True, image_gate, image_concat, True, drops, modules)
+
+
+def _implied(config: TrainConfig) -> str:
+    if config.use_image_dataset or config.train_data.name == "gligen":
+        return "1"
+    if config.train_grounding == "vanilla_cross_vision" or config.cross_vision or config.cat_init:
+        return "2"
+    raise InputError(
+        "which stage? --stage 1, 2 or base; or, as published, --train_grounding vanilla --use_image_dataset (stage 1), "
+        "--train_grounding vanilla_cross_vision --cross_vision --cat_init (stage 2)"
+    )
+
+
+def _caption_share(config: TrainConfig) -> float:
+    """GLIGEN's `prob_use_caption`."""
+    shares = {options.prob_use_caption for options in config.train_data.dataset_names.values()} or {0.5}
+    if len(shares) > 1:
+        raise InputError(f"prob_use_caption is {sorted(shares)} in different dataset_names; give all of them the same")
+    return shares.pop()
+
+
+def trainable_parameters(
+    stage: str | int,
+    unet: SMCDUNet3D,
+    position_net: nn.Module | None = None,
+    image_encoder: nn.Module | None = None,
+    *,
+    new_position_net: bool = False,
+    temporal: bool = True,
+    modules: Iterable[str] = (),
+) -> set[str]:
+    """Names of the tensors that train, prefixed "unet.", "position_net." and "image_encoder.".
+
+    Args:
+        stage: 1, 2 or "base".
+        new_position_net: stage 2 trains PositionNet only if it did not come from a checkpoint.
+        temporal: False leaves out the temporal layers, which are bypassed.
+        modules: train those of the UNet with one of these in their names (or in their published names) instead.
+
+    Raises:
+        InputError: one of `modules` that fits nothing.
+    """
+    names = {name for name, _ in unet.named_parameters() if re.search(_TRAINS[str(stage)], name)}
+    if modules:
+        names = _with_parts(unet, modules)
+    if not temporal or str(stage) == "1":
+        names = {name for name in names if not re.search(_TEMPORAL, name)}
+    trains = {f"unet.{name}" for name in names}
+    if position_net is not None and (str(stage) == "1" or new_position_net):
+        trains |= {f"position_net.{name}" for name, _ in position_net.named_parameters()}
+    if image_encoder is not None and str(stage) == "2":
+        trains |= {f"image_encoder.{name}" for name, _ in image_encoder.named_parameters()}
+    return trains
+
+
+def _with_parts(unet: SMCDUNet3D, modules: Iterable[str]) -> set[str]:
+    """The UNet's tensors with one of these parts in their names; where none has it, in their published names."""
+    theirs = published_names(unet.state_dict())
+    found: set[str] = set()
+    for part in modules:
+        ours = {name for name in theirs if part in name}
+        matched = ours or {name for name, published in theirs.items() if part in published}
+        if not matched:
+            raise InputError(f"trainable_modules: no module of the UNet has {part!r} in its name")
+        found |= matched
+    return found

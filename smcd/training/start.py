@@ -1,0 +1,117 @@
+"""The model that training starts from: base weights, trained weights, fresh paths."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from smcd.config import TrainConfig
+from smcd.convert.base import Base, read_unet
+from smcd.convert.folders import DEFAULT_BASE, check_base, is_own, load_pipeline
+from smcd.convert.networks import build, check_widths, unet_config
+from smcd.diffusion import make_scheduler
+from smcd.errors import InputError
+from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
+from smcd.pipeline import SMCDPipeline
+from smcd.tiny import tiny_pipeline
+from smcd.training.stages import Stage
+
+
+def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
+    """The untrained pipeline of a run, float32, on the CPU; and whether its PositionNet is fresh.
+
+    Fresh weights follow from `config.seed`.
+
+    Raises:
+        InputError: weights that are missing, or do not fit the stage, by name.
+    """
+    parts = _parts(config, stage)
+    had_position_net = parts.get("position_net") is not None
+    if stage.object_gate and not had_position_net and not _may_be_fresh(config, stage):
+        raise InputError(
+            f"stage {stage.name} starts from weights with a PositionNet: give the result of stage 1, "
+            "--tune_from_ckpt_path; or ask for a fresh one, --new_position_net"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        parts["unet"] = unet = _with_paths(parts["unet"], stage, config)
+        if stage.object_gate and not had_position_net:
+            parts["position_net"] = PositionNet(unet.config.cross_attention_dim, unet.config.object_dim)
+        if stage.image_gate and parts.get("image_encoder") is None:
+            parts["image_encoder"] = _new_image_encoder(unet)
+    check_widths(unet, parts.get("position_net"), parts.get("image_encoder"))
+    for part in parts.values():
+        if isinstance(part, nn.Module):
+            part.float()
+    return SMCDPipeline(**parts), stage.object_gate and not had_position_net
+
+
+def _parts(config: TrainConfig, stage: Stage) -> dict[str, Any]:
+    """The pipeline's parts as they are found; the UNet without the paths that are to come."""
+    base = config.root_path or config.pretrained_model_path
+    tokenizer = config.tokenizer or (config.pretrained_model_path if config.root_path else None)
+    if config.tune_from_ckpt_path is not None:
+        return _trained_parts(config, config.tune_from_ckpt_path, base, tokenizer)
+    if base is None:
+        if config.pretrained_weight_path is not None:
+            raise InputError(
+                "pretrained_weight_path gives a UNet; the rest of the base comes from pretrained_model_path"
+            )
+        return dict(tiny_pipeline(config.seed, object_gate=False, image_gate=False, image_concat=False).components)
+    source = Base.find(base, tokenizer, unet=config.pretrained_weight_path is None)
+    if is_own(source.folder):
+        return dict(load_pipeline(str(source.folder), base_unet=config.pretrained_weight_path).components)
+    tensors = read_unet(Path(config.pretrained_weight_path)) if config.pretrained_weight_path else source.unet()
+    parts = {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
+    parts |= {"unet": build(SMCDUNet3D, unet_config, tensors), "scheduler": make_scheduler()}
+    check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
+    return parts
+
+
+def _trained_parts(config: TrainConfig, weights: str, base: str | None, tokenizer: str | None) -> dict[str, Any]:
+    from smcd.training.export import find_checkpoint, load_checkpoint  # which rebuilds a start of its own
+
+    checkpoint = find_checkpoint(Path(weights))
+    if checkpoint is not None:
+        return dict(load_checkpoint(checkpoint).components)
+    needs_position_net = not config.new_position_net
+    pipe = load_pipeline(
+        weights, base or DEFAULT_BASE, tokenizer, config.pretrained_weight_path, position_net=needs_position_net
+    )
+    return dict(pipe.components)
+
+
+def is_tiny(config: TrainConfig) -> bool:
+    """Whether no model is named, so that the built-in one is trained."""
+    return not any((config.pretrained_model_path, config.root_path, config.tune_from_ckpt_path))
+
+
+def _may_be_fresh(config: TrainConfig, stage: Stage) -> bool:
+    """Stage 1 trains a PositionNet from nothing; stage 2 does so if told, and in the tiny model."""
+    return config.new_position_net or is_tiny(config) or (stage.name == "1" and config.tune_from_ckpt_path is None)
+
+
+def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet3D:
+    """The UNet with the stage's paths added; its own weights in them are kept."""
+    for path, wanted in stage.paths.items():
+        if unet.config[path] and not wanted:
+            raise InputError(f"the weights have an {path.replace('_', ' ')}, which stage {stage.name} does not have")
+    changed: dict[str, Any] = {path: wanted for path, wanted in stage.paths.items() if wanted != unet.config[path]}
+    if config.only_cat_first_frame and stage.image_concat:
+        changed["image_concat_first_only"] = True
+    if not changed:
+        return unet
+    widths = {} if unet.config.object_gate else {"object_dim": unet.config.cross_attention_dim}
+    if not unet.config.image_gate:
+        widths["image_token_dim"] = unet.config.cross_attention_dim
+    own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+    grown = SMCDUNet3D(**{**own, **widths, **changed})
+    grown.load_base(unet.state_dict())
+    return grown
+
+
+def _new_image_encoder(unet: SMCDUNet3D) -> ImageEncoder:
+    """Of the paper's proportions: a quarter, a half, the whole width of the tokens."""
+    width = unet.config.image_token_dim
+    return ImageEncoder((width // 4, width // 2, width, width), in_channels=unet.config.in_channels)

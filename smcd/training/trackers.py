@@ -1,0 +1,84 @@
+"""Trackers: jsonl of our own, tensorboard and wandb of accelerate."""
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate.tracking import GeneralTracker, on_main_process
+
+from smcd.config import TrainConfig
+from smcd.errors import InputError
+from smcd.files import new_file
+
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+class JsonlTracker(GeneralTracker):
+    """One JSON object a line: {"step": 10, "loss": 0.98, ...}.
+
+    Args:
+        path: of the file; an earlier run's is continued.
+    """
+
+    name = "jsonl"
+    requires_logging_directory = False
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+
+    @property
+    def tracker(self) -> Path:
+        return self.path
+
+    def store_init_configuration(self, values: dict) -> None:
+        """The resolved config lies beside the file."""
+
+    @on_main_process
+    def forget_after(self, step: int) -> None:
+        """Drop lines of steps that are about to be done again."""
+        if self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            with new_file(self.path) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
+
+    @on_main_process
+    def log(self, values: dict, step: int | None = None, **_: Any) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def make_trackers(config: TrainConfig) -> list[Any]:
+    """What accelerate's `log_with` takes. Raises an InputError for a tracker that is unknown or not installed."""
+    names = list(dict.fromkeys([*config.report_to, *(["wandb"] if config.use_wandb else [])]))
+    for name in names:
+        if name not in ("jsonl", *_PACKAGES):
+            raise InputError(f"report_to: {name!r} is unknown; choose from jsonl, {', '.join(_PACKAGES)}")
+        if name in _PACKAGES and importlib.util.find_spec(_PACKAGES[name]) is None:
+            raise InputError(f"report_to: {name} is not installed: pip install {_PACKAGES[name]}")
+    path = Path(config.output_dir) / "metrics.jsonl"
+    return [JsonlTracker(path) if name == "jsonl" else name for name in names]
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+    """A config as trackers want it: no sections, no lists."""
+    result: dict[str, str | int | float | bool] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[prefix + key] = value if isinstance(value, str | int | float | bool) else str(value)
+    return result
+
+
+def log_pictures(trackers: Sequence[Any], name: str, pictures: Any, step: int) -> None:
+    """Give pictures (list of H W 3, uint8) to the trackers that show some."""
+    for tracker in trackers:
+        if tracker.name == "tensorboard":
+            for number, picture in enumerate(pictures):
+                tracker.log_images({f"{name}/{number}": picture[None]}, step=step, dataformats="NHWC")
+        elif tracker.name == "wandb":
+            tracker.log_images({name: pictures}, step=step)

@@ -1,0 +1,167 @@
+"""Validation: the loss of fixed clips at fixed noise and timesteps, and videos from fixed inputs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import DistributedType
+from einops import rearrange
+from torch import nn
+
+from smcd import media
+from smcd.data.build import build_data
+from smcd.data.clips import Batch
+from smcd.data.mixing import ClipLoader
+from smcd.files import new_folder
+from smcd.latents import decode_video
+from smcd.training.setup import Run
+from smcd.training.stages import Drops
+from smcd.training.trackers import log_pictures
+
+_DRAW = 2**31  # in the place of the step: no step of training has the same draws
+
+
+class Validation:
+    """What a run is validated on.
+
+    Args:
+        run: before it trains.
+
+    Raises:
+        InputError: data that are missing or broken.
+    """
+
+    def __init__(self, run: Run):
+        config = run.config
+        mixture, order = build_data(config.eval_data, config.seed, run.pipe.vae, run.pipe.text_encoder)
+        position = (run.accelerator.process_index, run.accelerator.num_processes)
+        self._loader = ClipLoader(mixture, order, config.val_batch_size, 0, *position)
+        self._first = ClipLoader(mixture, order, 1)  # one by one, for videos
+        self._timesteps = run.pipe.scheduler.config.num_train_timesteps
+
+    def __call__(self, run: Run) -> dict[str, float]:
+        """The validation's numbers; every process calls it. Videos go to `validation/step-N/` and to the trackers."""
+        numbers = {}
+        with _evaluating(run):
+            if run.config.validation_clips:
+                numbers["validation/loss"] = self._loss(run)
+            if run.config.validation_videos and run.accelerator.is_main_process and not _is_sharded(run):
+                self._videos(run)
+        run.accelerator.wait_for_everyone()
+        return numbers
+
+    @torch.no_grad()
+    def _loss(self, run: Run) -> float:
+        """Mean over the first `validation_clips` clips, nothing dropped, timesteps evenly spaced."""
+        config, accelerator = run.config, run.accelerator
+        clips, size = config.validation_clips, config.val_batch_size * accelerator.num_processes
+        batches = self._loader.batches()
+        total = torch.zeros(2, device=accelerator.device)
+        for number in range(-(-clips // size)):  # rounded up: as many in every process
+            first = number * size + accelerator.process_index * config.val_batch_size
+            indices = range(first, first + config.val_batch_size)
+            example = run.encoders(next(batches), [(config.seed, _DRAW, index) for index in indices], Drops())
+            spaced = [int((index + 0.5) / clips * self._timesteps) % self._timesteps for index in indices]
+            example.timesteps = torch.tensor(spaced, device=accelerator.device)
+            counted = torch.tensor([index < clips for index in indices], device=accelerator.device)
+            total += torch.stack([(run.networks(example) * counted).sum(), counted.sum()])
+        loss, count = accelerator.reduce(total).tolist()
+        return loss / count
+
+    @torch.no_grad()
+    def _videos(self, run: Run) -> None:
+        batches = self._first.batches()
+        strips = []
+        with new_folder(run.out / "validation" / f"step-{run.step}") as folder:
+            for number in range(run.config.validation_videos):
+                strips.append(_video(run, next(batches), folder, number))
+        log_pictures(run.accelerator.trackers, "validation", strips, run.step)
+
+
+def _is_sharded(run: Run) -> bool:
+    """Whether no process has the whole networks: then no process can make videos on its own."""
+    return run.accelerator.distributed_type == DistributedType.FSDP
+
+
+def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
+    """Write one clip's video; returns the clip above the video, both with boxes, side by side."""
+    sampling = run.config.validation_data
+    truth = _frames(run, batch)
+    phrases = [phrase for phrase in batch.phrases[0] if phrase]
+    boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
+    boxes = [of_frame[: len(phrases)] for of_frame in boxes]
+    with_boxes, with_image = run.stage.object_gate, run.stage.image_gate or run.stage.image_concat
+    with _frozen_time(run.pipe.unet, run.stage.temporal), run.accelerator.autocast():
+        output: Any = run.pipe(
+            batch.prompts[0],
+            truth[0] if with_image else None,
+            boxes if with_boxes and phrases else None,
+            phrases if with_boxes and phrases else None,
+            num_frames=len(truth),
+            height=sampling.height,
+            width=sampling.width,
+            num_inference_steps=sampling.num_inference_steps,
+            guidance_scale=sampling.guidance_scale,
+            generator=torch.Generator().manual_seed(run.config.seed + number),
+        )
+    video = media.to_uint8(output.frames[0])
+    media.write_video(folder / f"clip-{number}.gif", video)
+    (folder / f"clip-{number}.txt").write_text(f"{batch.names[0]}\n{batch.prompts[0]}\n", encoding="utf-8")
+    if video.shape == truth.shape:
+        truth, video = (media.draw_boxes(some, boxes, phrases) for some in (truth, video))
+        strip = media.strip(truth, video)
+    else:
+        strip = media.strip(media.draw_boxes(video, boxes, phrases))
+    media.write_image(folder / f"clip-{number}.png", strip)
+    return strip
+
+
+def _frames(run: Run, batch: Batch) -> np.ndarray:
+    """The clip's own frames F H W 3, uint8; decoded where only latents are given."""
+    if batch.frames is not None:
+        return batch.frames[0].numpy()
+    assert batch.latent_mean is not None
+    pixels = decode_video(run.pipe.vae, batch.latent_mean.to(run.accelerator.device))[0]
+    return media.to_uint8(rearrange(pixels / 2 + 0.5, "c f h w -> f h w c").cpu().numpy())
+
+
+def _boxes(boxes: torch.Tensor, mask: torch.Tensor) -> list[Any]:
+    """One frame's boxes as the pipeline takes them."""
+    usable = mask.bool() & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return [box if use else None for box, use in zip(boxes.tolist(), usable.tolist(), strict=True)]
+
+
+@contextmanager
+def _evaluating(run: Run) -> Iterator[None]:
+    """Dropout off, the running average in place of the weights, torch's random state kept."""
+    trained = list(run.bare.trained().values())
+    random_state = torch.get_rng_state()
+    run.networks.eval()
+    if run.ema is not None:
+        run.ema.store(trained)
+        run.ema.copy_to(trained)
+    try:
+        yield
+    finally:
+        if run.ema is not None:
+            run.ema.restore(trained)
+        run.networks.train()
+        torch.set_rng_state(random_state)
+
+
+@contextmanager
+def _frozen_time(unet: nn.Module, temporal: bool) -> Iterator[None]:
+    """Bypass the temporal layers, as in training, where `temporal` is False."""
+    if temporal:
+        yield
+        return
+    hook = unet.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, {**kwargs, "temporal": False}), with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,77 @@
+"""ms_main.py and scripts/export.py, as users run them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from smcd.training import checkpoint
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = ["train_data.width=32", "train_data.height=32", "train_data.sprites_clips=9", "--num_workers", "0"]
+STAGE_1 = ["--config", "./configs/object_tracking_ms_stage1.yaml", "--gradient_accumulation_steps", "1"]
+STAGE_1 += ["--train_grounding", "vanilla", "--use_image_dataset"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+
+
+def run(*command: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def readme_commands(out: Path) -> str:
+    """The commands of the README's section on training, with `outputs` in another place."""
+    section = (REPOSITORY / "README.md").read_text().split("## Training")[1].split("\n## ")[0]
+    commands = "\n".join(re.findall(r"^    (.*)$", section, re.M))
+    assert commands.count("python ") == 3
+    return commands.replace("outputs/", f"{out}/")
+
+
+def test_both_stages_and_a_video_as_the_readme_says(tmp_path):
+    environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    script = ["bash", "-e", "-c", readme_commands(tmp_path)]
+    done = subprocess.run(script, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "coffee" / "cus_pred.gif").is_file()
+    assert [path.name for path in checkpoint.all_in(tmp_path / "stage2")] == ["checkpoint-5"]
+    config = json.loads((tmp_path / "stage2" / "pipeline" / "unet" / "config.json").read_text())
+    assert config["image_gate"] is config["image_concat"] is True
+
+
+def test_a_dry_run_says_what_would_train_and_writes_nothing(tmp_path):
+    done = run("ms_main.py", *STAGE_1, "--train_batch_size", "64", "--output_dir", str(tmp_path / "out"), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"trains together +\d+ tensors +\d\.\d\d M", done.stdout)
+    assert "drops, for each sample: text 0.5, boxes 0.1" in done.stdout
+    assert re.search(r"\d+\.\d{3}  activations at their peak", done.stdout)
+    assert "200000 steps of 64 clips" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_sigterm_ends_the_command_with_a_checkpoint_and_its_exit_code(tmp_path):
+    command = [sys.executable, "ms_main.py", *STAGE_1, *SMALL, "--train_batch_size", "2", "--logging_steps", "1"]
+    command += ["--output_dir", str(tmp_path / "out"), "--num_workers", "1"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    while not metrics.is_file() or not metrics.read_text().count("\n"):
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "Traceback" not in errors
+    assert "the same command goes on from there" in errors
+    assert len(checkpoint.all_in(tmp_path / "out")) == 1
+
+    out = tmp_path / "published"
+    done = run("scripts/export.py", str(tmp_path / "out"), str(out), "--published")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in out.iterdir()} == {"pytorch_model.bin", "pytorch_model_1.bin"}
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
+    done = run("ms_main.py", "--output_dir", str(tmp_path / "out"), "learning_rat=1")
+    assert done.returncode == 2
+    assert done.stderr == "error: unknown option learning_rat; did you mean learning_rate?\n"
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,287 @@
+"""What a run does besides its steps: validation, trackers, failures, precisions, starts."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from smcd import SMCDPipeline
+from smcd.config import DataConfig
+from smcd.data.build import build_data
+from smcd.data.mixing import ClipLoader
+from smcd.errors import InputError
+from smcd.latents import encode_frames
+from smcd.text import encode_phrases, encode_text
+from smcd.tiny import tiny_pipeline
+from smcd.training import checkpoint, encode
+from smcd.training.export import export, load_checkpoint
+from smcd.training.objective import TrainedNetworks
+from tests.conftest import open_gates
+from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
+from tests.training import runs
+
+IMAGES = DataConfig(n_sample_frames=1, **runs.SPRITES)
+
+
+def forward_with(monkeypatch, change) -> None:
+    forward = TrainedNetworks.forward
+    monkeypatch.setattr(TrainedNetworks, "forward", lambda self, example: change(forward(self, example)))
+
+
+def test_the_outputs_of_a_run(tmp_path):
+    out = runs.run(runs.config(tmp_path / "out", max_train_steps=4, validation_steps=2, checkpoints_total_limit=1))
+    assert [path.name for path in checkpoint.all_in(out)] == ["checkpoint-4"]
+    names = {"checkpoint-4", "config.yaml", "logs", "metrics.jsonl", "pipeline", "validation", "versions.json"}
+    assert {path.name for path in out.iterdir()} <= names
+    assert sorted(path.name for path in (out / "validation").iterdir()) == ["step-2", "step-4"]
+    assert {path.name for path in (out / "validation" / "step-4").iterdir()} == {
+        f"clip-0.{kind}" for kind in ("gif", "png", "txt")
+    }
+    versions = json.loads((out / "versions.json").read_text())
+    assert versions["torch"] == torch.__version__
+    assert list(runs.metrics(out, "validation/loss")) == [2, 4]
+    gates = [key for key in json.loads((out / "metrics.jsonl").read_text().splitlines()[0]) if key.startswith("gate/")]
+    assert gates
+    assert all(".image_gate.alpha_" in key for key in gates)
+
+
+def test_validation_is_fixed_and_does_not_change_training(tmp_path):
+    settings = runs.config(tmp_path / "with", max_train_steps=2, validation_steps=1, learning_rate=1e-12)
+    runs.run(settings)
+    runs.run(replace(settings, output_dir=str(tmp_path / "without"), validation_steps=0))
+    first, second = runs.metrics(tmp_path / "with", "validation/loss").values()
+    assert first == pytest.approx(second, rel=1e-6)
+    runs.assert_same_checkpoint(tmp_path / "with" / "checkpoint-2", tmp_path / "without" / "checkpoint-2")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_clips(tmp_path, monkeypatch, value):
+    settings = runs.config(tmp_path / "out", max_train_steps=1)
+    runs.run(settings)
+    forward_with(monkeypatch, lambda losses: losses * value)
+    with pytest.raises(InputError, match=r"step 2: the loss is not finite.*checkpoint-1 is as it was"):
+        runs.run(replace(settings, max_train_steps=3, gradient_accumulation_steps=2, train_batch_size=1))
+    content = json.loads((tmp_path / "out" / "failed-step-2-process-0.json").read_text())
+    assert [len(names) for names in content["clips"]] == [1, 1]
+    assert content["clips"][0][0].startswith("sprites/0/")
+    assert checkpoint.latest_in(tmp_path / "out").name == "checkpoint-1"
+
+
+def test_an_infinite_gradient_stops_a_run_without_a_scaler(tmp_path, monkeypatch):
+    forward_with(monkeypatch, lambda losses: losses + (losses - losses.detach()).sqrt() * 0 + losses * 0)
+    with pytest.raises(InputError, match="step 1: the gradient is not finite"):
+        runs.run(runs.config(tmp_path / "out", max_train_steps=1))
+    assert not checkpoint.all_in(tmp_path / "out")
+
+
+def test_out_of_memory_says_what_helps(tmp_path, monkeypatch):
+    def too_large(losses):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    forward_with(monkeypatch, too_large)
+    with pytest.raises(InputError, match=r"not enough memory: try --gradient_checkpointing"):
+        runs.run(runs.config(tmp_path / "out", max_train_steps=1))
+
+
+def test_only_what_trains_changes_and_the_rest_is_exported_as_it_was(tmp_path):
+    pipe = open_gates(tiny_pipeline())
+    pipe.save_pretrained(tmp_path / "start")
+    settings = runs.config(tmp_path / "out", max_train_steps=1, pretrained_model_path=str(tmp_path / "start"))
+    runs.run(replace(settings, mixed_precision="bf16"))
+    made = SMCDPipeline.from_pretrained(tmp_path / "out" / "pipeline")
+    trained = load_file(tmp_path / "out" / "checkpoint-1" / "trained.safetensors")
+    for part in ("unet", "position_net", "image_encoder"):
+        before = getattr(pipe, part).state_dict()
+        for name, tensor in getattr(made, part).state_dict().items():
+            changed = not torch.equal(tensor, before[name])
+            assert changed == (f"{part}.{name}" in trained), name
+            if changed:
+                assert torch.equal(tensor, trained[f"{part}.{name}"])
+                assert tensor.dtype == torch.float32
+    assert torch.equal(made.text_encoder.final_layer_norm.weight, pipe.text_encoder.final_layer_norm.weight)
+
+
+def test_the_running_average_is_exported(tmp_path):
+    out = runs.run(runs.config(tmp_path / "out", max_train_steps=3, use_ema=True, ema_decay=0.5))
+    averaged = load_file(out / "checkpoint-3" / "ema.safetensors")
+    trained = load_file(out / "checkpoint-3" / "trained.safetensors")
+    name = "unet.conv_in.weight"
+    assert not torch.equal(averaged[name], trained[name])
+    assert torch.equal(SMCDPipeline.from_pretrained(out / "pipeline").unet.conv_in.weight, averaged[name])
+    assert torch.equal(load_checkpoint(out / "checkpoint-3", ema=False).unet.conv_in.weight, trained[name])
+
+
+def test_a_longer_run_exports_anew(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=1)
+    weights = []
+    for steps in (1, 2):
+        runs.run(replace(settings, max_train_steps=steps))
+        weights.append(SMCDPipeline.from_pretrained(tmp_path / "out" / "pipeline").unet.conv_in.weight)
+    assert not torch.equal(*weights)
+
+
+def test_stage_base_with_text_encoder_on_single_images(tmp_path):
+    settings = runs.config(
+        tmp_path / "out",
+        stage="base",
+        use_img_free_guidance=False,
+        train_text_encoder=True,
+        snr_gamma=5.0,
+        max_train_steps=2,
+        validation_steps=2,
+        train_data=IMAGES,
+        eval_data=IMAGES,
+    )
+    out = runs.run(settings)
+    trained = load_file(out / "checkpoint-2" / "trained.safetensors")
+    assert "text_encoder.final_layer_norm.weight" in trained
+    assert not any("temp_" in name for name in trained)
+    made = SMCDPipeline.from_pretrained(out / "pipeline")
+    assert torch.equal(made.text_encoder.final_layer_norm.weight, trained["text_encoder.final_layer_norm.weight"])
+    assert not made.unet.config.object_gate
+    again = runs.run(replace(settings, max_train_steps=3))  # and a video stage goes on from it
+    video = replace(settings, train_data=settings.eval_data, tune_from_ckpt_path=str(again))
+    video = replace(video, train_data=replace(IMAGES, n_sample_frames=2), output_dir=str(tmp_path / "video"))
+    assert any("temp_" in name for name in load_file(runs.run(video) / "checkpoint-2" / "trained.safetensors"))
+
+
+def stage_1(out: Path, **changes):
+    return runs.config(
+        out,
+        stage="1",
+        use_img_free_guidance=False,
+        max_train_steps=1,
+        train_data=IMAGES,
+        eval_data=IMAGES,
+        **changes,
+    )
+
+
+@pytest.fixture
+def base(tmp_path) -> SMCDPipeline:
+    """A text-to-video base, as a diffusers folder in `base` and as a ModelScope folder in `modelscope`."""
+    pipe = tiny_pipeline(3, object_gate=False, image_gate=False, image_concat=False)
+    folder = write_diffusers_base(tmp_path / "base", pipe)
+    pipe.unet.save_pretrained(folder / "unet")
+    sizes = {name: getattr(pipe.unet.config, name) for name in ("block_out_channels", "layers_per_block")}
+    sizes |= {"cross_attention_dim": 64, "attention_head_dim": 16}
+    kinds = {"down_block_types": ["CrossAttnDownBlock3D", "DownBlock3D"]}
+    kinds["up_block_types"] = ["UpBlock3D", "CrossAttnUpBlock3D"]
+    content = {"_class_name": "UNet3DConditionModel", **sizes, **kinds}
+    (folder / "unet" / "config.json").write_text(json.dumps(content))
+    write_modelscope_base(tmp_path / "modelscope", pipe)
+    return pipe
+
+
+@pytest.mark.parametrize(
+    "paths", [{"pretrained_model_path": "base"}, {"root_path": "modelscope", "pretrained_model_path": "base"}]
+)
+def test_stage_1_starts_from_a_base(base, tmp_path, paths):
+    paths = {name: str(tmp_path / folder) for name, folder in paths.items()}
+    out = runs.run(stage_1(tmp_path / "out", learning_rate=1e-12, **paths))
+    unet = SMCDPipeline.from_pretrained(out / "pipeline").unet
+    for name, tensor in base.unet.state_dict().items():
+        assert torch.equal(unet.state_dict()[name], tensor), name
+
+
+def test_another_base_unet(base, tmp_path):
+    other = tiny_pipeline(4, object_gate=False, image_gate=False, image_concat=False).unet
+    torch.save(other.state_dict(), tmp_path / "other.bin")
+    paths = {"pretrained_model_path": str(tmp_path / "base"), "pretrained_weight_path": str(tmp_path / "other.bin")}
+    out = runs.run(stage_1(tmp_path / "out", **paths))
+    unet = SMCDPipeline.from_pretrained(out / "pipeline").unet
+    assert torch.equal(unet.conv_out.weight, other.conv_out.weight)
+
+
+def test_stage_2_starts_from_a_published_folder(tmp_path):
+    pipe = open_gates(tiny_pipeline(image_gate=False, image_concat=False))
+    published = write_published(tmp_path / "published", pipe)
+    write_diffusers_base(tmp_path / "base", pipe)
+    paths = {"tune_from_ckpt_path": str(published), "pretrained_model_path": str(tmp_path / "base")}
+    settings = runs.config(tmp_path / "out", max_train_steps=1, **paths)
+    out = runs.run(settings)
+    made = SMCDPipeline.from_pretrained(out / "pipeline")
+    assert torch.equal(made.position_net.null_phrase, pipe.position_net.null_phrase)
+    assert "position_net.null_phrase" not in load_file(out / "checkpoint-1" / "trained.safetensors")
+
+    (published / "pytorch_model_1.bin").unlink()
+    with pytest.raises(InputError, match="no position_net"):
+        runs.run(replace(settings, output_dir=str(tmp_path / "missing")))
+    fresh = runs.run(replace(settings, output_dir=str(tmp_path / "fresh"), new_position_net=True))
+    assert "position_net.null_phrase" in load_file(fresh / "checkpoint-1" / "trained.safetensors")
+
+
+def test_stage_2_without_stage_1_is_refused(base, tmp_path):
+    with pytest.raises(InputError, match="give the result of stage 1, --tune_from_ckpt_path"):
+        runs.run(runs.config(tmp_path / "out", pretrained_model_path=str(tmp_path / "base")))
+
+
+def test_weights_with_more_paths_than_the_stage_are_refused(tmp_path):
+    tiny_pipeline().save_pretrained(tmp_path / "weights")
+    with pytest.raises(InputError, match="the weights have an image gate, which stage 1 does not have"):
+        runs.run(stage_1(tmp_path / "out", tune_from_ckpt_path=str(tmp_path / "weights")))
+
+
+def test_export_as_published_files(tmp_path):
+    out = runs.run(runs.config(tmp_path / "out", max_train_steps=1))
+    export(out, tmp_path / "published", published=True)
+    made = {path.name for path in (tmp_path / "published").iterdir()}
+    assert made == {"pytorch_model.bin", "pytorch_model_1.bin", "pytorch_model_2.bin"}
+    unet = torch.load(tmp_path / "published" / "pytorch_model.bin", weights_only=True)
+    trained = load_file(out / "checkpoint-1" / "trained.safetensors")
+    assert torch.equal(unet["input_blocks.0.0.weight"], trained["unet.conv_in.weight"])
+    with pytest.raises(InputError, match="no checkpoint is there"):
+        export(tmp_path / "published", tmp_path / "again")
+
+
+def test_only_the_first_frame_is_concatenated_to_itself(tmp_path):
+    out = runs.run(runs.config(tmp_path / "out", max_train_steps=1, only_cat_first_frame=True))
+    assert SMCDPipeline.from_pretrained(out / "pipeline").unet.config.image_concat_first_only
+
+
+def test_cached_latents_train_as_frames_do(tmp_path, monkeypatch):
+    """A batch that brings latents, text and phrase embeddings needs no encoder."""
+    pipe = tiny_pipeline()
+    encoders = encode.Encoders(pipe, torch.device("cpu"), torch.float32, trained_text_encoder=False)
+    mixture, order = build_data(runs.config(tmp_path).train_data, 33)
+    batch = next(ClipLoader(mixture, order, 2).batches())
+    with torch.no_grad():
+        mean, std = encode_frames(pipe.vae, batch.frames)
+        text = encode_text(pipe.tokenizer, pipe.text_encoder, batch.prompts)[0]
+        phrases = torch.stack([encode_phrases(pipe.tokenizer, pipe.text_encoder, names) for names in batch.phrases])
+    phrases = phrases * torch.tensor([[bool(name) for name in names] for names in batch.phrases])[..., None]
+    cached = replace(batch, frames=None, latent_mean=mean, latent_std=std, text=text, phrase_embeddings=phrases)
+    keys, drops = [(33, 0, 0), (33, 0, 1)], encode.Drops()
+    expected = encoders(batch, keys, drops)
+    monkeypatch.setattr(nn.Module, "__call__", None)  # any network would fail now
+    found = encoders(cached, keys, drops)
+    assert torch.equal(found.latents, expected.latents)
+    assert torch.equal(found.conditions.text, expected.conditions.text)
+    assert torch.allclose(found.conditions.phrase_embeddings, expected.conditions.phrase_embeddings, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_train_steps": 0}, "max_train_steps is 0"),
+        ({"learning_rate": math.nan}, "learning_rate is nan"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"output_dir": " "}, "output_dir is empty"),
+        ({"stage": "3"}, "stage is '3'; choose from 1, 2, base"),
+        ({"report_to": ["jsonl", "mlflow"]}, "report_to: 'mlflow' is unknown"),
+        ({"pretrained_model_path": "/nowhere"}, "/nowhere: no such folder"),
+        ({"tune_from_ckpt_path": "/nowhere"}, "/nowhere: no such folder"),
+        ({"train_data": DataConfig()}, "no data: name the folder that holds them"),
+        ({"pretrained_weight_path": "unet.bin"}, "pretrained_weight_path gives a UNet"),
+    ],
+)
+def test_bad_settings(tmp_path, changes, message):
+    with pytest.raises(InputError) as error:
+        runs.run(runs.config(tmp_path / "out", **changes))
+    assert message in str(error.value)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,197 @@
+"""A run that was killed, stopped or divided among processes ends as one that was not."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from smcd.data.mixing import ClipLoader
+from smcd.errors import InputError
+from smcd.tiny import tiny_pipeline
+from smcd.training import checkpoint
+from smcd.training.loop import train
+from tests.conftest import open_gates
+from tests.training import runs
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> tuple[Path, float]:
+    """12 steps without interruption, and the seconds that they took."""
+    started = time.monotonic()
+    process = runs.start(train, runs.config(tmp_path_factory.mktemp("straight") / "out", use_ema=True))
+    process.join()
+    assert process.exitcode == 0
+    out = next(tmp_path_factory.getbasetemp().glob("straight*/out"))
+    return out, time.monotonic() - started
+
+
+@pytest.mark.parametrize("trial", range(3))
+def test_kill_and_rerun_end_bitwise_equal(straight, tmp_path, trial):
+    expected, seconds = straight
+    settings = runs.config(tmp_path / "out", use_ema=True, checkpointing_steps=1)
+    process = runs.start(train, settings)
+    time.sleep(random.Random(trial).uniform(0.3, 0.9) * seconds)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    for path in checkpoint.all_in(tmp_path / "out"):
+        checkpoint.read(path)  # whatever has the name of a checkpoint is whole
+    rerun = runs.start(train, settings)
+    rerun.join()
+    assert rerun.exitcode == 0
+    runs.assert_same_checkpoint(tmp_path / "out" / "checkpoint-12", expected / "checkpoint-12")
+    assert not list((tmp_path / "out").glob(".*"))
+    losses = runs.metrics(tmp_path / "out")
+    assert losses == runs.metrics(expected)
+    assert len(losses) == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trial", range(20))
+def test_kill_and_rerun_the_command(straight, tmp_path, trial):
+    settings = runs.config(tmp_path / "out", use_ema=True, checkpointing_steps=2, num_workers=1)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(_plain(settings)))
+    command = [sys.executable, "ms_main.py", "--config", str(file)]
+    started = time.monotonic()
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    wait = random.Random(trial).uniform(3, 14)
+    while time.monotonic() - started < wait and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    for path in checkpoint.all_in(tmp_path / "out"):
+        checkpoint.read(path)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    runs.assert_same_checkpoint(tmp_path / "out" / "checkpoint-12", straight[0] / "checkpoint-12")
+
+
+def _plain(settings) -> dict:
+    return {key: value for key, value in asdict(settings).items() if value is not None}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_finishes_the_step_and_the_rerun_goes_on(straight, tmp_path, number, code):
+    settings = runs.config(tmp_path / "out", use_ema=True, checkpointing_steps=100)
+    process = runs.start(train, settings)
+    while not runs_to(tmp_path / "out", 3):
+        assert process.is_alive()
+        time.sleep(0.005)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == code
+    (left,) = checkpoint.all_in(tmp_path / "out")
+    step = checkpoint.read_info(left)["step"]
+    assert step == max(runs.metrics(tmp_path / "out")) < 12
+    assert not (tmp_path / "out" / "pipeline").exists()
+    rerun = runs.start(train, settings)
+    rerun.join()
+    assert rerun.exitcode == 0
+    runs.assert_same_checkpoint(tmp_path / "out" / "checkpoint-12", straight[0] / "checkpoint-12")
+
+
+def runs_to(out: Path, step: int) -> bool:
+    return (out / "metrics.jsonl").is_file() and len((out / "metrics.jsonl").read_text().splitlines()) >= step
+
+
+def test_resuming_goes_on_at_the_same_place_in_the_data(tmp_path, monkeypatch):
+    seen: list[list[str]] = []
+    batches = ClipLoader.batches
+
+    def recorded(loader, start=0):
+        for batch in batches(loader, start):
+            seen.append(batch.names)
+            yield batch
+
+    monkeypatch.setattr(ClipLoader, "batches", recorded)
+    settings = runs.config(tmp_path / "out", max_train_steps=6, gradient_accumulation_steps=2, train_batch_size=1)
+    runs.run(replace(settings, output_dir=str(tmp_path / "straight")))
+    straight, seen[:] = list(seen), []
+    for steps in (2, 5, 6):
+        runs.run(replace(settings, max_train_steps=steps))
+    assert seen == straight
+    assert len(straight) == 12
+    assert len({name for names in straight for name in names}) == 12
+
+
+def test_the_result_does_not_depend_on_the_number_of_processes(straight, tmp_path):
+    one = runs.config(tmp_path / "one", train_batch_size=4, max_train_steps=6)
+    no_dropout(one, tmp_path)
+    two = replace(one, output_dir=str(tmp_path / "two"), train_batch_size=2)
+    process = runs.start(train, one)
+    process.join()
+    runs.run_processes(two, 2)
+    losses, others = runs.metrics(tmp_path / "one"), runs.metrics(tmp_path / "two")
+    assert list(losses) == list(others) == [1, 2, 3, 4, 5, 6]
+    assert list(others.values()) == pytest.approx(list(losses.values()), rel=1e-5)
+    assert runs.metrics(tmp_path / "one", "learning_rate") == runs.metrics(tmp_path / "two", "learning_rate")
+    # And a run of two processes goes on with one of twice the batch.
+    process = runs.start(train, replace(one, output_dir=str(tmp_path / "two"), max_train_steps=8))
+    process.join()
+    assert process.exitcode == 0
+    assert list(runs.metrics(tmp_path / "two")) == list(range(1, 9))
+
+
+def no_dropout(settings, tmp_path: Path) -> None:
+    """Start from a pipeline without dropout, and with a schedule that changes."""
+    pipe = open_gates(tiny_pipeline())
+    pipe.unet.register_to_config(dropout=0.0)
+    pipe.save_pretrained(tmp_path / "pipeline")
+    settings.pretrained_model_path = str(tmp_path / "pipeline")
+    settings.lr_scheduler, settings.lr_warmup_steps = "constant_with_warmup", 4
+
+
+def test_a_checkpoint_of_another_config_is_refused_with_the_differences(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=1)
+    runs.run(settings)
+    with pytest.raises(InputError) as error:
+        runs.run(replace(settings, max_train_steps=2, learning_rate=1e-4, train_batch_size=4))
+    assert "learning_rate 0.001 there, 0.0001 here" in str(error.value)
+    assert "clips of a step 2 there, 4 here" in str(error.value)
+    same = {"train_batch_size": 1, "gradient_accumulation_steps": 2, "checkpointing_steps": 7}
+    runs.run(replace(settings, max_train_steps=2, **same))
+    assert checkpoint.latest_in(tmp_path / "out").name == "checkpoint-2"
+    with pytest.raises(InputError, match="is there already, and would be mixed"):
+        runs.run(replace(settings, resume_from_checkpoint="none"))
+    with pytest.raises(InputError, match="is there already, and would be mixed"):
+        runs.run(replace(settings, resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1")))
+    with pytest.raises(InputError, match="no checkpoint to resume from"):
+        runs.run(replace(settings, resume_from_checkpoint=str(tmp_path / "nowhere")))
+
+
+def limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def train_with_little_room(settings, room: int) -> None:
+    """A disk with `room` bytes for a file: writing more fails with an OSError, as on a full disk."""
+    limit_files(room)
+    with pytest.raises(InputError, match="cannot be written"):
+        train(settings)
+    sys.exit(2)
+
+
+@pytest.mark.parametrize("file", [checkpoint.TRAINED, checkpoint.STATE])
+def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, file):
+    settings = runs.config(tmp_path / "out", max_train_steps=1)
+    runs.run(settings)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "checkpoint-1").iterdir()}
+    process = runs.start(train_with_little_room, replace(settings, max_train_steps=2), len(before[file]) // 2)
+    process.join()
+    assert process.exitcode == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "checkpoint-1").iterdir()} == before
+    assert checkpoint.all_in(tmp_path / "out") == [tmp_path / "out" / "checkpoint-1"]
+    assert not list((tmp_path / "out").glob(".*"))
+    runs.run(replace(settings, max_train_steps=2))
+    assert checkpoint.latest_in(tmp_path / "out").name == "checkpoint-2"
