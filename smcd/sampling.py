@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _LARGEST_SIDE = 8192
 _LARGEST_SCALE = 1000
+_PATIENCE = timedelta(days=7)  # a process waits so long for the others, whose share may take much longer
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -52,7 +54,7 @@ def check_model_config(config: ModelConfig) -> None:
 def on_device() -> Iterator[PartialState]:
     """This process among those that share the work, and its device; too little memory becomes an InputError."""
     accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
-    state = PartialState(cpu=not accelerator)
+    state = PartialState(cpu=not accelerator, timeout=_PATIENCE)
     try:
         yield state
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

@@ -8,6 +8,7 @@ import pytest
 from smcd.config import (
     AutoencoderConfig,
     CustomizeConfig,
+    EvaluationConfig,
     GligenConfig,
     ShowConfig,
     SmallModelConfig,
@@ -130,6 +131,7 @@ def test_an_empty_file_changes_nothing(tmp_path):
 
 SHIPPED = {
     "customize_infer.yaml": CustomizeConfig,
+    "object_tracking_eval.yaml": EvaluationConfig,
     "object_tracking_ms_stage1.yaml": TrainConfig,
     "object_tracking_ms_stage2.yaml": TrainConfig,
     "sprites_vae.yaml": AutoencoderConfig,

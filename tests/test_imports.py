@@ -31,7 +31,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     "convert": {"models", "pipeline", "diffusion"},
     "sampling": {"config", "convert", "diffusion", "inputs", "media", "pipeline", "tiny"},
     "customize": {"config", "custom_input", "custom_output", "inputs", "key_frames", "media", "sampling"},
-    "evaluation": {"config", "data", "media", "metrics", "sampling"},
+    "evaluation": {"config", "data", "inputs", "media", "metrics", "sampling"},
     "prepare": {"config", "convert", "data", "latents", "text"},
     "training": {
         "conditions",
@@ -64,13 +64,15 @@ def test_imports_inside_the_package(file):
     assert imported - {module} <= ALLOWED[module] | ANYWHERE
 
 
-@pytest.mark.parametrize("module", ["smcd", "smcd.config", "smcd.command", "inference_customize", "ms_main"])
+@pytest.mark.parametrize(
+    "module", ["smcd", "smcd.config", "smcd.command", "inference_customize", "inference_eval", "ms_main"]
+)
 def test_commands_start_without_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'omegaconf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0
 
 
 def test_torchvision_is_never_imported():
-    modules = "smcd.customize, smcd.convert.folders, smcd.training.loop, smcd.metrics.report, torchmetrics, cv2"
+    modules = "smcd.customize, smcd.evaluation, smcd.training.loop, torchmetrics, cv2"
     code = f"import sys, {modules}; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0

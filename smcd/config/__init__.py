@@ -3,7 +3,7 @@
 from smcd.config.autoencoder import AutoencoderConfig
 from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig
-from smcd.config.evaluation import EvaluationConfig
+from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
 from smcd.config.loading import add_flags, check_choices, load_config
 from smcd.config.model import ModelConfig, SamplingConfig
 from smcd.config.prepare import PrepareConfig
@@ -15,6 +15,7 @@ __all__ = [
     "CustomizeConfig",
     "DataConfig",
     "EvaluationConfig",
+    "EvaluationDataConfig",
     "GligenConfig",
     "ModelConfig",
     "PrepareConfig",

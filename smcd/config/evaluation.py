@@ -2,27 +2,47 @@
 
 from dataclasses import dataclass, field
 
-from smcd.config.data import DataConfig
 from smcd.config.model import ModelConfig
 from smcd.config.options import option
+
+
+@dataclass
+class EvaluationDataConfig:
+    """The published files' `eval_data`: which frames and objects of a dataset, and where it lies."""
+
+    name: str = option("object_tracking", "videos with tracked objects", ("object_tracking",))
+    path: str | None = option(None, "folder that holds got10k or youvis")
+    datasets: list[str] = option([], "where --dataset is not given: one of its choices")
+    n_sample_frames: int = option(0, "as validation_data.video_length, if given")
+    width: int = option(0, "as validation_data.width, if given")
+    height: int = option(0, "as validation_data.height, if given")
+    num_max_obj: int = option(8, "objects of a sprites clip (GOT-10k always has 1, YouTube-VIS 8)")
+    start: int = option(0, "first frame")
+    stride: int = option(1, "every how manieth frame is taken")
+    on_error: str = option("error", "broken annotations: stop, or leave the video out", ("error", "skip"))
+    sprites_clips: int = option(8, "clips of the sprites dataset")
+    sprites_seed: int = option(1, "of the sprites dataset; training has 0: another seed, another world")
+    sprites_world: str = option("", "how rich the sprites world is: objects=[1,2] speed=0.4")
 
 
 @dataclass
 class EvaluationConfig(ModelConfig):
     """What `inference_eval.py` can be told."""
 
-    dataset: str = option(
-        "sprites",
-        "what is evaluated: GOT-10k val, the published 180 videos of YouTube-VIS, its held-out ones, or sprites",
+    dataset: str | None = option(
+        None,
+        "GOT-10k val, the published 180 videos of YouTube-VIS, its held-out ones, or sprites, which need no files",
         ("got10k", "youvis", "youvis-heldout", "sprites"),
     )
-    eval_data: DataConfig = field(default_factory=DataConfig, metadata={"without_flags": True})
+    eval_data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig, metadata={"without_flags": True})
     output_dir: str = option("outputs/eval", "folder for the videos and the report; run again, it goes on")
-    seeds: list[int] = option([33], "one video of each clip for each seed")
-    max_clips: int = option(0, "the first so many clips; 0 for all")
+    seed: int = option(33, "of the videos")
+    seeds: list[int] = option([], "several, in place of seed: a video of each clip for each of them")
+    max_clips: int = option(0, "only the first so many clips; 0 for all")
     batch_size: int = option(1, "clips that are sampled together")
     num_workers: int = option(4, "threads that read clips")
     fps: float = option(8.0, "frames a second in the written videos")
+    weights_sha256: str | None = option(None, "refuse weights with another hash (config.yaml of the output has it)")
     report: bool = option(True, "score the videos and write the report at the end")
     tracker: str = option("csrt", "that follows the objects in the videos", ("csrt", "sam2", "none"))
     sam2: str = option("facebook/sam2.1-hiera-large", "folder or hub id, for the tracker sam2")

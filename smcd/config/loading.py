@@ -22,7 +22,7 @@ _PUBLISHED_KEYS = {  # of the published YAML files; a name with a dot is inside 
     *("learning_rate", "train_batch_size", "val_batch_size", "max_train_steps", "checkpointing_steps"),
     *("validation_steps", "trainable_modules", "seed", "mixed_precision", "use_8bit_adam", "gradient_checkpointing"),
     *("enable_xformers_memory_efficient_attention", "tracker"),
-    *("validation_data.use_inv_latent", "validation_data.num_inv_steps"),
+    *("validation_data.use_inv_latent", "validation_data.num_inv_steps", "eval_data.split"),
     *(f"train_data.dataset_names.*.{key}" for key in ("which_layer_text", "random_flip", "cat_input")),
     "train_data.dataset_names.*.pretrained_model_path",
 }
@@ -208,13 +208,18 @@ def _known_keys(schema: type, content: dict, node: Any, path: Path, prefix: str 
         value = content.get(key)
         if key in known:
             raise InputError(f"{where}: {prefix}{key} is given twice; delete one of the lines")
-        if key in hints:
+        if key in hints and not (isinstance(value, dict) and _is_plain(hints[key]) and prefix + key in _PUBLISHED_KEYS):
             known[key] = _known_value(hints[key], value, value_node, path, f"{prefix}{key}.")
         elif prefix + key in _PUBLISHED_KEYS:
             logger.warning(f"{where}: {prefix}{key} has no meaning for this command and is ignored")
         else:
             raise InputError(f"{where}: unknown key {prefix}{key}{_did_you_mean(str(key), hints)}")
     return known
+
+
+def _is_plain(kind: Any) -> bool:
+    """No section and no dictionary: `tracker`, which names one here, is a section in the published files."""
+    return not is_dataclass(kind) and get_origin(kind) is not dict
 
 
 def _known_value(kind: Any, value: Any, node: Any, path: Path, prefix: str) -> Any:

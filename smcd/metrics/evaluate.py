@@ -35,6 +35,7 @@ class Evaluation:
         fvd: FVD's column, where it was measured.
         baselines: see `smcd.metrics.baselines`.
         lines: label -> mean IoU per frame.
+        generator: what made the videos (weights, settings), where that is known.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Evaluation:
     lines: dict[str, list[float | None]]
     models: dict[str, dict[str, str]]
     left_out: dict[str, str]
+    generator: dict[str, Any] | None = None
 
 
 def evaluate(

@@ -147,6 +147,25 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def differences(old: Manifest, new: Manifest) -> list[str]:
+    """What differs between two manifests, in words; nothing where their hashes are equal."""
+    pairs = {"dataset": (old.dataset, new.dataset), "height": (old.height, new.height), "width": (old.width, new.width)}
+    kinds = dict.fromkeys([*old.conventions, *new.conventions])
+    pairs |= {kind: (old.conventions.get(kind, ""), new.conventions.get(kind, "")) for kind in kinds}
+    found = [f"{name} was {was!r}, is {now!r}" for name, (was, now) in pairs.items() if was != now]
+    before, after = ({clip.sequence: clip for clip in manifest.clips} for manifest in (old, new))
+    for what, names in (
+        ("no longer there", [name for name in before if name not in after]),
+        ("new", [name for name in after if name not in before]),
+        ("changed", [name for name in after if name in before and before[name] != after[name]]),
+    ):
+        if names:
+            found.append(f"{len(names)} clips are {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+    if not found and old.sha256 != new.sha256:
+        found.append("the order of the clips")
+    return found
+
+
 def frames_sha256(frames: np.ndarray) -> str:
     """Hash of frames F H W 3 (uint8): shape and pixels, whatever file they came from."""
     digest = hashlib.sha256(repr(frames.shape).encode())

@@ -151,6 +151,7 @@ def _origin(report: Mapping[str, Any]) -> str:
     manifest = report["manifest"]
     rows: list[list[str | Cell]] = [["manifest SHA-256", ("", f"<code>{manifest['sha256']}</code>")]]
     rows.append(["predictions SHA-256", ("", f"<code>{report['scored']['frames_sha256']}</code>")])
+    rows += [[f"videos: {name}", str(value)] for name, value in (report["generator"] or {}).items()]
     rows += [[f"convention: {name}", text] for name, text in manifest["conventions"].items()]
     for name, model in report["models"].items():
         rows.append([name, ("", " ".join(f"<code>{escape(value)}</code>" for value in model.values()))])

@@ -76,6 +76,7 @@ def report_json(evaluation: Evaluation) -> dict[str, Any]:
         "baselines": evaluation.baselines,
         "left_out": evaluation.left_out,
         "models": evaluation.models,
+        "generator": evaluation.generator,
         "versions": _versions(),
         "iou_over_time": evaluation.lines,
         "classes": {name: success(values) for name, values in class_overlaps(evaluation.rows).items()},

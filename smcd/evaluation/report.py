@@ -1,0 +1,70 @@
+"""The report of an evaluation's videos."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from smcd.config import EvaluationConfig
+from smcd.errors import InputError
+from smcd.evaluation.output import CONFIG_NAME, REPORT_NAME
+from smcd.evaluation.settings import read_settings
+from smcd.metrics.evaluate import evaluate
+from smcd.metrics.frechet import I3D
+from smcd.metrics.report import summary_text, write_report
+from smcd.metrics.scoring import Options
+from smcd.metrics.truth import MANIFEST_NAME
+
+
+def check_scoring(config: EvaluationConfig, clips: int) -> None:
+    """Raise an InputError for what would stop the report, before hours of work for it."""
+    if config.fvd_weights is not None:
+        if clips < 2:
+            raise InputError("FVD needs at least 2 clips: leave out --fvd_weights")
+        I3D(Path(config.fvd_weights))
+
+
+def write_scores(config: EvaluationConfig, root: Path, device: torch.device) -> None:
+    """Score the videos below `root`, write `root/report` in place of an earlier one, and print the summary."""
+    options = Options(
+        tracker=config.tracker,
+        sam2=config.sam2,
+        clip=config.clip,
+        dino=config.dino,
+        fvd_weights=None if config.fvd_weights is None else Path(config.fvd_weights),
+        device=str(device),
+    )
+    evaluation = evaluate(
+        root, root / MANIFEST_NAME, options, progress=lambda clips, what: tqdm(clips, desc=what, unit="clip")
+    )
+    evaluation = replace(evaluation, generator=_describe(read_settings(root / CONFIG_NAME)))
+    target, fresh = root / REPORT_NAME, root / f".{REPORT_NAME}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    write_report(fresh, evaluation)
+    if target.exists():
+        shutil.rmtree(target)
+    fresh.rename(target)
+    print(summary_text(evaluation))
+    print(f"the report: {target / 'index.html'}")
+
+
+def _describe(config: EvaluationConfig) -> dict[str, Any]:
+    """What made the videos, for the report."""
+    sampling = config.validation_data
+    return {
+        "weights": config.trained_ckpt_path or "none: a tiny untrained model, whose videos are noise",
+        "weights_sha256": config.weights_sha256,
+        "seeds": config.seeds,
+        "scheduler": config.scheduler,
+        "num_inference_steps": sampling.num_inference_steps,
+        "guidance_scale": sampling.guidance_scale,
+        "img_free_guidance": config.img_free_guidance,
+        "ti_free_guidance": config.ti_free_guidance,
+        "box_free_guidance": config.box_free_guidance,
+        "mixed_precision": config.mixed_precision,
+        "dtype": config.dtype,
+        "batch_size": config.batch_size,
+    }
