@@ -12,7 +12,7 @@ demo: setup
 	@echo "Look at outputs/demo/strip.png (your boxes above, the video below) and outputs/demo/cus_pred.gif"
 
 test: setup-dev check
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal
 
 test-slow: setup-dev
 	$(VENV)/bin/python -m pytest -q -m slow

@@ -1,15 +1,12 @@
 """Preparing datasets for training: the logic of `scripts/prepare_data.py`."""
 
 import logging
-import sys
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -21,7 +18,7 @@ from smcd.data.clips import Video, VideoSource
 from smcd.data.files import folder_of
 from smcd.data.gligen_tsv import SETS, GligenTSV
 from smcd.data.got10k import GOT10k
-from smcd.data.latent_cache import CacheWriter, cache_folder, cache_settings, weights_hash
+from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings, encoder_hash
 from smcd.data.prepare import (
     EMBEDDINGS,
     cache_latents,
@@ -33,11 +30,10 @@ from smcd.data.prepare import (
 from smcd.data.video_folder import VideoFolder
 from smcd.errors import InputError
 from smcd.latents import encode_frames
+from smcd.processes import in_main, shared_work
 from smcd.text import encode_phrases, encode_text
 
 logger = logging.getLogger(__name__)
-
-_PATIENCE = timedelta(days=7)  # of processes that wait for one another
 
 
 class Encoders:
@@ -55,14 +51,20 @@ class Encoders:
     @cached_property
     def text_encoder(self) -> CLIPTextModel:
         model = self._base.text_encoder()
-        self.hashes["text_encoder"] = weights_hash(model)
+        self.hashes["text_encoder"] = encoder_hash(model)
         return model.to(self.device, self.dtype)
 
     @cached_property
     def vae(self) -> AutoencoderKL:
         model = self._base.vae()
-        self.hashes["vae"] = weights_hash(model)
+        self.hashes["vae"] = encoder_hash(model)
         return model.to(self.device, self.dtype)
+
+    def both_hashes(self) -> EncoderHashes:
+        """Loads what is not loaded yet."""
+        for part in (self.vae, self.text_encoder):
+            assert part is not None
+        return EncoderHashes(**self.hashes)
 
     @torch.no_grad()
     def phrases(self, phrases: Sequence[str]) -> Tensor:
@@ -90,19 +92,15 @@ def prepare(config: PrepareConfig) -> list[str]:
         InputError: data that are missing or broken, by file and line; a model that cannot be loaded.
     """
     _check(config)
-    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
-    state = PartialState(cpu=not accelerator, timeout=_PATIENCE)
-    try:
+    with shared_work("try --dtype float16, or a smaller --frames_at_once") as state:
         dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
         encoders = None
         if not config.dry_run:
             encoders = Encoders(Base.find(config.model, config.tokenizer), dtype, state.device, config.frames_at_once)
-        summary = _first_process(state, lambda: _write_files(config, encoders))
+        summary = in_main(state, lambda: _write_files(config, encoders))
         if config.latents:
             summary += _write_latents(config, encoders, state)
         return summary
-    finally:
-        state.destroy_process_group()
 
 
 def _check(config: PrepareConfig) -> None:
@@ -118,20 +116,6 @@ def _check(config: PrepareConfig) -> None:
     for name, side in (("width", config.width), ("height", config.height)):
         if side < 8 or side % 8:
             raise InputError(f"{name} is {side}; it must be a multiple of 8")
-
-
-def _first_process(state: PartialState, work: Callable[[], list]) -> list:
-    """What the first process makes of the work, in all of them; where it fails the others end without a word."""
-    result: list = [None]
-    try:
-        if state.is_main_process:
-            result = [work()]
-    finally:
-        if state.num_processes > 1:
-            broadcast_object_list(result)
-    if result[0] is None:
-        sys.exit(2)
-    return result[0]
 
 
 def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
@@ -204,13 +188,10 @@ def _write_latents(config: PrepareConfig, encoders: Encoders | None, state: Part
         return [f"latents: {len(source.names)} videos with {frames} frames would be encoded"]
     if not frames:
         raise InputError(f"{source.name}: no video is left")
-    assert encoders.vae is not None
-    assert encoders.text_encoder is not None
-    hashes = encoders.hashes["vae"], encoders.hashes["text_encoder"]
-    settings = cache_settings(*hashes, source, config.height, config.width, config.resize)
+    settings = cache_settings(encoders.both_hashes(), source, config.height, config.width, config.resize)
     folder = cache_folder(Path(config.latents), settings)
     writer = CacheWriter(folder, source)
-    missing = _first_process(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
+    missing = in_main(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
     cache_latents(
         writer,
         missing[state.process_index :: state.num_processes],

@@ -1,9 +1,8 @@
 """From a config to a pipeline that is ready to sample: weights, scheduler, precision, attention."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from datetime import timedelta
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from smcd.errors import InputError
 from smcd.inputs import Image, check_parts, check_size
 from smcd.media import to_uint8
 from smcd.pipeline import SMCDPipeline
+from smcd.processes import shared_work
 from smcd.tiny import tiny_pipeline
 
 logger = logging.getLogger(__name__)
 
 _LARGEST_SIDE = 8192
 _LARGEST_SCALE = 1000
-_PATIENCE = timedelta(days=7)  # a process waits so long for the others, whose share may take much longer
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -50,22 +49,9 @@ def check_model_config(config: ModelConfig) -> None:
         raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
 
 
-@contextmanager
-def on_device() -> Iterator[PartialState]:
-    """This process among those that share the work, and its device; too little memory becomes an InputError."""
-    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
-    state = PartialState(cpu=not accelerator, timeout=_PATIENCE)
-    try:
-        yield state
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        raise InputError(
-            "not enough memory: try --dtype float16, --low_memory, or a smaller --width, --height, --video_length or "
-            "batch"
-        ) from error
-    finally:
-        state.destroy_process_group()
+def on_device() -> AbstractContextManager[PartialState]:
+    """This process among those that share the sampling, and its device; see `shared_work`."""
+    return shared_work("try --dtype float16, --low_memory, or a smaller --width, --height, --video_length or batch")
 
 
 class Sampler:

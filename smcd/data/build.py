@@ -4,13 +4,11 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from torch import nn
-
 from smcd.config import DataConfig, GligenConfig, check_choices
 from smcd.data.clips import ClipSource, Sampling, VideoClips, VideoSource
 from smcd.data.gligen_tsv import GligenTSV
 from smcd.data.got10k import GOT10k
-from smcd.data.latent_cache import LatentCache, cache_folder, cache_settings, weights_hash
+from smcd.data.latent_cache import EncoderHashes, LatentCache, cache_folder, cache_settings
 from smcd.data.mixing import ClipOrder, Mixture
 from smcd.data.phrases import PhraseEmbeddings
 from smcd.data.sprite_layouts import make_world
@@ -25,14 +23,12 @@ _GLIGEN_SETS = {"FlickrGrounding": "flickr", "SBUGrounding": "sbu", "VGGrounding
 _VIDEO_SETS = ("got10k", "youvis", "sprites")
 
 
-def build_data(
-    config: DataConfig, seed: int, vae: nn.Module | None = None, text_encoder: nn.Module | None = None
-) -> tuple[Mixture, ClipOrder]:
+def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = None) -> tuple[Mixture, ClipOrder]:
     """The clips that a config asks for, and their order.
 
     Args:
         seed: of the order and of each clip's random choices.
-        vae, text_encoder: the model's; needed where `config.latents` names a cache.
+        encoders: the model's; needed where `config.latents` or `config.phrase_embeddings` name files made by them.
 
     Raises:
         InputError: data that are missing or broken, or options that do not fit.
@@ -42,8 +38,7 @@ def build_data(
         raise InputError(f"seed is {seed}; it must be at least 0")
     embeddings = None
     if config.phrase_embeddings:
-        encoder = weights_hash(text_encoder) if text_encoder is not None else None
-        embeddings = PhraseEmbeddings(map(Path, config.phrase_embeddings), encoder)
+        embeddings = PhraseEmbeddings(map(Path, config.phrase_embeddings), encoders.text_encoder if encoders else None)
     sources: list[ClipSource] = []
     if config.name == "gligen":
         if config.latents:
@@ -51,7 +46,7 @@ def build_data(
         for name, options in (config.dataset_names or {name: GligenConfig() for name in _GLIGEN_SETS}).items():
             sources.append(_gligen(config, name, options, embeddings))
     else:
-        sources += _videos(config, vae, text_encoder, embeddings)
+        sources += _videos(config, encoders, embeddings)
     for source in sources:
         for line in summarise(source.name, len(source), source.dropped) if source.dropped else []:
             logger.info(line)
@@ -63,16 +58,16 @@ def build_data(
 
 
 def _videos(
-    config: DataConfig, vae: nn.Module | None, text_encoder: nn.Module | None, embeddings: PhraseEmbeddings | None
+    config: DataConfig, encoders: EncoderHashes | None, embeddings: PhraseEmbeddings | None
 ) -> list[VideoClips]:
     sampling, found = make_sampling(config), video_sources(config)
     if not config.latents:
         return [VideoClips(source, sampling, None, embeddings) for source in found]
-    if vae is None or text_encoder is None:
-        raise ValueError("cached latents need the VAE and the text encoder, to tell whether they fit")
-    clips, hashes = [], (weights_hash(vae), weights_hash(text_encoder))
+    if encoders is None:
+        raise ValueError("cached latents need the hashes of the encoders, to tell whether they fit")
+    clips = []
     for source in found:
-        settings = cache_settings(*hashes, source, config.height, config.width, config.resize)
+        settings = cache_settings(encoders, source, config.height, config.width, config.resize)
         cache = LatentCache(cache_folder(Path(config.latents), settings))
         if cache.dropped and config.on_error != "skip":
             name, reason = next(iter(cache.dropped.items()))

@@ -8,6 +8,7 @@ taken. Each video is kept with its annotation's texts, length and fingerprint, a
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _FORMAT = 1
 _INDEX, _SETTINGS = "index.json", "settings.json"
 
 
-def weights_hash(module: nn.Module) -> str:
+def encoder_hash(module: nn.Module) -> str:
     """A hash of names and weights; weights are rounded to float16, so that loading them in it gives the same.
 
     (Not in bfloat16: it rounds further. Take the hash before casting to it.)
@@ -40,15 +41,27 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:32]
 
 
+@dataclass(frozen=True)
+class EncoderHashes:
+    """`encoder_hash` of a model's encoders, taken before they are cast."""
+
+    vae: str
+    text_encoder: str
+
+    @classmethod
+    def of(cls, vae: nn.Module, text_encoder: nn.Module) -> "EncoderHashes":
+        return cls(encoder_hash(vae), encoder_hash(text_encoder))
+
+
 def cache_settings(
-    vae: str, text_encoder: str, source: VideoSource, height: int, width: int, resize: str
+    encoders: EncoderHashes, source: VideoSource, height: int, width: int, resize: str
 ) -> dict[str, Any]:
-    """What latents and embeddings depend on; `vae` and `text_encoder` are hashes of the weights."""
+    """What latents and embeddings depend on."""
     return {
         "format": _FORMAT,
         "dataset": source.name,
-        "vae": vae,
-        "text_encoder": text_encoder,
+        "vae": encoders.vae,
+        "text_encoder": encoders.text_encoder,
         "height": height,
         "width": width,
         "resize": resize,

@@ -30,9 +30,10 @@ class Sprites:
 
     def clip(self, index: int) -> SpriteClip:
         """All that is known of a video, its masks and sprites too."""
-        if self._last is None or self._last[0] != index:  # the annotation is asked for first, the frames next
-            self._last = index, make_clip(self._seed, index, *self._settings)
-        return self._last[1]
+        last = self._last  # by its own name, since another thread may put another clip there
+        if last is None or last[0] != index:  # the annotation is asked for first, the frames next
+            self._last = last = index, make_clip(self._seed, index, *self._settings)
+        return last[1]
 
     def video(self, index: int) -> Video:
         clip = self.clip(index)

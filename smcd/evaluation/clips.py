@@ -3,10 +3,8 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from tqdm import tqdm
@@ -60,8 +58,6 @@ class EvaluationClips:
             names = names[: config.max_clips]
             self._text += f"; only the first {len(names)}"
         self._indices = {name: index for index, name in enumerate(names)}
-        sprites = isinstance(self._source, Sprites)  # they keep the last clip for the next call: one thread at a time
-        self._turn: AbstractContextManager = Lock() if sprites else nullcontext()
 
     def manifest(self, workers: int) -> Manifest:
         """Read all clips once. Raises an InputError for a broken one."""
@@ -85,12 +81,10 @@ class EvaluationClips:
         return frames
 
     def _read(self, name: str, frames: Sequence[int]) -> np.ndarray:
-        with self._turn:
-            return read_frames(self._source, self._indices[name], frames, *self._size, self._resize)
+        return read_frames(self._source, self._indices[name], frames, *self._size, self._resize)
 
     def _clip(self, name: str) -> Clip:
-        with self._turn:
-            video = self._source.video(self._indices[name])
+        video = self._source.video(self._indices[name])
         count, frames = min(len(video.phrases), self.objects), list(self._frames)
         cover, classes = self._labels(name, video.phrases, len(video))
         return Clip(
@@ -107,8 +101,7 @@ class EvaluationClips:
     def _labels(self, name: str, phrases: list[str], length: int) -> tuple[np.ndarray | None, list[str]]:
         """Visibility labels 0..8 (L N, or None where the dataset has none), and the objects' classes."""
         if isinstance(self._source, Sprites):
-            with self._turn:
-                clip = self._source.clip(self._indices[name])
+            clip = self._source.clip(self._indices[name])
             cover = np.rint(8 * clip.cover) * clip.box_mask
             return cover.astype(int), [sprite.shape for sprite in clip.sprites]
         if isinstance(self._source, GOT10k):

@@ -2,18 +2,16 @@
 
 import hashlib
 import logging
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from torch import nn
 from tqdm import tqdm
 
@@ -26,10 +24,10 @@ from smcd.evaluation.settings import complete
 from smcd.inputs import check_paths
 from smcd.metrics.manifest import Clip
 from smcd.metrics.models import weights_hash
+from smcd.processes import in_main
 from smcd.sampling import Sampler, on_device
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 _GROUPS_AHEAD = 2  # that are read while others are sampled
 
 
@@ -62,30 +60,13 @@ def run_evaluation(config: EvaluationConfig) -> None:
     config = complete(config)
     data = cache(lambda: EvaluationClips(config))  # read once, and only by processes that need it
     with on_device() as state:
-        plan = _in_main(state, lambda: _make_plan(config, data()))
+        plan = in_main(state, lambda: _make_plan(config, data()))
         if plan.groups:
             _sample_all(config, plan, data, state)
             state.wait_for_everyone()
         device, is_main = state.device, state.is_main_process
     if is_main and config.report:
         write_scores(config, plan.output.root, device)
-
-
-def _in_main(state: PartialState, work: Callable[[], Result]) -> Result:
-    """What `work` gives in the main process, for all; its error is raised there, and ends the others too."""
-    outcome: list[Any] = [None]
-    if state.is_main_process:
-        try:
-            outcome = [work()]
-        except (InputError, OSError) as error:
-            outcome = [error]
-    if state.num_processes > 1:
-        broadcast_object_list(outcome)
-    if isinstance(outcome[0], Exception):
-        if state.is_main_process:
-            raise outcome[0]
-        sys.exit(2)  # the main process says why
-    return outcome[0]
 
 
 def _make_plan(config: EvaluationConfig, data: EvaluationClips) -> Plan:
@@ -115,7 +96,7 @@ def _sample_all(config: EvaluationConfig, plan: Plan, data: Callable[[], Evaluat
         if sampler is not None:  # the main process always has a share
             plan.output.begin(config, _hash_of(sampler))
 
-    _in_main(state, begin)
+    in_main(state, begin)
     if sampler is None:
         return  # more processes than groups
     truth = data()

@@ -15,6 +15,7 @@ from torch import nn
 
 from smcd.config import TrainConfig
 from smcd.data.build import build_data
+from smcd.data.latent_cache import EncoderHashes
 from smcd.data.mixing import ClipLoader
 from smcd.errors import InputError
 from smcd.pipeline import SMCDPipeline
@@ -39,6 +40,7 @@ class Run:
         bare: the networks themselves.
         networks: as accelerate prepared them for this machine.
         ema: the running average of what trains, or None.
+        hashes: of VAE and text encoder, where files made by them are read.
         step: steps done.
     """
 
@@ -53,6 +55,7 @@ class Run:
     optimizer: Any
     schedule: Any
     ema: EMAModel | None
+    hashes: EncoderHashes | None = None
     step: int = 0
 
     @property
@@ -148,8 +151,9 @@ def make_run(
     stage, pipe, bare = networks
     pipe.set_progress_bar_config(disable=True)
     device = accelerator.device
+    hashes = encoder_hashes(config, pipe)  # before the encoders are cast
     encoders = Encoders(pipe, device, _HALF[config.mixed_precision], stage.text_encoder)
-    mixture, order = build_data(config.train_data, config.seed, pipe.vae, pipe.text_encoder)
+    mixture, order = build_data(config.train_data, config.seed, hashes)
     position = (accelerator.process_index, accelerator.num_processes)
     loader = ClipLoader(mixture, order, config.train_batch_size, config.num_workers, *position)
     set_seed(config.seed, device_specific=True)  # dropout; everything else is drawn by `draws.draw`
@@ -171,7 +175,15 @@ def make_run(
             raise InputError("use_ema needs whole weights in every process: use configs/accelerate/ddp.yaml")
         ema = EMAModel(list(bare.trained().values()), decay=config.ema_decay)
     # The schedule is not prepared: accelerate would step it once for every process.
-    return Run(config, stage, accelerator, pipe, encoders, loader, bare, prepared, optimizer, schedule, ema)
+    return Run(config, stage, accelerator, pipe, encoders, loader, bare, prepared, optimizer, schedule, ema, hashes)
+
+
+def encoder_hashes(config: TrainConfig, pipe: SMCDPipeline) -> EncoderHashes | None:
+    """Of the VAE and the text encoder, where the data name files made by them."""
+    sections = (config.train_data, config.eval_data)
+    if not any(section.latents or section.phrase_embeddings for section in sections):
+        return None
+    return EncoderHashes.of(pipe.vae, pipe.text_encoder)
 
 
 def _make_optimizer(

@@ -36,7 +36,7 @@ class Validation:
 
     def __init__(self, run: Run):
         config = run.config
-        mixture, order = build_data(config.eval_data, config.seed, run.pipe.vae, run.pipe.text_encoder)
+        mixture, order = build_data(config.eval_data, config.seed, run.hashes)
         position = (run.accelerator.process_index, run.accelerator.num_processes)
         self._loader = ClipLoader(mixture, order, config.val_batch_size, 0, *position)
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos

@@ -15,7 +15,7 @@ from smcd.config import DataConfig, PrepareConfig
 from smcd.data import latent_cache
 from smcd.data.build import build_data
 from smcd.data.clips import collate
-from smcd.data.latent_cache import CacheWriter, LatentCache, weights_hash
+from smcd.data.latent_cache import CacheWriter, EncoderHashes, LatentCache, encoder_hash
 from smcd.data.sprites_source import Sprites
 from smcd.errors import InputError
 from smcd.latents import encode_frames
@@ -49,7 +49,9 @@ def data_config(data, **options):
 
 
 def cached(data, pipe, **options):
-    return build_data(data_config(data, latents=str(data / "latents"), **options), 33, pipe.vae, pipe.text_encoder)
+    return build_data(
+        data_config(data, latents=str(data / "latents"), **options), 33, EncoderHashes.of(pipe.vae, pipe.text_encoder)
+    )
 
 
 def cache_of(data):
@@ -129,15 +131,15 @@ def test_a_cache_of_another_model_or_size_is_not_taken(prepared, pipe):
     for options in ({"vae": other.vae}, {"text_encoder": other.text_encoder}):
         parts = {"vae": pipe.vae, "text_encoder": pipe.text_encoder} | options
         with pytest.raises(InputError, match=r"does not exist; run .*caches there: youvis-train-32x32-"):
-            build_data(data_config(prepared, latents=str(prepared / "latents")), 33, **parts)
+            build_data(data_config(prepared, latents=str(prepared / "latents")), 33, EncoderHashes.of(**parts))
     for options in ({"width": 16}, {"resize": "published"}):
         with pytest.raises(InputError, match="does not exist"):
             cached(prepared, pipe, **options)
 
 
 def test_half_precision_of_the_same_weights_is_the_same_model(pipe):
-    assert weights_hash(tiny_pipeline(dtype=torch.float16).vae) == weights_hash(pipe.vae)
-    assert weights_hash(tiny_pipeline(seed=1).vae) != weights_hash(pipe.vae)
+    assert encoder_hash(tiny_pipeline(dtype=torch.float16).vae) == encoder_hash(pipe.vae)
+    assert encoder_hash(tiny_pipeline(seed=1).vae) != encoder_hash(pipe.vae)
 
 
 def test_a_caption_that_changed_is_noticed(data, model, pipe):
@@ -223,7 +225,7 @@ def test_own_videos_of_one_name_have_caches_of_their_own(tmp_path, model, pipe):
         config = DataConfig(name="videos", path=str(folder), width=32, height=32, start="0")
         raw, order = build_data(config, 0)
         config.latents = options["latents"]
-        from_cache, _ = build_data(config, 0, pipe.vae, pipe.text_encoder)
+        from_cache, _ = build_data(config, 0, EncoderHashes.of(pipe.vae, pipe.text_encoder))
         mean, _ = encode_frames(pipe.vae, raw.clip(order[0]).frames[None])
         assert (from_cache.clip(order[0]).latent_mean - mean[0]).abs().max() < 1e-5
 
