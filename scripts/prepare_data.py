@@ -9,7 +9,7 @@ from smcd.config import PrepareConfig, add_flags, load_config
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", choices=["got10k", "youvis", "gligen", "videos"])
+    parser.add_argument("dataset", choices=["got10k", "youvis", "gligen", "videos", "sprites"])
     add_flags(parser, PrepareConfig)
     arguments = parser.parse_intermixed_args()
     with command():

@@ -72,10 +72,11 @@ class Encoders:
         return encode_phrases(self.tokenizer, self.text_encoder, list(phrases))
 
     @torch.no_grad()
-    def texts(self, video: Video) -> tuple[Tensor, Tensor]:
-        """Embeddings of the prompt (77 C) and the phrases (N C) of a video."""
+    def texts(self, video: Video) -> dict[str, Tensor]:
+        """Embeddings of the prompt (`text`, 77 C) and of the phrases (`phrase_embeddings`, N C) of a video."""
         text, _ = encode_text(self.tokenizer, self.text_encoder, [video.prompt])
-        return text[0].to("cpu", self.dtype), self.phrases(video.phrases).to("cpu", self.dtype)
+        phrases = self.phrases(video.phrases)
+        return {"text": text[0].to("cpu", self.dtype), "phrase_embeddings": phrases.to("cpu", self.dtype)}
 
     def frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latents (4 F h w) of frames (F H W 3, uint8)."""
@@ -105,9 +106,11 @@ def prepare(config: PrepareConfig) -> list[str]:
 
 def _check(config: PrepareConfig) -> None:
     check_choices(config)
-    if config.dataset not in ("got10k", "youvis", "gligen", "videos"):
-        raise InputError(f"dataset is {config.dataset!r}; choose from got10k, youvis, gligen, videos")
-    if not config.data or not Path(config.data).is_dir():
+    if config.dataset not in ("got10k", "youvis", "gligen", "videos", "sprites"):
+        raise InputError(f"dataset is {config.dataset!r}; choose from got10k, youvis, gligen, videos, sprites")
+    if config.dataset == "sprites" and not config.latents:
+        raise InputError("sprites need no files but cached latents: add --latents FOLDER")
+    if config.dataset != "sprites" and (not config.data or not Path(config.data).is_dir()):
         raise InputError(f"{config.data or '--data'}: name the folder that holds the dataset (see docs/data.md)")
     if config.latents and config.dataset == "gligen":
         raise InputError("latents are cached for videos only; leave out --latents for gligen")
@@ -123,6 +126,8 @@ def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
     path = Path(config.data or "")
     if config.dataset == "gligen":
         return _write_gligen(config, path, encoders)
+    if config.dataset == "sprites":
+        return []
     if config.dataset == "youvis":
         sources = video_sources(_data_config(config))  # checks everything before anything is written
         if encoders is not None:
@@ -177,6 +182,10 @@ def _data_config(config: PrepareConfig) -> DataConfig:
         held_out="include",
         on_error=config.on_error,
         n_sample_frames=1,
+        sprites_clips=config.sprites_clips,
+        sprites_seed=config.sprites_seed,
+        sprites_frames=config.sprites_frames,
+        sprites_world=config.sprites_world,
     )
 
 
@@ -188,7 +197,9 @@ def _write_latents(config: PrepareConfig, encoders: Encoders | None, state: Part
         return [f"latents: {len(source.names)} videos with {frames} frames would be encoded"]
     if not frames:
         raise InputError(f"{source.name}: no video is left")
-    settings = cache_settings(encoders.both_hashes(), source, config.height, config.width, config.resize)
+    hashes = encoders.both_hashes()
+    hashes = hashes if config.texts else hashes.without_text()
+    settings = cache_settings(hashes, source, config.height, config.width, config.resize)
     folder = cache_folder(Path(config.latents), settings)
     writer = CacheWriter(folder, source)
     missing = in_main(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
@@ -196,7 +207,7 @@ def _write_latents(config: PrepareConfig, encoders: Encoders | None, state: Part
         writer,
         missing[state.process_index :: state.num_processes],
         encoders.frames,
-        encoders.texts,
+        encoders.texts if config.texts else lambda _: {},
         (config.height, config.width),
         config.resize,
         config.on_error,

@@ -16,6 +16,7 @@ class PrepareConfig:
     )
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the model (ModelScope)")
     latents: str | None = option(None, "also cache VAE latents and text embeddings of the videos below this folder")
+    texts: bool = option(True, "cache text embeddings with the latents; not for a text encoder that will train")
     split: str = option("train", "of GOT-10k, for the latents", ("train", "val"))
     width: int = option(256, "of the cached frames, in pixels")
     height: int = option(256, "of the cached frames, in pixels")
@@ -26,6 +27,10 @@ class PrepareConfig:
         ("float32", "float16", "bfloat16"),
     )
     frames_at_once: int = option(16, "frames that go through the VAE together")
+    sprites_clips: int = option(10_000, "clips of the sprites dataset")
+    sprites_seed: int = option(0, "of the sprites dataset")
+    sprites_frames: int = option(8, "frames of each of its videos")
+    sprites_world: str = option("", "how rich the sprites world is, as in train_data")
     on_error: str = option("error", "broken clips: stop, or drop them and say so", ("error", "skip"))
     overwrite: bool = option(False, "write embeddings anew that another text encoder made")
     dry_run: bool = option(False, "say what would be done, and stop")

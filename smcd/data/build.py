@@ -67,8 +67,10 @@ def _videos(
         raise ValueError("cached latents need the hashes of the encoders, to tell whether they fit")
     clips = []
     for source in found:
-        settings = cache_settings(encoders, source, config.height, config.width, config.resize)
-        cache = LatentCache(cache_folder(Path(config.latents), settings))
+        size = (config.height, config.width, config.resize)
+        choices = [cache_settings(some, source, *size) for some in (encoders, encoders.without_text())]
+        folders = [cache_folder(Path(config.latents), settings) for settings in choices]
+        cache = LatentCache(next((folder for folder in folders if folder.is_dir()), folders[0]))
         if cache.dropped and config.on_error != "skip":
             name, reason = next(iter(cache.dropped.items()))
             raise InputError(
@@ -140,7 +142,10 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
                 raise InputError("sprites_clips must be at least 1, and sprites_seed at least 0")
             size = max(config.width, config.height)
             world = make_world(config.sprites_world.split())
-            sources.append(Sprites(config.sprites_clips, config.sprites_seed, needed, size, world))
+            frames = config.sprites_frames or needed
+            if frames < needed:
+                raise InputError(f"sprites_frames is {frames}; a clip needs {needed}")
+            sources.append(Sprites(config.sprites_clips, config.sprites_seed, frames, size, world))
         else:
             raise InputError(f"datasets: {name} is unknown; choose from {', '.join(_VIDEO_SETS)}")
     if not sources:

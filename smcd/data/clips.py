@@ -254,8 +254,8 @@ class VideoClips:
             clip.frames = torch.from_numpy(read_frames(self.source, index, frames, *size, self.sampling.resize))
             return clip
         cached: dict[str, Any] = self._latents(video, frames)
-        embeddings = cached.pop("phrase_embeddings")
-        if self._phrase_embeddings is None:
+        embeddings = cached.pop("phrase_embeddings", None)
+        if self._phrase_embeddings is None and embeddings is not None:
             clip.phrase_embeddings = embeddings.new_zeros(len(phrases), embeddings.shape[-1])
             clip.phrase_embeddings[:count] = embeddings[:count]
         return replace(clip, **cached)

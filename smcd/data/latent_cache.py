@@ -24,6 +24,7 @@ from smcd.files import new_file
 
 SHARD = 32  # videos of a shard
 _FORMAT = 1
+_TEXTS = {"text", "phrase_embeddings"}
 _INDEX, _SETTINGS = "index.json", "settings.json"
 
 
@@ -46,7 +47,11 @@ class EncoderHashes:
     """`encoder_hash` of a model's encoders, taken before they are cast."""
 
     vae: str
-    text_encoder: str
+    text_encoder: str | None
+
+    def without_text(self) -> "EncoderHashes":
+        """Of a cache that holds no text embeddings."""
+        return EncoderHashes(self.vae, None)
 
     @classmethod
     def of(cls, vae: nn.Module, text_encoder: nn.Module) -> "EncoderHashes":
@@ -128,8 +133,8 @@ class CacheWriter:
             return False
 
     def write(self, number: int, videos: dict[str, dict[str, Tensor] | str]) -> None:
-        """One shard: of each video `latent_mean`, `latent_std` (4 F h w), `text` (77 C) and `phrase_embeddings` (N C),
-        or in words why it was dropped."""
+        """One shard: of each video `latent_mean`, `latent_std` (4 F h w) and, unless the cache is without texts, `text`
+        (77 C) and `phrase_embeddings` (N C); or in words why it was dropped."""
         tensors, header = {"-": torch.zeros(1)}, {}  # a file without tensors would not be valid
         for index in self.shards[number]:
             video = self.source.video(index)
@@ -140,7 +145,7 @@ class CacheWriter:
             header[video.name] = _description(video)
             for key in ("latent_mean", "latent_std"):  # frames first: a clip is one piece of the file
                 tensors[f"{video.name}/{key}"] = content[key].transpose(0, 1).contiguous().cpu()
-            for key in ("text", "phrase_embeddings"):
+            for key in _TEXTS & content.keys():
                 tensors[f"{video.name}/{key}"] = content[key].contiguous().cpu()
         with new_file(self._path(number)) as path:
             save_file(tensors, path, {"videos": json.dumps(header)})
@@ -202,11 +207,12 @@ class LatentCache:
             )
         content = read_json(folder / _INDEX)
         self._index, self.dropped = content.get("videos", {}), content.get("dropped", {})
-        self._open: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self._open: dict[int, tuple[Any, dict[str, Any], set[str]]] = {}
         self._process = os.getpid()
 
     def __call__(self, video: Video, frames: range) -> dict[str, Tensor]:
-        """`latent_mean`, `latent_std` (4 F h w) of these frames, `text` (77 C), `phrase_embeddings` (N C); float32.
+        """`latent_mean`, `latent_std` (4 F h w) of these frames and, where they are cached, `text` (77 C) and
+        `phrase_embeddings` (N C); float32.
 
         Raises:
             InputError: a video that is not there, or was cached with another prompt, phrases, length or content.
@@ -214,7 +220,7 @@ class LatentCache:
         again = "run scripts/prepare_data.py again, which writes anew what changed"
         if video.name not in self._index:
             raise InputError(f"{self.folder}: {video.name} is not in the cache; {again}")
-        file, header = self._shard(self._index[video.name])
+        file, header, names = self._shard(self._index[video.name])
         then, now = header.get(video.name, {}), _description(video)
         for key, value in now.items():
             if then.get(key) != value:
@@ -226,15 +232,18 @@ class LatentCache:
         for key in ("latent_mean", "latent_std"):
             rows = file.get_slice(f"{video.name}/{key}")[frames[0] : frames[-1] + 1]
             content[key] = rows[:: frames.step].transpose(0, 1).float()
-        for key in ("text", "phrase_embeddings"):
-            content[key] = file.get_tensor(f"{video.name}/{key}").float()
+        for key in _TEXTS:
+            if f"{video.name}/{key}" in names:
+                content[key] = file.get_tensor(f"{video.name}/{key}").float()
         return content
 
-    def _shard(self, number: int) -> tuple[Any, dict[str, Any]]:
+    def _shard(self, number: int) -> tuple[Any, dict[str, Any], set[str]]:
+        """The file, what it says of its videos, and the names of its tensors."""
         if self._process != os.getpid():  # a worker opens its own
             self._open, self._process = {}, os.getpid()
         if number not in self._open:
             path = self.folder / f"shard-{number:05d}.safetensors"
             header = _read_header(path)  # an error says what to do
-            self._open[number] = safe_open(path, "pt"), header
+            file = safe_open(path, "pt")
+            self._open[number] = file, header, set(file.keys())
         return self._open[number]

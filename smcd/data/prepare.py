@@ -178,7 +178,7 @@ def cache_latents(
     writer: CacheWriter,
     shards: Sequence[int],
     encode_frames: Callable[[Tensor], tuple[Tensor, Tensor]],
-    encode_texts: Callable[[Video], tuple[Tensor, Tensor]],
+    encode_texts: Callable[[Video], dict[str, Tensor]],
     size: tuple[int, int],
     resize: str,
     on_error: str = "error",
@@ -187,7 +187,7 @@ def cache_latents(
 
     Args:
         encode_frames: frames (F H W 3, uint8) -> mean and standard deviation of their latents (4 F h w).
-        encode_texts: a video -> embeddings of its prompt (77 C) and of its phrases (N C).
+        encode_texts: a video -> `text`, embeddings of its prompt (77 C), and `phrase_embeddings` (N C); or nothing.
         size: height and width.
 
     Raises:
@@ -207,9 +207,8 @@ def cache_latents(
                         raise
                     videos[video.name] = str(error)
                 else:
-                    text, phrases = encode_texts(video)
                     latents = {"latent_mean": torch.cat(means, dim=1), "latent_std": torch.cat(stds, dim=1)}
-                    videos[video.name] = latents | {"text": text, "phrase_embeddings": phrases}
+                    videos[video.name] = latents | encode_texts(video)
                 bar.update()
             writer.write(shard, videos)
 

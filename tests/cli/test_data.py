@@ -204,6 +204,7 @@ def test_what_was_dropped_is_said(data, caplog):
     [
         ({"frames_at_once": 0}, "frames_at_once is 0"),
         ({"width": 33}, "width is 33; it must be a multiple of 8"),
+        ({"dataset": "sprites"}, "sprites need no files but cached latents"),
         ({"dataset": "davis"}, "dataset is 'davis'; choose from"),
         ({"dataset": "gligen", "latents": "x"}, "latents are cached for videos only"),
     ],

@@ -193,6 +193,26 @@ def test_a_cache_that_is_being_rewritten_is_not_read(data, model, pipe, monkeypa
     assert len(cached(data, pipe)[0]) == CLIPS - 1
 
 
+def test_sprites_without_texts(tmp_path, model, pipe):
+    """For a text encoder that trains: the cache is found whatever the text encoder, and brings no texts."""
+    prepare(
+        PrepareConfig(
+            "sprites", None, str(model), latents=str(tmp_path), texts=False, sprites_clips=3, width=32, height=32
+        )
+    )
+    other = tiny_pipeline(seed=1).text_encoder
+    config = DataConfig(datasets=["sprites"], sprites_clips=3, sprites_frames=8, n_sample_frames=1, width=32, height=32)
+    raw, order = build_data(config, 0)
+    config.latents = str(tmp_path)
+    mixture, _ = build_data(config, 0, EncoderHashes.of(pipe.vae, other))
+    batch = collate([mixture.clip(order[position]) for position in range(3)])
+    assert batch.text is None
+    assert batch.phrase_embeddings is None
+    plain = collate([raw.clip(order[position]) for position in range(3)])
+    assert plain.names == batch.names
+    assert (encode_frames(pipe.vae, plain.frames)[0] - batch.latent_mean).abs().max() < 1e-6
+
+
 def test_another_precision_is_refused(data, model):
     prepare(prepare_config(data, model))
     with pytest.raises(InputError, match=r"was begun otherwise \(dtype torch.float32 -> torch.bfloat16\)"):
