@@ -1,17 +1,21 @@
 """Which clips of a dataset are evaluated, and what the manifest says about them."""
 
+import argparse
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from smcd.config import EvaluationConfig, add_flags, load_config
 from smcd.data.sprites import make_clip
 from smcd.data.youtube_vis import held_out_names
 from smcd.errors import InputError
 from smcd.evaluation.clips import EvaluationClips, present_boxes
 from smcd.evaluation.settings import complete
-from smcd.metrics.manifest import differences
+from smcd.metrics.manifest import differences, read_manifest
 
 
 def clips_of(config) -> EvaluationClips:
@@ -134,3 +138,16 @@ def test_data_that_are_not_there(config, changes, message):
     with pytest.raises(InputError) as error:
         clips_of(config(**changes))
     assert message in str(error.value)
+
+
+def test_the_committed_sprites_manifest_is_what_the_shipped_config_makes():
+    """The world must not change in silence. Pixels may differ in their last bit on other machines: not their hash."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser, EvaluationConfig)
+    arguments = parser.parse_intermixed_args(["--config", "configs/object_tracking_eval.yaml"])
+    made = EvaluationClips(complete(load_config(EvaluationConfig, arguments))).manifest(2)
+    committed = read_manifest(Path("configs/sprites_manifest.json"))
+    assert [replace(clip, frames_sha256="") for clip in made.clips] == [
+        replace(clip, frames_sha256="") for clip in committed.clips
+    ]
+    assert replace(made, clips=committed.clips) == committed
