@@ -10,6 +10,7 @@ from smcd.config import (
     CustomizeConfig,
     EvaluationConfig,
     GligenConfig,
+    PrepareConfig,
     ShowConfig,
     SmallModelConfig,
     TrainConfig,
@@ -134,6 +135,8 @@ SHIPPED = {
     "object_tracking_eval.yaml": EvaluationConfig,
     "object_tracking_ms_stage1.yaml": TrainConfig,
     "object_tracking_ms_stage2.yaml": TrainConfig,
+    **{f"sprites_{name}.yaml": TrainConfig for name in ("base_frames", "base", "stage1", "stage2")},
+    "sprites_latents.yaml": PrepareConfig,
     "sprites_vae.yaml": AutoencoderConfig,
     "sprites_model.yaml": SmallModelConfig,
 }
