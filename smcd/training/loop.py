@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import torch
+from accelerate import Accelerator
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from smcd.config import TrainConfig
@@ -48,27 +49,35 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
     check_config(config)
     config, accelerator = make_accelerator(resolved(config))
     try:
-        networks = make_networks(config)
-        if dry_run:
-            if accelerator.is_main_process:
-                print(plan(config, accelerator.num_processes, *networks))
-            return
-        with StopSignals() as signals:
-            run = make_run(config, accelerator, networks)
-            if accelerator.is_main_process:
-                checkpoint.remove_partial(run.out)
-            state.resume(run)
-            with logging_redirect_tqdm():
-                train_steps(run, signals)
-        if signals.received:
-            logger.info(f"stopped after step {run.step}; the same command goes on from there")
-            sys.exit(128 + signals.received)
-        finish(run)
-        accelerator.wait_for_everyone()
+        signal = run_from_start_to_end(config, accelerator, dry_run)
     except torch.OutOfMemoryError as error:
         raise InputError(_OUT_OF_MEMORY) from error
     finally:
+        accelerator.free_memory()  # first: networks that outlive the process group can hang when they are freed
         accelerator.end_training()  # trackers, and the process group
+    if signal:
+        sys.exit(128 + signal)
+
+
+def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator, dry_run: bool) -> int:
+    """Build, resume, train, export; returns the signal that stopped it, or 0."""
+    networks = make_networks(config)
+    if dry_run:
+        if accelerator.is_main_process:
+            print(plan(config, accelerator.num_processes, *networks))
+        return 0
+    with StopSignals() as signals, logging_redirect_tqdm():
+        run = make_run(config, accelerator, networks)
+        if accelerator.is_main_process:
+            checkpoint.remove_partial(run.out)
+        state.resume(run)
+        train_steps(run, signals)
+    if signals.received:
+        logger.info(f"stopped after step {run.step}; the same command goes on from there")
+        return signals.received
+    finish(run)
+    accelerator.wait_for_everyone()
+    return 0
 
 
 def train_steps(run: Run, signals: StopSignals) -> None:

@@ -74,7 +74,7 @@ def run_processes(settings: TrainConfig, count: int) -> None:
         for rank in range(count)
     ]
     for process in processes:
-        process.join(120)
+        process.join(60)
     codes = [process.exitcode for process in processes]
     assert codes == [0] * count, codes
 
