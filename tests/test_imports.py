@@ -33,6 +33,8 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     "sampling": {"config", "convert", "diffusion", "inputs", "media", "pipeline", "processes", "tiny"},
     "customize": {"config", "custom_input", "custom_output", "inputs", "key_frames", "media", "sampling"},
     "evaluation": {"config", "data", "inputs", "media", "metrics", "processes", "sampling"},
+    "sprites_scenes": {"data"},
+    "sprites_evaluation": {"config", "data", "latents", "media", "metrics", "sampling", "sprites_scenes"},
     "prepare": {"config", "convert", "data", "latents", "processes", "text"},
     "training": {
         "conditions",

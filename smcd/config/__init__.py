@@ -8,6 +8,7 @@ from smcd.config.loading import add_flags, check_choices, load_config
 from smcd.config.model import ModelConfig, SamplingConfig
 from smcd.config.prepare import PrepareConfig
 from smcd.config.small_model import SmallModelConfig
+from smcd.config.sprites import SpritesEvaluationConfig
 from smcd.config.training import TrackerConfig, TrainConfig
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SamplingConfig",
     "ShowConfig",
     "SmallModelConfig",
+    "SpritesEvaluationConfig",
     "TrackerConfig",
     "TrainConfig",
     "add_flags",

@@ -4,7 +4,8 @@ Clip number i of seed s is always the same clip. Colours and shapes make the phr
 motion ("moving left"), and together they make the caption.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -115,13 +116,25 @@ class SpriteClip:
     caption: str
 
 
-def make_clip(seed: int, index: int, num_frames: int = 8, size: int = 256, world: World | None = None) -> SpriteClip:
-    """Clip number `index` of the world with this seed: `num_frames` frames of size x size pixels."""
+def make_clip(
+    seed: int,
+    index: int,
+    num_frames: int = 8,
+    size: int = 256,
+    world: World | None = None,
+    paths: Sequence[np.ndarray] = (),
+) -> SpriteClip:
+    """Clip number `index` of the world with this seed: `num_frames` frames of size x size pixels.
+
+    `paths` are centres (F 2, x y in parts of the side) for the first objects, in place of those of the world.
+    """
     world = world or World()
     rng = np.random.default_rng((seed, index))
     count = int(rng.integers(world.objects[0], world.objects[1] + 1))
     colours = rng.permutation(world.colours)[:count]
     sprites = [_make_sprite(str(rng.choice(world.shapes)), str(colour), num_frames, world, rng) for colour in colours]
+    for n, (sprite, path) in enumerate(zip(sprites, paths, strict=False)):
+        sprites[n] = replace(sprite, centre=path, motion=_describe("line", path))
     frames = _background(num_frames, size, world, rng)
     masks, cover = _paint(frames, sprites)
     boxes, box_mask = boxes_of(masks)

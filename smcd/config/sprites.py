@@ -1,0 +1,23 @@
+"""Options of `scripts/evaluate_sprites.py`."""
+
+from dataclasses import dataclass
+
+from smcd.config.model import ModelConfig
+from smcd.config.options import option
+
+
+@dataclass
+class SpritesEvaluationConfig(ModelConfig):
+    """Which sprites model is evaluated, and on how many scenes."""
+
+    out: str = option("outputs/sprites_evaluation", "folder for table.md, table.json and the pictures")
+    stage1_ckpt_path: str | None = option(
+        None, "its stage-1 model, for how phrases bind; otherwise that row is left out"
+    )
+    zero_conv_ckpt_path: str | None = option(None, "a model with the zero conv alone, for the paper's ablation")
+    image_gate_ckpt_path: str | None = option(None, "a model with the image gate alone, for the paper's ablation")
+    clips: int = option(64, "held-out scenes")
+    seed: int = option(1000, "of the scenes' world; the model was trained on seed 0")
+    world: str = option("", "how rich the world is, as in the training's sprites_world")
+    num_max_obj: int = option(4, "objects of a clip in training: scenes are filled up with absent ones")
+    batch_size: int = option(8, "scenes that are sampled together")

@@ -1,0 +1,223 @@
+"""Does a sprites model follow boxes, keep the first frame, and bind phrases? The logic of `evaluate_sprites.py`."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from tqdm import tqdm
+
+from smcd import media
+from smcd.config import SpritesEvaluationConfig, check_choices
+from smcd.data.colour_tracker import track_colours
+from smcd.data.sprite_layouts import make_world
+from smcd.data.sprites import World
+from smcd.errors import InputError
+from smcd.files import new_file
+from smcd.latents import decode_video, encode_frames
+from smcd.metrics.grounding import ground, success
+from smcd.metrics.similarity import FrameFidelity
+from smcd.sampling import Sampler, check_model_config, on_device
+from smcd.sprites_scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
+
+logger = logging.getLogger(__name__)
+
+_SOME = 16  # scenes of the rows with unusual paths
+_BOUND = 32  # scenes in which phrases are swapped
+_PICTURED = 8
+_HELD = 0.2  # overlap of a colour with its box
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what was given, and how well the videos fit."""
+
+    name: str
+    clips: int
+    ao: float | None
+    sr50: float | None
+    psnr: float | None = None
+    ssim: float | None = None
+
+
+def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
+    """Make the table and the pictures; returns the table.
+
+    Raises:
+        InputError: weights or options that do not fit.
+    """
+    check_choices(config)
+    check_model_config(config)
+    size = config.validation_data
+    if size.width != size.height or config.clips < 1 or config.batch_size < 1:
+        raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
+    world = make_world(config.world.split())
+    shape = (config.seed, size.video_length, size.width, world)
+    scenes = held_out(config.seed, config.clips, *shape[1:])
+    with on_device() as state:
+        sampler = Sampler(config, state.device)
+        sampler.pipe.set_progress_bar_config(disable=True)
+        rows, videos = _main_rows(config, sampler, scenes, world)
+        some = min(_SOME, config.clips)
+        for name, others in (
+            ("first frame contradicts the boxes a little", shifted(scenes[:some])),
+            ("a spiral", along(spiral, some, *shape)),
+            ("a zigzag", along(zigzag, some, *shape)),
+            ("two objects that cross", crossing(some, *shape)),
+        ):
+            made = _sample(config, sampler, others, name)
+            rows.append(_score(name, others, made, world))
+            _write_picture(config, name.replace(" ", "_"), others, made)
+        for name, path in (
+            ("zero conv alone", config.zero_conv_ckpt_path),
+            ("image gate alone", config.image_gate_ckpt_path),
+        ):
+            if path is not None:
+                ablated = Sampler(replace(config, trained_ckpt_path=path), state.device)
+                ablated.pipe.set_progress_bar_config(disable=True)
+                rows.append(_score(name, scenes, _sample(config, ablated, scenes, name), world))
+        binding = _binding(config, state.device, world) if config.stage1_ckpt_path else {}
+    _write_picture(config, "model", scenes, videos)
+    return _write_table(config, rows, binding)
+
+
+def _main_rows(
+    config: SpritesEvaluationConfig, sampler: Sampler, scenes: list[Scene], world: World
+) -> tuple[list[Row], list[np.ndarray]]:
+    """The rows that the targets are about, and the model's videos."""
+    slots = config.num_max_obj
+    videos = _sample(config, sampler, scenes, "the model")
+    free = _sample(config, sampler, scenes, "boxes dropped", lambda scene: scene.without_boxes(slots))
+    blind = _sample(config, sampler, scenes, "image dropped", with_image=False)
+    truth = [scene.frames for scene in scenes]
+    still = [np.repeat(frames[:1], len(frames), axis=0) for frames in truth]
+    rows = [
+        _score("the model", scenes, videos, world),
+        _score("boxes dropped", scenes, free, world),
+        _score("image dropped", scenes, blind, world),
+        _score("static first frame", scenes, still, world),
+        _score("VAE's reconstruction of the truth", scenes, _reconstruct(sampler, truth), world),
+        _score("the truth", scenes, truth, world),
+    ]
+    return rows, videos
+
+
+def _sample(
+    config: SpritesEvaluationConfig,
+    sampler: Sampler,
+    scenes: Sequence[Scene],
+    what: str,
+    boxes: Callable[[Scene], list] | None = None,
+    with_image: bool = True,
+) -> list[np.ndarray]:
+    """A video (F H W 3, uint8) for each scene."""
+    slots, videos = config.num_max_obj, []
+    for first in tqdm(range(0, len(scenes), config.batch_size), what, unit="batch"):
+        some = scenes[first : first + config.batch_size]
+        videos += sampler(
+            [scene.prompt for scene in some],
+            [PIL.Image.fromarray(scene.frames[0]) if with_image else None for scene in some],
+            [boxes(scene) if boxes else scene.given_boxes(slots) for scene in some],
+            [[*scene.phrases, *[""] * (slots - len(scene.phrases))] for scene in some],
+            [scene.generator() for scene in some],
+        )
+    return videos
+
+
+@torch.no_grad()
+def _reconstruct(sampler: Sampler, videos: list[np.ndarray]) -> list[np.ndarray]:
+    vae, made = sampler.pipe.vae, []
+    for video in videos:
+        mean, _ = encode_frames(vae, torch.from_numpy(video)[None])
+        pixels = decode_video(vae, mean)[0].permute(1, 2, 3, 0) / 2 + 0.5
+        made.append(media.to_uint8(pixels.cpu().numpy()))
+    return made
+
+
+def _score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], world: World) -> Row:
+    """AO and SR50 over all objects and frames but the first; PSNR and SSIM of first frames."""
+    overlaps = []
+    for scene, video in zip(scenes, videos, strict=True):
+        height, width = video.shape[1:3]
+        pixels = np.array([width, height] * 2)
+        found = track_colours(video, scene.colours, world.colours)
+        overlaps.append(ground(found * pixels, scene.boxes * pixels, height, width).overlap.ravel())
+    numbers = success(np.concatenate(overlaps))
+    fidelity = FrameFidelity()
+    first = [fidelity(video[0], scene.frames[0]) for scene, video in zip(scenes, videos, strict=True)]
+    alike = {key: float(np.mean([numbers[key] for numbers in first])) for key in ("psnr", "ssim")}
+    return Row(name, len(scenes), numbers.get("ao"), numbers.get("sr50"), **alike)
+
+
+def _binding(config: SpritesEvaluationConfig, device: torch.device, world: World) -> dict[str, float]:
+    """With the stage-1 model: share of scenes whose boxes hold their phrases' colours, as given and swapped."""
+    stage1 = replace(config, trained_ckpt_path=config.stage1_ckpt_path, train_grounding=None, cross_vision=False)
+    sampler = Sampler(replace(stage1, cat_init=False), device)
+    sampler.pipe.set_progress_bar_config(disable=True)
+    size = config.validation_data
+    both = replace(world, objects=(2, 2))
+    scenes = held_out(config.seed + 1, _BOUND, size.video_length, size.width, both)
+    swapped = [replace(s, phrases=s.phrases[::-1], colours=s.colours[::-1]) for s in scenes]
+    shares = {}
+    for name, some in (("phrases as given", scenes), ("phrases swapped", swapped)):
+        videos = _sample(config, sampler, some, name, with_image=False)
+        held = [_holds(scene, video, world) for scene, video in zip(some, videos, strict=True)]
+        shares[name] = float(np.mean(held))
+        _write_picture(config, name.replace(" ", "_"), some, videos)
+    return shares
+
+
+def _holds(scene: Scene, video: np.ndarray, world: World) -> bool:
+    """Whether, in frame 0, each colour overlaps the box of its phrase, and more than the other box."""
+    height, width = video.shape[1:3]
+    pixels = np.array([width, height] * 2)
+    found = track_colours(video[:1], scene.colours, world.colours)[0] * pixels
+    boxes = scene.boxes[0] * pixels
+    own, other = (np.nan_to_num(iou(found, some, height, width)) for some in (boxes, boxes[::-1]))
+    return bool((own > np.maximum(other, _HELD)).all())
+
+
+def _write_picture(
+    config: SpritesEvaluationConfig, name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray]
+) -> None:
+    """Some clips, the truth above and the result below, boxes drawn."""
+    rows = []
+    for scene, video in list(zip(scenes, videos, strict=True))[:_PICTURED]:
+        for frames in (scene.frames, video):
+            large = frames.repeat(2, axis=1).repeat(2, axis=2)
+            rows.append(media.draw_boxes(large, scene.given_boxes(len(scene.phrases)), scene.phrases))
+    with new_file(Path(config.out, f"{name}.png")) as path:
+        media.write_image(path, media.strip(*rows))
+
+
+def _write_table(config: SpritesEvaluationConfig, rows: list[Row], binding: dict[str, float]) -> str:
+    text = table(rows, binding)
+    with new_file(Path(config.out, "table.md")) as path:
+        path.write_text(text + "\n")
+    with new_file(Path(config.out, "table.json")) as path:
+        path.write_text(json.dumps({"rows": [vars(row) for row in rows], "binding": binding}, indent=1))
+    logger.info(f"wrote {config.out}")
+    return text
+
+
+def table(rows: Sequence[Row], binding: dict[str, float]) -> str:
+    """The numbers as a Markdown table."""
+    lines = ["| | clips | AO | SR50 | PSNR of frame 0 | SSIM of frame 0 |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        numbers = (
+            _number(value, digits) for value, digits in ((row.ao, 3), (row.sr50, 3), (row.psnr, 1), (row.ssim, 3))
+        )
+        lines.append(f"| {row.name} | {row.clips} | {' | '.join(numbers)} |")
+    lines += [
+        f"\nBoxes that hold the colour of their phrase, {name}: {share:.0%} of {_BOUND} scenes"
+        for name, share in binding.items()
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
