@@ -100,6 +100,18 @@ def test_ctrl_c_finishes_the_step_and_the_rerun_goes_on(straight, tmp_path):
     runs.assert_same_checkpoint(tmp_path / "out" / "checkpoint-12", straight[0] / "checkpoint-12")
 
 
+def test_all_processes_stop_after_the_same_step(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=1000, checkpointing_steps=1000)
+    processes = runs.start_processes(settings, 2)
+    while not runs_to(tmp_path / "out", 2):
+        assert all(process.is_alive() for process in processes)
+        time.sleep(0.005)
+    os.kill(processes[1].pid, signal.SIGTERM)  # one of them alone
+    assert runs.exit_codes(processes) == [143, 143]
+    (left,) = checkpoint.all_in(tmp_path / "out")
+    assert checkpoint.read_info(left)["step"] == max(runs.metrics(tmp_path / "out"))
+
+
 def runs_to(out: Path, step: int) -> bool:
     return (out / "metrics.jsonl").is_file() and len((out / "metrics.jsonl").read_text().splitlines()) >= step
 
