@@ -50,7 +50,9 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
     config, accelerator = make_accelerator(resolved(config))
     try:
         signal = run_from_start_to_end(config, accelerator, dry_run)
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
         raise InputError(_OUT_OF_MEMORY) from error
     finally:
         accelerator.free_memory()  # first: networks that outlive the process group can hang when they are freed
@@ -71,43 +73,40 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator, dry_run
         if accelerator.is_main_process:
             checkpoint.remove_partial(run.out)
         state.resume(run)
-        train_steps(run, signals)
-    if signals.received:
+        stopped_by = train_steps(run, signals)
+    if stopped_by:
         logger.info(f"stopped after step {run.step}; the same command goes on from there")
-        return signals.received
+        return stopped_by
     finish(run)
     accelerator.wait_for_everyone()
     return 0
 
 
-def train_steps(run: Run, signals: StopSignals) -> None:
-    """Step after step, until `max_train_steps` or a signal; there is a checkpoint of the last one."""
+def train_steps(run: Run, signals: StopSignals) -> int:
+    """Step after step, until `max_train_steps` (returns 0) or a signal (returns it); the last one has a checkpoint."""
     config = run.config
     monitor = Monitor(run)
     validation = Validation(run) if config.validation_steps else None
     batches = run.loader.batches(start=run.step * config.gradient_accumulation_steps)
     run.networks.train()
-    saved = run.step
-    while run.step < config.max_train_steps and not signals.received:
-        loss, gradient_norm = one_step(run, batches, signals)
+    stopped_by = 0
+    while run.step < config.max_train_steps and not stopped_by:
+        loss, gradient_norm, stopped_by = one_step(run, batches, signals)
         run.step += 1
         monitor.step(run, loss, gradient_norm)
-        last = run.step == config.max_train_steps or bool(signals.received)
-        if run.step % config.checkpointing_steps == 0 or last:
+        if run.step % config.checkpointing_steps == 0 or run.step == config.max_train_steps or stopped_by:
             state.save(run)
-            saved = run.step
-        if validation is not None and run.step % config.validation_steps == 0 and not signals.received:
+        if validation is not None and run.step % config.validation_steps == 0 and not stopped_by:
             monitor.log(run, validation(run))
-    if saved != run.step:
-        state.save(run)
     monitor.close()
+    return stopped_by
 
 
-def one_step(run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[float, float]:
-    """One update of the weights; returns the loss, mean over all clips and processes, and the gradient's norm."""
+def one_step(run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[float, float, int]:
+    """One update of the weights; returns what `check_numbers` does."""
     config, accelerator = run.config, run.accelerator
     losses: list[torch.Tensor] = []
-    seen: list[Batch] = []
+    seen: list[str] = []
     for micro_batch in range(config.gradient_accumulation_steps):
         batch = next(batches)
         example = run.encoders(batch, keys_of(run, micro_batch), run.stage.drops)
@@ -115,8 +114,7 @@ def one_step(run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[
             loss = run.networks(example).mean()
             accelerator.backward(loss)
             losses.append(loss.detach())
-            seen.append(batch)
-            norm = torch.zeros_like(losses[0])
+            seen += batch.names
             if accelerator.sync_gradients:
                 norm = accelerator.clip_grad_norm_(run.networks.parameters(), config.max_grad_norm)
                 result = check_numbers(run, torch.stack(losses), norm, seen, signals)
@@ -136,9 +134,11 @@ def keys_of(run: Run, micro_batch: int) -> list[Key]:
 
 
 def check_numbers(
-    run: Run, losses: torch.Tensor, norm: torch.Tensor | None, seen: list[Batch], signals: StopSignals
-) -> tuple[float, float]:
-    """Mean loss and gradient norm of all processes, which are brought together once a step; signals are too.
+    run: Run, losses: torch.Tensor, norm: torch.Tensor | None, seen: list[str], signals: StopSignals
+) -> tuple[float, float, int]:
+    """Mean loss of all clips, gradient norm, and the signal that any process received (or 0).
+
+    The processes bring them together once a step, so that all of them stop after the same one.
 
     Raises:
         InputError: a loss that is no finite number. Gradients may be infinite where a scaler skips such a step (fp16).
@@ -146,13 +146,12 @@ def check_numbers(
     norm = losses.new_zeros(()) if norm is None else torch.as_tensor(norm).to(losses).reshape(())
     numbers = torch.stack([losses.mean(), norm, losses.new_tensor(float(signals.received))])
     rows = run.accelerator.gather(numbers[None]).tolist()  # processes, 3
-    signals.received = int(max(row[2] for row in rows))
     finite = all(math.isfinite(row[0]) for row in rows)
     if finite and (run.accelerator.scaler is not None or all(math.isfinite(row[1]) for row in rows)):
-        return sum(row[0] for row in rows) / len(rows), rows[0][1]
+        return sum(row[0] for row in rows) / len(rows), rows[0][1], int(max(row[2] for row in rows))
     process = run.accelerator.process_index
     path = run.out / f"failed-step-{run.step + 1}-process-{process}.json"
-    content = {"losses": [str(loss) for loss in losses.tolist()], "clips": [batch.names for batch in seen]}
+    content = {"losses": [str(loss) for loss in losses.tolist()], "clips": seen}
     with new_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     latest = checkpoint.latest_in(run.out)

@@ -63,20 +63,28 @@ def _child(target: Callable[..., Any], arguments: tuple, environment: dict[str, 
     target(*arguments)
 
 
-def run_processes(settings: TrainConfig, count: int) -> None:
+def start_processes(settings: TrainConfig, count: int) -> list[Any]:
     """Train with several gloo processes, as accelerate launch sets them up."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    processes = [
+    return [
         start(train, settings, RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(count), **common)
         for rank in range(count)
     ]
+
+
+def run_processes(settings: TrainConfig, count: int) -> None:
+    """The same, to the end."""
+    assert exit_codes(start_processes(settings, count)) == [0] * count
+
+
+def exit_codes(processes: list[Any]) -> list[int | None]:
+    """How processes ended; None for one that did not."""
     for process in processes:
         process.join(60)
-    codes = [process.exitcode for process in processes]
-    assert codes == [0] * count, codes
+    return [process.exitcode for process in processes]
 
 
 def metrics(out: Path, key: str = "loss") -> dict[int, float]:

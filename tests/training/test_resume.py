@@ -83,16 +83,15 @@ def _plain(settings) -> dict:
     return {key: value for key, value in asdict(settings).items() if value is not None}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_finishes_the_step_and_the_rerun_goes_on(straight, tmp_path, number, code):
+def test_ctrl_c_finishes_the_step_and_the_rerun_goes_on(straight, tmp_path):
     settings = runs.config(tmp_path / "out", use_ema=True, checkpointing_steps=100)
     process = runs.start(train, settings)
     while not runs_to(tmp_path / "out", 3):
         assert process.is_alive()
         time.sleep(0.005)
-    os.kill(process.pid, number)
+    os.kill(process.pid, signal.SIGINT)
     process.join()
-    assert process.exitcode == code
+    assert process.exitcode == 130
     (left,) = checkpoint.all_in(tmp_path / "out")
     step = checkpoint.read_info(left)["step"]
     assert step == max(runs.metrics(tmp_path / "out")) < 12
@@ -101,6 +100,18 @@ def test_a_signal_finishes_the_step_and_the_rerun_goes_on(straight, tmp_path, nu
     rerun.join()
     assert rerun.exitcode == 0
     runs.assert_same_checkpoint(tmp_path / "out" / "checkpoint-12", straight / "checkpoint-12")
+
+
+def test_all_processes_stop_after_the_same_step(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=1000, checkpointing_steps=1000)
+    processes = runs.start_processes(settings, 2)
+    while not runs_to(tmp_path / "out", 2):
+        assert all(process.is_alive() for process in processes)
+        time.sleep(0.005)
+    os.kill(processes[1].pid, signal.SIGTERM)  # one of them alone
+    assert runs.exit_codes(processes) == [143, 143]
+    (left,) = checkpoint.all_in(tmp_path / "out")
+    assert checkpoint.read_info(left)["step"] == max(runs.metrics(tmp_path / "out"))
 
 
 def runs_to(out: Path, step: int) -> bool:
