@@ -19,7 +19,7 @@ from smcd.data.sprites import World
 from smcd.errors import InputError
 from smcd.files import new_file
 from smcd.latents import decode_video, encode_frames
-from smcd.metrics.grounding import ground, success
+from smcd.metrics.grounding import ground, iou, success
 from smcd.metrics.similarity import FrameFidelity
 from smcd.sampling import Sampler, check_model_config, on_device
 from smcd.sprites_scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag

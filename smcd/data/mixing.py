@@ -1,6 +1,7 @@
 """Which clip comes when: each once per epoch, in the same order for any number of workers and processes."""
 
 import logging
+import signal
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
@@ -167,6 +168,7 @@ class ClipLoader:
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # its own: torch's global random state stays as it was
+            worker_init_fn=_leave_signals,
         )
         for batch in loader:
             if isinstance(batch, InputError):
@@ -175,6 +177,12 @@ class ClipLoader:
                 self.skipped += 1
                 logger.warning(f"replaced a broken clip: {message} ({self.skipped} broken clips so far)")
             yield batch
+
+
+def _leave_signals(_: int) -> None:
+    """A signal to the whole process group is the main process's business, which then ends its workers."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Batches:

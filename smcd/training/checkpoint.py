@@ -120,8 +120,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def all_in(folder: Path) -> list[Path]:
-    """The checkpoints of an output folder, the latest last."""
-    found = [(int(match[1]), path) for path in folder.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    """The checkpoints of an output folder, the latest last; published folders of such names are none."""
+    named = ((_NAME.fullmatch(path.name), path) for path in folder.glob("checkpoint-*"))
+    found = [(int(match[1]), path) for match, path in named if match and (path / INFO).is_file()]
     return [path for _, path in sorted(found)]
 
 
@@ -146,5 +147,5 @@ def discard(path: Path) -> None:
 
 def remove_partial(folder: Path) -> None:
     """Delete what a killed run left half-written."""
-    for path in folder.glob(".checkpoint-*.partial"):
+    for path in (*folder.glob(".*.partial"), *folder.glob("validation/.*.partial")):
         shutil.rmtree(path, ignore_errors=True)

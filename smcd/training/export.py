@@ -1,6 +1,7 @@
 """From a checkpoint to a whole model: what trained, over what it started from."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from smcd.training import checkpoint
 from smcd.training.objective import TrainedNetworks
 from smcd.training.stages import make_stage
 from smcd.training.start import build_start
+
+logger = logging.getLogger(__name__)
 
 
 def find_checkpoint(path: Path) -> Path | None:
@@ -61,6 +64,10 @@ def export(source: Path, out: Path, published: bool = False, ema: bool = True, o
     pipe = load_checkpoint(found, ema, overrides)
     with new_folder(out) as folder:
         if published:
+            if make_stage(load_config(TrainConfig, argparse.Namespace(config=found / checkpoint.CONFIG))).text_encoder:
+                logger.warning(
+                    f"{out}: published files have no place for the text encoder that trained; it is left out"
+                )
             write_published(pipe.components, folder)
         else:
             pipe.save_pretrained(folder)

@@ -1,6 +1,7 @@
 """The objective, outside of the networks: predict the noise in noisy latents."""
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,19 +59,28 @@ class TrainedNetworks(nn.Module):
         self.text_encoder = text_encoder
         self.scheduler = copy.deepcopy(scheduler)  # it moves its tables to where the samples are
         self.temporal, self.snr_gamma = temporal, snr_gamma
+        self.autocast: torch.dtype | None = None  # where accelerate does not do it: under DeepSpeed
 
     def forward(self, example: Example) -> Tensor:
         """The loss of each sample, B, float32: sqrt(a) latents + sqrt(1 - a) noise -> the noise."""
+        with self._precision(example.latents.device):
+            eps = self._predict(example)
+        losses = (eps.float() - example.noise).square().flatten(1).mean(1)
+        if self.snr_gamma:
+            losses = losses * loss_weights(self.scheduler, example.timesteps, self.snr_gamma)
+        return losses
+
+    def _predict(self, example: Example) -> Tensor:
+        """The noise in the noisy latents, B 4 F h w."""
         conditions = example.conditions
         if self.text_encoder is not None and example.token_ids is not None:
             conditions = replace(conditions, text=self.text_encoder(example.token_ids).last_hidden_state.float())
         inputs = conditions.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
         sample = self.scheduler.add_noise(example.latents, example.noise, example.timesteps)
-        eps = self.unet(sample, example.timesteps, **inputs, temporal=self.temporal, return_dict=False)[0]
-        losses = (eps.float() - example.noise).square().flatten(1).mean(1)
-        if self.snr_gamma:
-            losses = losses * loss_weights(self.scheduler, example.timesteps, self.snr_gamma)
-        return losses
+        return self.unet(sample, example.timesteps, **inputs, temporal=self.temporal, return_dict=False)[0]
+
+    def _precision(self, device: torch.device) -> AbstractContextManager:
+        return torch.autocast(device.type, self.autocast) if self.autocast else nullcontext()
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name: "unet.conv_in.weight", "position_net.null_box", ..."""

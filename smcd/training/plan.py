@@ -7,17 +7,22 @@ import torch
 
 from smcd.conditions import Conditions
 from smcd.config import GligenConfig, TrainConfig
+from smcd.data.build import build_data
 from smcd.pipeline import SMCDPipeline
 from smcd.training.memory import activations_of
 from smcd.training.objective import Example, TrainedNetworks
 from smcd.training.settings import global_batch, learning_rate
+from smcd.training.setup import encoder_hashes
 from smcd.training.stages import Stage
 
 _GIB = 2**30
 
 
 def plan(config: TrainConfig, num_processes: int, stage: Stage, pipe: SMCDPipeline, networks: TrainedNetworks) -> str:
-    """The text."""
+    """The text. Raises an InputError for data that are missing or broken."""
+    mixture, _ = build_data(config.train_data, config.seed, encoder_hashes(config, pipe))
+    if config.validation_steps:
+        build_data(config.eval_data, config.seed, encoder_hashes(config, pipe))
     drops = {name: share for name, share in dataclasses.asdict(stage.drops).items() if share}
     lines = [f"stage {stage.name}", ""]
     lines += [f"trains {what}" for what in _what_trains(networks)]
@@ -28,9 +33,10 @@ def plan(config: TrainConfig, num_processes: int, stage: Stage, pipe: SMCDPipeli
     lines += [f"  {sum(memory.values()) / _GIB:8.3f}  together, beside the libraries' own", ""]
     clips = global_batch(config, num_processes)
     lines += [
+        f"data: {', '.join(f'{source.name} ({len(source)} clips)' for source in mixture.sources)}",
         f"{config.max_train_steps} steps of {clips} clips ({config.train_batch_size} at a time x "
         f"{config.gradient_accumulation_steps} accumulation x {num_processes} processes): "
-        f"{config.max_train_steps * clips} clips",
+        f"{config.max_train_steps * clips} clips, {config.max_train_steps * clips / len(mixture):.3g} epochs",
         f"learning rate {learning_rate(config, num_processes):g}, {config.lr_scheduler}",
         f"a checkpoint every {config.checkpointing_steps} steps, in {config.output_dir}",
     ]

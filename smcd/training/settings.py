@@ -1,12 +1,16 @@
 """Checks of a training config, and which of its options the result depends on."""
 
 import dataclasses
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
 from smcd.config import TrainConfig, check_choices
 from smcd.errors import InputError
+from smcd.training import checkpoint
+
+logger = logging.getLogger(__name__)
 
 # Options that do not change what is learned; with their sections.
 _FREE = {
@@ -14,6 +18,8 @@ _FREE = {
     *("checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "logging_steps"),
     *("validation_steps", "validation_clips", "validation_videos", "val_batch_size", "validation_data", "eval_data"),
     *("report_to", "use_wandb", "tracker"),
+    # Where the data lie, cached or not, and what is done with broken ones.
+    *(f"train_data.{name}" for name in ("path", "data_path", "latents", "phrase_embeddings", "on_error")),
     # These only in what they come to: see `result_settings`.
     *("train_batch_size", "gradient_accumulation_steps", "learning_rate", "scale_lr", "max_train_steps"),
     *("stage", "train_grounding", "cross_vision", "cat_init", "use_image_dataset"),
@@ -41,6 +47,10 @@ def check_config(config: TrainConfig) -> None:
     for name in ("adam_beta1", "adam_beta2", "ema_decay"):
         if not 0 <= getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}; it must be from 0 to below 1")
+    if config.lr_warmup_steps and config.lr_scheduler == "constant":
+        raise InputError("lr_warmup_steps needs --lr_scheduler constant_with_warmup, or another one that warms up")
+    if Path(config.output_dir).is_file():
+        raise InputError(f"{config.output_dir}: is a file; choose another --output_dir")
     for name in ("adam_weight_decay", "snr_gamma"):
         if not 0 <= getattr(config, name) < math.inf:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 0")
@@ -53,6 +63,11 @@ def resolved(config: TrainConfig) -> TrainConfig:
         value = getattr(config, name)
         if value is not None and Path(value).expanduser().exists():
             changes[name] = str(Path(value).expanduser().resolve())
+    if config.tune_from_ckpt_path is not None:
+        latest = checkpoint.latest_in(Path(changes.get("tune_from_ckpt_path", "")))
+        if latest is not None:  # this one, also when that run has gone on
+            changes["tune_from_ckpt_path"] = str(latest)
+            logger.info(f"starting from {latest}")
     for section in ("train_data", "eval_data"):
         data = getattr(config, section)
         folders = {name: getattr(data, name) for name in ("path", "data_path", "latents")}
@@ -77,7 +92,7 @@ def result_settings(config: TrainConfig, paths: dict[str, Any], num_processes: i
     Not how a step's clips are divided among processes and micro-batches: only how many they are.
     """
     settings = _flat(dataclasses.asdict(config))
-    settings = {name: value for name, value in settings.items() if name.partition(".")[0] not in _FREE}
+    settings = {name: value for name, value in settings.items() if not {name, name.partition(".")[0]} & _FREE}
     settings |= paths
     settings["learning_rate"] = learning_rate(config, num_processes)
     settings["clips of a step"] = global_batch(config, num_processes)
@@ -95,10 +110,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def check_same(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise an InputError that lists the settings in which a checkpoint differs from this run."""
+    sets = "train_data.dataset_names."  # these come and go; an option that is only on one side is of another version
+    names = (then.keys() & now.keys()) | {name for name in then.keys() ^ now.keys() if name.startswith(sets)}
     different = [
-        f"{name} {then[name]!r} there, {now[name]!r} here"
-        for name in sorted(then.keys() & now.keys())
-        if then[name] != now[name]
+        f"{name} {then.get(name)!r} there, {now.get(name)!r} here"
+        for name in sorted(names)
+        if then.get(name) != now.get(name)
     ]
     if different:
         raise InputError(

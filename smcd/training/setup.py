@@ -1,6 +1,8 @@
 """Everything a run needs, built from its config."""
 
 import logging
+import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,11 @@ class Run:
     hashes: EncoderHashes | None = None
     step: int = 0
 
+    def autocast(self) -> AbstractContextManager:
+        """The run's precision, for what does not go through the prepared networks."""
+        chosen = self.bare.autocast
+        return torch.autocast(self.accelerator.device.type, chosen) if chosen else self.accelerator.autocast()
+
     @property
     def out(self) -> Path:
         return Path(self.config.output_dir)
@@ -76,10 +83,14 @@ def make_accelerator(config: TrainConfig) -> tuple[TrainConfig, Accelerator]:
     if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
         logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
         config = replace(config, use_8bit_adam=False)
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"  # set by accelerate launch
+    if deepspeed and config.mixed_precision == "fp16":
+        raise InputError("under DeepSpeed use --mixed_precision bf16 (or no): it would keep all weights in fp16")
     trackers = make_trackers(config)
     accelerator = Accelerator(
         cpu=not gpu,
-        mixed_precision=config.mixed_precision,
+        # DeepSpeed would cast all weights, PositionNet's too: there the networks do the autocast themselves.
+        mixed_precision="no" if deepspeed else config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=trackers or None,
         project_config=ProjectConfiguration(project_dir=config.output_dir, logging_dir=f"{config.output_dir}/logs"),
@@ -107,6 +118,7 @@ def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetw
             "everything is in place"
         )
     pipe, new_position_net = build_start(config, stage)
+    _check_sizes(config, pipe.size_multiple)
     networks = TrainedNetworks(
         pipe.unet,
         pipe.position_net,
@@ -140,6 +152,20 @@ def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetw
     return stage, pipe, networks
 
 
+def _check_sizes(config: TrainConfig, multiple: int) -> None:
+    """Raise an InputError for pictures that the networks cannot take."""
+    sizes = [("train_data", config.train_data)]
+    if config.validation_steps:
+        sizes += [("eval_data", config.eval_data)]
+    for section, data in sizes:
+        sides = {"width": data.width, "height": data.height}
+        if data.name == "gligen":
+            sides = {f"dataset_names.{name}.image_size": some.image_size for name, some in data.dataset_names.items()}
+        for name, side in sides.items():
+            if side < multiple or side % multiple:
+                raise InputError(f"{section}.{name} is {side}; this model takes multiples of {multiple}")
+
+
 def make_run(
     config: TrainConfig, accelerator: Accelerator, networks: tuple[Stage, SMCDPipeline, TrainedNetworks]
 ) -> Run:
@@ -168,6 +194,8 @@ def make_run(
         num_warmup_steps=config.lr_warmup_steps,
         num_training_steps=config.max_train_steps,
     )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED and config.mixed_precision == "bf16":
+        bare.autocast = torch.bfloat16
     prepared, optimizer = accelerator.prepare(bare, optimizer)
     ema = None
     if config.use_ema:

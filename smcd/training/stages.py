@@ -26,6 +26,11 @@ _TRAINS = {  # patterns in the UNet's tensor names
     "2": r"\.image_gate\.|^conv_in\.|\.temp_attentions\.\d+\.transformer_blocks\.",
     "base": "",
 }
+# `trainable_modules` of the published configs, in published names: they mean the stage itself.
+_PUBLISHED_LISTS = {
+    frozenset({"position_net", "gate_attn"}): "1",
+    frozenset({"gate_attn.cross", "gate_attn.v", "2.transformer_blocks", "input_blocks.0.0"}): "2",
+}
 _TEMPORAL = r"^transformer_in\.|\.temp_convs\.|\.temp_attentions\."
 
 
@@ -74,7 +79,10 @@ def make_stage(config: TrainConfig) -> Stage:
     """
     name = config.stage or _implied(config)
     frames = 1 if config.train_data.name == "gligen" else config.train_data.n_sample_frames
-    modules = tuple(config.trainable_modules)
+    listed = _PUBLISHED_LISTS.get(frozenset(config.trainable_modules))
+    if listed not in (None, name):
+        raise InputError(f"trainable_modules is the published list of stage {listed}, but this is stage {name}")
+    modules = () if listed else tuple(config.trainable_modules)
     if config.train_text_encoder and name != "base":
         raise InputError(f"train_text_encoder: the text encoder trains in stage base only, not in stage {name}")
     if name == "base":
@@ -87,6 +95,8 @@ def make_stage(config: TrainConfig) -> Stage:
             raise InputError("stage 1 has no image paths: use train_grounding vanilla, no cross_vision, no cat_init")
         if frames != 1:
             raise InputError(f"stage 1 trains on single images: n_sample_frames is {frames}, set it to 1")
+        if config.validation_steps and config.eval_data.name != "gligen" and config.eval_data.n_sample_frames != 1:
+            raise InputError("stage 1 is validated on single images: set eval_data.n_sample_frames to 1")
         return Stage(name, True, False, False, False, Drops(1 - _caption_share(config), boxes=0.1), modules)
     flags = (config.train_grounding, config.cross_vision, config.cat_init)
     image_gate = config.cross_vision or config.train_grounding == "vanilla_cross_vision" or not any(flags)

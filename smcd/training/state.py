@@ -123,6 +123,8 @@ def find(out: Path, which: str) -> Path | None:
     if path is not None and not (path / checkpoint.INFO).is_file():
         raise InputError(f"{path}: no checkpoint to resume from; name a folder checkpoint-N, latest or none")
     step = -1 if path is None else checkpoint.read_info(path)["step"]
+    if path is not None and latest is not None and path.resolve().parent != out.resolve():
+        return latest if checkpoint.read_info(latest)["step"] > step else path  # this run has begun, and goes on
     if latest is not None and checkpoint.read_info(latest)["step"] > step:
         raise InputError(
             f"{latest}: is there already, and would be mixed with this run's; choose another --output_dir, or delete "

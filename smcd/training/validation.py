@@ -1,5 +1,6 @@
 """Validation: the loss of fixed clips at fixed noise and timesteps, and videos from fixed inputs."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,7 +76,9 @@ class Validation:
     def _videos(self, run: Run) -> None:
         batches = self._first.batches()
         strips = []
-        with new_folder(run.out / "validation" / f"step-{run.step}") as folder:
+        out = run.out / "validation" / f"step-{run.step}"
+        shutil.rmtree(out, ignore_errors=True)  # of a run that was killed after it, and now comes here again
+        with new_folder(out) as folder:
             for number in range(run.config.validation_videos):
                 strips.append(_video(run, next(batches), folder, number))
         log_pictures(run.accelerator.trackers, "validation", strips, run.step)
@@ -94,7 +97,7 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
     boxes = [of_frame[: len(phrases)] for of_frame in boxes]
     with_boxes, with_image = run.stage.object_gate, run.stage.image_gate or run.stage.image_concat
-    with _frozen_time(run.pipe.unet, run.stage.temporal), run.accelerator.autocast():
+    with _frozen_time(run.pipe.unet, run.stage.temporal), run.autocast():
         output: Any = run.pipe(
             batch.prompts[0],
             truth[0] if with_image else None,
