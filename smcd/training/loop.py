@@ -158,7 +158,7 @@ def check_numbers(
     raise InputError(
         f"step {run.step + 1}: the {'gradient' if finite else 'loss'} is not finite; the clips are named in {path}, "
         f"{f'{latest} is as it was' if latest else 'there is no checkpoint yet'}. Try a lower --learning_rate or "
-        "--mixed_precision bf16"
+        f"--mixed_precision bf16, in another --output_dir{f' with --tune_from_ckpt_path {latest}' if latest else ''}"
     )
 
 

@@ -110,6 +110,9 @@ def make_stage(config: TrainConfig) -> Stage:
 
 
 def _implied(config: TrainConfig) -> str:
+    listed = _PUBLISHED_LISTS.get(frozenset(config.trainable_modules))
+    if listed:
+        return listed
     if config.use_image_dataset or config.train_data.name == "gligen":
         return "1"
     if config.train_grounding == "vanilla_cross_vision" or config.cross_vision or config.cat_init:

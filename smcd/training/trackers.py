@@ -42,7 +42,7 @@ class JsonlTracker(GeneralTracker):
         """Drop lines of steps that are about to be done again."""
         if self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            kept = [line for line in lines if _step_of(line) <= step]
             with new_file(self.path) as temporary:
                 temporary.write_text("".join(kept), encoding="utf-8")
 
@@ -51,6 +51,14 @@ class JsonlTracker(GeneralTracker):
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **finite}) + "\n")
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity for one that a killed run left unfinished."""
+    try:
+        return json.loads(line)["step"] if line.endswith("\n") else math.inf
+    except ValueError:
+        return math.inf
 
 
 def make_trackers(config: TrainConfig) -> list[Any]:

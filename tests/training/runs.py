@@ -40,11 +40,11 @@ def config(out: Path, **changes: Any) -> TrainConfig:
     return TrainConfig(**{**values, **changes})
 
 
-def run(settings: TrainConfig) -> Path:
+def run(settings: TrainConfig, dry_run: bool = False) -> Path:
     """Train in this process; returns the output folder."""
     AcceleratorState._reset_state(True)
     try:
-        train(settings)
+        train(settings, dry_run)
     finally:
         AcceleratorState._reset_state(True)
     return Path(settings.output_dir)

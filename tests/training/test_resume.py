@@ -3,6 +3,7 @@
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from smcd.config import DataConfig, GligenConfig, TrainConfig
 from smcd.data.mixing import ClipLoader
 from smcd.errors import InputError
 from smcd.tiny import tiny_pipeline
 from smcd.training import checkpoint
+from smcd.training.export import export
 from smcd.training.loop import train
+from smcd.training.settings import check_same, result_settings
 from tests.conftest import open_gates
 from tests.training import runs
 
@@ -112,6 +116,81 @@ def test_all_processes_stop_after_the_same_step(tmp_path):
     assert runs.exit_codes(processes) == [143, 143]
     (left,) = checkpoint.all_in(tmp_path / "out")
     assert checkpoint.read_info(left)["step"] == max(runs.metrics(tmp_path / "out"))
+
+
+def test_a_signal_to_the_whole_group_leaves_a_checkpoint_too(tmp_path):
+    """As a scheduler sends it: to the processes that read data, too."""
+    settings = runs.config(tmp_path / "out", max_train_steps=1000, checkpointing_steps=1000, num_workers=2)
+    process = runs.start(_train_in_a_group, settings)
+    while not runs_to(tmp_path / "out", 2):
+        assert process.is_alive()
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert runs.exit_codes([process]) == [143]
+    (left,) = checkpoint.all_in(tmp_path / "out")
+    assert checkpoint.read_info(left)["step"] == max(runs.metrics(tmp_path / "out"))
+
+
+def _train_in_a_group(settings) -> None:
+    os.setpgid(0, 0)
+    train(settings)
+
+
+def test_a_validation_that_is_repeated(tmp_path):
+    """A run that was killed between a validation and the next checkpoint comes to that validation again."""
+    settings = runs.config(tmp_path / "out", max_train_steps=3, checkpointing_steps=2, validation_steps=3)
+    runs.run(settings)
+    shutil.rmtree(tmp_path / "out" / "checkpoint-3")
+    (tmp_path / "out" / "..checkpoint-new-pipeline.partial.1.partial").mkdir()
+    with (tmp_path / "out" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    runs.run(settings)
+    assert (tmp_path / "out" / "validation" / "step-3" / "clip-0.png").is_file()
+    assert len(runs.metrics(tmp_path / "out", "validation/loss")) == 1
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_resuming_from_a_path_can_be_repeated(tmp_path):
+    runs.run(runs.config(tmp_path / "first", max_train_steps=2, checkpointing_steps=1))
+    settings = runs.config(
+        tmp_path / "second", max_train_steps=3, resume_from_checkpoint=str(tmp_path / "first" / "checkpoint-1")
+    )
+    runs.run(settings)
+    assert sorted(runs.metrics(tmp_path / "second")) == [2, 3]
+    runs.run(replace(settings, max_train_steps=4))
+    assert sorted(runs.metrics(tmp_path / "second")) == [2, 3, 4]
+
+
+def test_a_run_keeps_the_weights_that_it_started_from(tmp_path):
+    """Also when the run that they came from goes on."""
+    images = replace(runs.config(tmp_path).train_data, n_sample_frames=1)
+    first = runs.config(
+        tmp_path / "first", stage="1", use_img_free_guidance=False, max_train_steps=1, train_data=images
+    )
+    runs.run(first)
+    second = runs.config(tmp_path / "second", max_train_steps=1, tune_from_ckpt_path=str(tmp_path / "first"))
+    runs.run(second)
+    export(tmp_path / "second", tmp_path / "before")
+    runs.run(replace(first, max_train_steps=2))
+    export(tmp_path / "second", tmp_path / "after")
+    before, after = (
+        (tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() for name in ("before", "after")
+    )
+    assert before == after
+    with pytest.raises(InputError, match=r"tune_from_ckpt_path .*checkpoint-1' there, .*checkpoint-2' here"):
+        runs.run(replace(second, max_train_steps=2))
+
+
+def test_other_sets_of_gligen_are_another_config():
+    def settings(*names):
+        config = TrainConfig(train_data=DataConfig(dataset_names={name: GligenConfig() for name in names}))
+        return result_settings(config, {}, 1)
+
+    one, two = settings("FlickrGrounding"), settings("FlickrGrounding", "SBUGrounding")
+    for then, now in ((one, two), (two, one)):
+        with pytest.raises(InputError, match=r"train_data\.dataset_names\.SBUGrounding"):
+            check_same(Path("checkpoint-1"), then, now)
+    check_same(Path("checkpoint-1"), one, settings("FlickrGrounding"))
 
 
 def runs_to(out: Path, step: int) -> bool:

@@ -89,6 +89,22 @@ def test_trainable_modules_are_found_by_our_names_and_by_the_published_ones():
         trainable_parameters(1, unet, modules=["gaet"])
 
 
+PUBLISHED = {
+    "1": ["position_net", "gate_attn"],
+    "2": ["gate_attn.cross", "gate_attn.v", "2.transformer_blocks", "input_blocks.0.0"],
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_lists_of_modules_mean_their_stage(name):
+    data = IMAGES if name == "1" else DataConfig()
+    stage = make_stage(TrainConfig(train_data=data, trainable_modules=PUBLISHED[name]))
+    assert (stage.name, stage.modules) == (name, ())
+    other = PUBLISHED["2" if name == "1" else "1"]
+    with pytest.raises(InputError, match="is the published list of stage"):
+        make_stage(TrainConfig(stage=name, train_data=data, trainable_modules=other))
+
+
 def test_published_names_of_a_unet():
     names = published_names(tiny_pipeline().unet.state_dict())
     assert names["conv_in.weight"] == "input_blocks.0.0.weight"
@@ -140,6 +156,10 @@ def test_the_stage_of_a_config(config, name, paths, drops):
         (TrainConfig(), "which stage"),
         (TrainConfig(train_grounding="vanilla"), "which stage"),
         (TrainConfig(stage="1"), "stage 1 trains on single images: n_sample_frames is 8"),
+        (
+            TrainConfig(stage="1", train_data=IMAGES, validation_steps=5, eval_data=DataConfig()),
+            "set eval_data.n_sample_frames to 1",
+        ),
         (TrainConfig(stage="1", train_data=IMAGES, cat_init=True), "stage 1 has no image paths"),
         (TrainConfig(stage="2", train_grounding="vanilla"), "stage 2 trains the image paths"),
         (TrainConfig(stage="base", cat_init=True), "stage base has no gates"),
