@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState
 
 from smcd.training import checkpoint
@@ -95,3 +96,12 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run, capsys):
     assert run("ms_main.py", "--output_dir", str(tmp_path / "out"), "learning_rat=1") == 2
     assert capsys.readouterr().err == "error: unknown option learning_rat; did you mean learning_rate?\n"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "processes"),
+    [("ddp", "MULTI_GPU", 8), ("fsdp", "FSDP", 8), ("deepspeed_zero2", "DEEPSPEED", 8), ("two_nodes", "MULTI_GPU", 16)],
+)
+def test_accelerate_takes_the_shipped_configs(name, kind, processes):
+    config = load_config_from_file(str(REPOSITORY / "configs" / "accelerate" / f"{name}.yaml"))
+    assert (config.distributed_type, config.num_processes) == (kind, processes)

@@ -1,0 +1,101 @@
+"""What training can start from."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from smcd import SMCDPipeline
+from smcd.config import DataConfig
+from smcd.errors import InputError
+from smcd.tiny import tiny_pipeline
+from tests.conftest import open_gates
+from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
+from tests.training import runs
+
+IMAGES = DataConfig(n_sample_frames=1, **runs.SPRITES)
+
+
+def stage_1(out: Path, **changes):
+    return runs.config(
+        out,
+        stage="1",
+        use_img_free_guidance=False,
+        max_train_steps=1,
+        train_data=IMAGES,
+        eval_data=IMAGES,
+        **changes,
+    )
+
+
+@pytest.fixture
+def base(tmp_path) -> SMCDPipeline:
+    """A text-to-video base, as a diffusers folder in `base` and as a ModelScope folder in `modelscope`."""
+    pipe = tiny_pipeline(3, object_gate=False, image_gate=False, image_concat=False)
+    folder = write_diffusers_base(tmp_path / "base", pipe)
+    pipe.unet.save_pretrained(folder / "unet")
+    sizes = {name: getattr(pipe.unet.config, name) for name in ("block_out_channels", "layers_per_block")}
+    sizes |= {"cross_attention_dim": 64, "attention_head_dim": 16}
+    kinds = {"down_block_types": ["CrossAttnDownBlock3D", "DownBlock3D"]}
+    kinds["up_block_types"] = ["UpBlock3D", "CrossAttnUpBlock3D"]
+    content = {"_class_name": "UNet3DConditionModel", **sizes, **kinds}
+    (folder / "unet" / "config.json").write_text(json.dumps(content))
+    write_modelscope_base(tmp_path / "modelscope", pipe)
+    return pipe
+
+
+@pytest.mark.parametrize(
+    "paths", [{"pretrained_model_path": "base"}, {"root_path": "modelscope", "pretrained_model_path": "base"}]
+)
+def test_stage_1_starts_from_a_base(base, tmp_path, paths):
+    paths = {name: str(tmp_path / folder) for name, folder in paths.items()}
+    out = runs.run(stage_1(tmp_path / "out", learning_rate=1e-12, **paths))
+    unet = SMCDPipeline.from_pretrained(out / "pipeline").unet
+    for name, tensor in base.unet.state_dict().items():
+        assert torch.equal(unet.state_dict()[name], tensor), name
+
+
+def test_another_base_unet(base, tmp_path):
+    other = tiny_pipeline(4, object_gate=False, image_gate=False, image_concat=False).unet
+    torch.save(other.state_dict(), tmp_path / "other.bin")
+    paths = {"pretrained_model_path": str(tmp_path / "base"), "pretrained_weight_path": str(tmp_path / "other.bin")}
+    out = runs.run(stage_1(tmp_path / "out", **paths))
+    unet = SMCDPipeline.from_pretrained(out / "pipeline").unet
+    assert torch.equal(unet.conv_out.weight, other.conv_out.weight)
+
+
+def test_stage_2_starts_from_a_published_folder(tmp_path):
+    pipe = open_gates(tiny_pipeline(image_gate=False, image_concat=False))
+    published = write_published(tmp_path / "published", pipe)
+    write_diffusers_base(tmp_path / "base", pipe)
+    paths = {"tune_from_ckpt_path": str(published), "pretrained_model_path": str(tmp_path / "base")}
+    settings = runs.config(tmp_path / "out", max_train_steps=1, **paths)
+    out = runs.run(settings)
+    made = SMCDPipeline.from_pretrained(out / "pipeline")
+    assert torch.equal(made.position_net.null_phrase, pipe.position_net.null_phrase)
+    assert "position_net.null_phrase" not in load_file(out / "checkpoint-1" / "trained.safetensors")
+
+    (published / "pytorch_model_1.bin").unlink()
+    with pytest.raises(InputError, match="no position_net"):
+        runs.run(replace(settings, output_dir=str(tmp_path / "missing")))
+    fresh = runs.run(replace(settings, output_dir=str(tmp_path / "fresh"), new_position_net=True))
+    assert "position_net.null_phrase" in load_file(fresh / "checkpoint-1" / "trained.safetensors")
+
+
+def test_stage_2_without_stage_1_is_refused(base, tmp_path):
+    with pytest.raises(InputError, match="give the result of stage 1, --tune_from_ckpt_path"):
+        runs.run(runs.config(tmp_path / "out", pretrained_model_path=str(tmp_path / "base")))
+
+
+def test_weights_with_more_paths_than_the_stage_are_refused(tmp_path):
+    tiny_pipeline().save_pretrained(tmp_path / "weights")
+    with pytest.raises(InputError, match="the weights have an image gate, which stage 1 does not have"):
+        runs.run(stage_1(tmp_path / "out", tune_from_ckpt_path=str(tmp_path / "weights")))
+
+
+def test_only_the_first_frame_is_concatenated_to_itself(tmp_path):
+    out = runs.run(runs.config(tmp_path / "out", max_train_steps=1, only_cat_first_frame=True))
+    assert SMCDPipeline.from_pretrained(out / "pipeline").unet.config.image_concat_first_only
