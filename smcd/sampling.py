@@ -1,5 +1,6 @@
 """From a config to a pipeline that is ready to sample: weights, scheduler, precision, attention."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -54,6 +55,12 @@ def on_device() -> AbstractContextManager[PartialState]:
     return shared_work("try --dtype float16, --low_memory, or a smaller --width, --height, --video_length or batch")
 
 
+def clip_generator(seed: int, sequence: str) -> torch.Generator:
+    """A clip's own: it depends on nothing but the seed and the clip's name."""
+    digest = hashlib.sha256(f"{seed} {sequence}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
 class Sampler:
     """A pipeline on its device, with weights, scheduler, precision and attention as the config says.
 
@@ -83,7 +90,7 @@ class Sampler:
         with torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext():
             [frames] = self.pipe(
                 prompts,
-                list(images),
+                list(images) if any(image is not None for image in images) else None,
                 boxes,
                 phrases,
                 num_frames=sampling.video_length,

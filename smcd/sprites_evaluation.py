@@ -21,7 +21,7 @@ from smcd.files import new_file
 from smcd.latents import decode_video, encode_frames
 from smcd.metrics.grounding import ground, iou, success
 from smcd.metrics.similarity import FrameFidelity
-from smcd.sampling import Sampler, check_model_config, on_device
+from smcd.sampling import Sampler, check_model_config, clip_generator, on_device
 from smcd.sprites_scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def _sample(
             [PIL.Image.fromarray(scene.frames[0]) if with_image else None for scene in some],
             [boxes(scene) if boxes else scene.given_boxes(slots) for scene in some],
             [[*scene.phrases, *[""] * (slots - len(scene.phrases))] for scene in some],
-            [scene.generator() for scene in some],
+            [clip_generator(config.seed, scene.name) for scene in some],
         )
     return videos
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from smcd.data.sprites import SpriteClip, World, make_clip
 
@@ -17,7 +16,7 @@ class Scene:
     """What the model is given, and what it should give.
 
     Attributes:
-        name: from which the noise follows.
+        name: of its own; the noise follows from it.
         frames: the true video, F H W 3, uint8.
         boxes: F N 4, xyxy in 0..1; NaN where absent.
         phrases, colours: of the N objects.
@@ -30,9 +29,6 @@ class Scene:
     phrases: list[str]
     colours: list[str]
     prompt: str
-
-    def generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(int.from_bytes(self.name.encode()[-7:], "big"))
 
     def given_boxes(self, slots: int) -> Boxes:
         """F lists of `slots` boxes, None where absent."""

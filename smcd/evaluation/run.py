@@ -25,7 +25,7 @@ from smcd.inputs import check_paths
 from smcd.metrics.manifest import Clip
 from smcd.metrics.models import weights_hash
 from smcd.processes import in_main
-from smcd.sampling import Sampler, on_device
+from smcd.sampling import Sampler, clip_generator, on_device
 
 logger = logging.getLogger(__name__)
 _GROUPS_AHEAD = 2  # that are read while others are sampled
@@ -173,9 +173,3 @@ def sample(sampler: Sampler, group: Group, true: Sequence[np.ndarray], objects: 
         phrases,
         [clip_generator(group.seed, clip.sequence) for clip in group.clips],
     )
-
-
-def clip_generator(seed: int, sequence: str) -> torch.Generator:
-    """A clip's own: it depends on nothing but the seed and the clip's name."""
-    digest = hashlib.sha256(f"{seed} {sequence}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -13,9 +13,8 @@ import pytest
 from smcd.config import SamplingConfig
 from smcd.errors import InputError
 from smcd.evaluation import run_evaluation
-from smcd.evaluation.run import clip_generator
 from smcd.metrics.report import read_report
-from smcd.sampling import Sampler
+from smcd.sampling import Sampler, clip_generator
 
 NAMES = [f"GOT-10k_Val_{n:06d}" for n in range(1, 6)]
 

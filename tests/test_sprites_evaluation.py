@@ -1,0 +1,82 @@
+"""The evaluation of sprites models: its scenes, its table, and what a perfect or a still video would score."""
+
+import json
+from dataclasses import replace
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from smcd.config import SamplingConfig, SpritesEvaluationConfig
+from smcd.data.sprite_layouts import make_world
+from smcd.errors import InputError
+from smcd.sprites_evaluation import _holds, evaluate_sprites
+from smcd.sprites_scenes import along, crossing, held_out, shifted, spiral, zigzag
+from smcd.tiny import tiny_pipeline
+from tests.conftest import open_gates
+
+SETTINGS = "backgrounds=[plain,gradient] objects=[1,2] radius=[0.14,0.2] motions=[line,arc] speed=0.45"
+WORLD = make_world(SETTINGS.split())
+SHAPE = (8, 64, WORLD)
+
+
+def centres(scene, n=0):
+    return (scene.boxes[:, n, :2] + scene.boxes[:, n, 2:]) / 2
+
+
+def test_objects_follow_the_paths_that_they_are_given():
+    for path in (spiral, zigzag):
+        for scene in along(path, 3, 5, *SHAPE):
+            assert len(scene.phrases) == 1
+            assert np.abs(centres(scene) - path(np.linspace(0, 1, 8))).max() < 0.06  # of stars and triangles too
+
+
+def test_objects_cross():
+    for scene in crossing(3, 5, *SHAPE):
+        assert (np.diff(centres(scene, 0)[[0, -1], 0]) > 0.3).all()
+        assert (np.diff(centres(scene, 1)[[0, -1], 0]) < -0.3).all()
+
+
+def test_boxes_that_contradict_the_first_frame_a_little():
+    scenes = held_out(5, 4, *SHAPE)
+    for scene, moved in zip(scenes, shifted(scenes), strict=True):
+        assert moved.frames is scene.frames
+        assert 0 < np.nanmax(np.abs(moved.boxes - scene.boxes)) <= 0.0801
+        assert np.nanmin(moved.boxes) >= 0
+        assert np.nanmax(moved.boxes) <= 1
+
+
+def test_phrases_are_held_by_their_own_boxes_only():
+    scenes = held_out(6, 10, 8, 64, replace(WORLD, objects=(2, 2)))
+    apart = [scene for scene in scenes if np.linalg.norm(centres(scene, 0)[0] - centres(scene, 1)[0]) > 0.35]
+    assert apart
+    for scene in apart:
+        assert _holds(scene, scene.frames, WORLD)
+        swapped = replace(scene, phrases=scene.phrases[::-1], colours=scene.colours[::-1])
+        assert not _holds(swapped, scene.frames, WORLD)
+
+
+def test_the_table_and_the_pictures(tmp_path):
+    open_gates(tiny_pipeline()).save_pretrained(tmp_path / "model")
+    open_gates(tiny_pipeline(image_gate=False, image_concat=False)).save_pretrained(tmp_path / "stage1")
+    config = SpritesEvaluationConfig(
+        trained_ckpt_path=str(tmp_path / "model"),
+        stage1_ckpt_path=str(tmp_path / "stage1"),
+        validation_data=SamplingConfig(4, 32, 32, 2),
+        out=str(tmp_path / "out"),
+        clips=2,
+        world=SETTINGS,
+        batch_size=32,
+    )
+    text = evaluate_sprites(config)
+    assert (tmp_path / "out" / "table.md").read_text() == text + "\n"
+    content = json.loads((tmp_path / "out" / "table.json").read_text())
+    rows = {row["name"]: row for row in content["rows"]}
+    assert rows["the truth"]["ao"] > 0.75  # the tracker's ceiling, at 32 x 32
+    assert rows["the truth"]["psnr"] == rows["static first frame"]["psnr"] == 100
+    assert rows["static first frame"]["ao"] < rows["the truth"]["ao"]
+    assert rows["the model"] != rows["image dropped"] | {"name": "the model"}
+    assert content["binding"].keys() == {"phrases as given", "phrases swapped"}
+    assert imageio.imread(tmp_path / "out" / "model.png").shape[2] == 3
+    with pytest.raises(InputError, match="sprites are square"):
+        evaluate_sprites(replace(config, validation_data=SamplingConfig(4, 32, 48, 2)))
