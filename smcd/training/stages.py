@@ -95,8 +95,6 @@ def make_stage(config: TrainConfig) -> Stage:
             raise InputError("stage 1 has no image paths: use train_grounding vanilla, no cross_vision, no cat_init")
         if frames != 1:
             raise InputError(f"stage 1 trains on single images: n_sample_frames is {frames}, set it to 1")
-        if config.validation_steps and config.eval_data.name != "gligen" and config.eval_data.n_sample_frames != 1:
-            raise InputError("stage 1 is validated on single images: set eval_data.n_sample_frames to 1")
         return Stage(name, True, False, False, False, Drops(1 - _caption_share(config), boxes=0.1), modules)
     flags = (config.train_grounding, config.cross_vision, config.cat_init)
     image_gate = config.cross_vision or config.train_grounding == "vanilla_cross_vision" or not any(flags)

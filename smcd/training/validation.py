@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ class Validation:
 
     def __init__(self, run: Run):
         config = run.config
-        mixture, order = build_data(config.eval_data, config.seed, run.hashes)
+        frames = config.eval_data.n_sample_frames if run.stage.temporal else 1
+        data = replace(config.eval_data, n_sample_frames=frames)
+        mixture, order = build_data(data, config.seed, run.hashes)
         position = (run.accelerator.process_index, run.accelerator.num_processes)
         self._loader = ClipLoader(mixture, order, config.val_batch_size, 0, *position)
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos

@@ -224,3 +224,20 @@ def test_bad_settings(tmp_path, changes, message):
         runs.run(runs.config(tmp_path / "out", **changes))
     assert message in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_stage_1_is_validated_on_single_frames_of_videos(tmp_path):
+    """The published stage-1 file names videos in eval_data."""
+    images = DataConfig(n_sample_frames=1, **runs.SPRITES)
+    settings = runs.config(
+        tmp_path / "out",
+        stage="1",
+        use_img_free_guidance=False,
+        max_train_steps=1,
+        validation_steps=1,
+        train_data=images,
+    )
+    assert settings.eval_data.n_sample_frames == 2
+    out = runs.run(settings)
+    assert list(runs.metrics(out, "validation/loss")) == [1]
+    assert (out / "validation" / "step-1" / "clip-0.png").is_file()

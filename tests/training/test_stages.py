@@ -156,10 +156,6 @@ def test_the_stage_of_a_config(config, name, paths, drops):
         (TrainConfig(), "which stage"),
         (TrainConfig(train_grounding="vanilla"), "which stage"),
         (TrainConfig(stage="1"), "stage 1 trains on single images: n_sample_frames is 8"),
-        (
-            TrainConfig(stage="1", train_data=IMAGES, validation_steps=5, eval_data=DataConfig()),
-            "set eval_data.n_sample_frames to 1",
-        ),
         (TrainConfig(stage="1", train_data=IMAGES, cat_init=True), "stage 1 has no image paths"),
         (TrainConfig(stage="2", train_grounding="vanilla"), "stage 2 trains the image paths"),
         (TrainConfig(stage="base", cat_init=True), "stage base has no gates"),
