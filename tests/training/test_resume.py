@@ -70,7 +70,10 @@ def test_kill_and_rerun_the_command(straight, tmp_path, trial):
     file.write_text(yaml.safe_dump(_plain(settings)))
     command = [sys.executable, "ms_main.py", "--config", str(file)]
     started = time.monotonic()
-    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    one_thread = os.environ | {
+        "OMP_NUM_THREADS": "1"
+    }  # as the run that it is compared with: sums are in the same order
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, env=one_thread)
     wait = random.Random(trial).uniform(3, 14)
     while time.monotonic() - started < wait and process.poll() is None:
         time.sleep(0.01)
@@ -78,7 +81,7 @@ def test_kill_and_rerun_the_command(straight, tmp_path, trial):
     process.wait()
     for path in checkpoint.all_in(tmp_path / "out"):
         checkpoint.read(path)
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=one_thread)
     assert done.returncode == 0, done.stderr
     runs.assert_same_checkpoint(tmp_path / "out" / "checkpoint-12", straight / "checkpoint-12")
 
