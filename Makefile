@@ -15,7 +15,7 @@ test: setup-dev check
 	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal
 
 test-slow: setup-dev
-	$(VENV)/bin/python -m pytest -q -m slow -n 2 --dist worksteal
+	$(VENV)/bin/python -m pytest -q -m slow
 
 check: setup-dev
 	$(VENV)/bin/ruff check .
