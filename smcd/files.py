@@ -22,20 +22,15 @@ def new_folder(out: Path) -> Iterator[Path]:
     new_parents = [parent for parent in out.parents if not parent.exists()]
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        for path in (*temporary.rglob("*"), temporary):
-            sync(path)
-        if out.is_dir():
-            out.rmdir()
-        temporary.rename(out)
-        sync(out.parent)
-    except InputError:
-        raise
-    except Exception as error:
-        if _is_full_or_forbidden(error):
-            raise InputError(f"{out}: cannot be written ({error}); choose another place or make room") from error
-        raise
+        with _writing(out):
+            temporary.mkdir(parents=True)
+            yield temporary
+            for path in (*temporary.rglob("*"), temporary):
+                sync(path)
+            if out.is_dir():
+                out.rmdir()
+            temporary.rename(out)
+            sync(out.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         for parent in new_parents:
@@ -52,16 +47,11 @@ def new_file(out: Path) -> Iterator[Path]:
     """
     temporary = out.with_name(f".{out.stem}.{os.getpid()}.partial{out.suffix}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        sync(temporary)
-        temporary.replace(out)
-    except InputError:
-        raise
-    except Exception as error:
-        if _is_full_or_forbidden(error):
-            raise InputError(f"{out}: cannot be written ({error}); choose another place or make room") from error
-        raise
+        with _writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            sync(temporary)
+            temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,5 +65,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _is_full_or_forbidden(error: Exception) -> bool:
-    return isinstance(error, OSError) or "I/O error" in str(error) or "No space left" in str(error)
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """A full disk, or a place where nothing may be written, becomes an InputError; libraries name them differently."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) or "I/O error" in str(error) or "No space left" in str(error):
+            raise InputError(f"{out}: cannot be written ({error}); choose another place or make room") from error
+        raise

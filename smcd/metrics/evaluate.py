@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from smcd.metrics.truth import Truth, check_frames, read_truth
 from smcd.metrics.videos import Videos, find_videos, require_all, seeds_of
 
 logger = logging.getLogger(__name__)
-Item = TypeVar("Item")
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 
 
