@@ -3,13 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-slow check setup setup-dev clean
+.PHONY: demo sprites test test-slow check setup setup-dev clean
 
 demo: setup
-	$(VENV)/bin/python inference_customize.py --config configs/customize_infer.yaml \
-	    --input_data_path examples/coffee --prompt "An espresso cup and a spoon slide apart." \
-	    --width 128 --height 128 --output_dir outputs/demo
-	@echo "Look at outputs/demo/strip.png (your boxes above, the video below) and outputs/demo/cus_pred.gif"
+	$(VENV)/bin/python inference_customize.py --input_data_path examples/bouncing --object "red circle" \
+	    --prompt "A red circle that is bouncing." --output_dir outputs/demo/bouncing
+	$(VENV)/bin/python inference_customize.py --input_data_path examples/crossing --output_dir outputs/demo/crossing \
+	    --prompt "A blue star that is moving right and a white triangle that is moving left."
+	@echo "Look at outputs/demo/*/strip.png (the image with your boxes above, the video below) and boxes_pred.gif"
+
+# The built-in model from nothing, about 6 hours on 2 CPU cores; started again, it goes on where it was.
+SPRITES = outputs/sprites
+RUN = $(VENV)/bin/python
+sprites: setup
+	test -d $(SPRITES)/vae/vae || $(RUN) scripts/train_vae.py --config configs/sprites_vae.yaml
+	test -d $(SPRITES)/untrained || $(RUN) scripts/new_model.py --config configs/sprites_model.yaml
+	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml
+	for part in base_frames base stage1 stage2; do $(RUN) ms_main.py --config configs/sprites_$$part.yaml || exit; done
+	test -d $(SPRITES)/model || $(RUN) scripts/export.py $(SPRITES)/stage2 $(SPRITES)/model --dtype float16
+	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
+	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 
 test: setup-dev check
 	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal

@@ -15,6 +15,7 @@ from smcd.config import CustomizeConfig
 from smcd.custom_input import CustomInput
 from smcd.errors import InputError
 
+_PREVIEW_SIDE = 128  # pictures with boxes of smaller videos are enlarged to this
 _FOLDERS = ("pred_img", "pred_box_img")
 _FILES = ("cus_pred.gif", "cus_pred.mp4", "boxes_pred.gif", "strip.png", "prompt.txt", "config.yaml")
 
@@ -34,8 +35,8 @@ def check_writable(out: Path) -> None:
 
 def squashed(image: PIL.Image.Image, config: CustomizeConfig) -> PIL.Image.Image:
     """The image at the video's size."""
-    size = config.validation_data
-    return media.resize(image, size.height, size.width, antialias=config.resize == "antialiased")
+    height, width = config.validation_data.size
+    return media.resize(image, height, width, antialias=config.resize == "antialiased")
 
 
 def write_outputs(
@@ -45,7 +46,7 @@ def write_outputs(
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     try:
-        with_boxes = media.draw_boxes(frames, given.boxes, given.phrases)
+        with_boxes = media.draw_boxes(media.enlarge(frames, _PREVIEW_SIDE), given.boxes, given.phrases)
         for kind in formats:
             if kind == "png":
                 media.write_frames(temporary / "pred_img", "pred_img", frames)
@@ -54,7 +55,7 @@ def write_outputs(
         media.write_frames(temporary / "pred_box_img", "pred_box_img", with_boxes)
         media.write_video(temporary / "boxes_pred.gif", with_boxes, config.fps)
         still = np.stack([np.asarray(squashed(given.image, config))] * len(frames))
-        wanted = media.draw_boxes(still, given.boxes, given.phrases)
+        wanted = media.draw_boxes(media.enlarge(still, _PREVIEW_SIDE), given.boxes, given.phrases)
         media.write_image(temporary / "strip.png", media.strip(wanted, with_boxes))
         (temporary / "prompt.txt").write_text(f"{config.prompt}\n", encoding="utf-8")
         resolved = dataclasses.replace(config, seed=seed, num_videos=1, output_dir=str(folder))  # this video alone

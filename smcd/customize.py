@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 
 from smcd import media
+from smcd.assets import SPRITES
+from smcd.built_in import overlap_of_colours, unknown_words
 from smcd.config import CustomizeConfig, check_choices
 from smcd.custom_input import CustomInput, read_folder
 from smcd.custom_output import check_writable, squashed, write_outputs
 from smcd.errors import InputError
 from smcd.inputs import check_paths
 from smcd.key_frames import is_text
-from smcd.sampling import Sampler, check_model_config, on_device
+from smcd.sampling import Sampler, check_model_config, on_device, with_size
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
         InputError: anything in the input that does not fit; nothing is written then.
     """
     formats = _check(config)
+    config = with_size(config)
     assert config.prompt is not None
     assert config.input_data_path is not None
     given = read_folder(Path(config.input_data_path), config.validation_data.video_length, config.prompt, config.object)
@@ -52,16 +55,28 @@ def _make_videos(
         check_paths(sampler.pipe.unet.config, given.image, given.boxes)
     except ValueError as error:
         raise InputError(str(error)) from None
+    if config.trained_ckpt_path == SPRITES:
+        _warn_of_unknown(sampler, [config.prompt, *given.phrases])
     for seed, folder in folders.items():
         generator = torch.Generator().manual_seed(seed)
         image = squashed(given.image, config)
         [frames] = sampler([config.prompt], [image], [given.boxes], [given.phrases], [generator])
+        if config.trained_ckpt_path == SPRITES and (ao := overlap_of_colours(frames, given.boxes, given.phrases)):
+            logger.info(f"AO {ao:.2f}: how well the colours in the video overlap their boxes, from 0 to 1")
         try:
             write_outputs(folder, frames, given, config, formats, seed)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
         logger.info(f"wrote {folder}")
     return list(folders.values())
+
+
+def _warn_of_unknown(sampler: Sampler, texts: list[str]) -> None:
+    if unknown := unknown_words(sampler.pipe.tokenizer, texts):
+        logger.warning(
+            f"the built-in sprites model does not know: {', '.join(unknown)}. It knows circles, squares, triangles and "
+            "stars in eight colours (examples/README.md); for anything else give trained weights, --trained_ckpt_path"
+        )
 
 
 def _check(config: CustomizeConfig) -> list[str]:

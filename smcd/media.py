@@ -154,6 +154,12 @@ def resize(image: PIL.Image.Image, height: int, width: int, antialias: bool = Tr
     return PIL.Image.fromarray(squashed[0].permute(1, 2, 0).round().byte().numpy())
 
 
+def enlarge(frames: np.ndarray, side: int) -> np.ndarray:
+    """Frames (F H W 3) whose smaller side is below `side`, repeated pixel by pixel until it is not."""
+    times = -(-side // min(frames.shape[1:3]))  # rounded up
+    return frames.repeat(times, axis=1).repeat(times, axis=2) if times > 1 else frames
+
+
 def to_uint8(frames: np.ndarray) -> np.ndarray:
     """Frames in 0..1 as uint8: clamped, then rounded, so that white stays white."""
     return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)

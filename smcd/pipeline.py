@@ -1,6 +1,7 @@
 """SMCDPipeline: an image, boxes and a prompt become a video."""
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from diffusers.video_processor import VideoProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from smcd.assets import BUILT_IN
 from smcd.conditions import Conditions, collate_boxes
 from smcd.denoiser import GuidedDenoiser
 from smcd.diffusion import Guidance
@@ -41,12 +43,16 @@ class SMCDPipelineOutput(BaseOutput):
     frames: Any
 
 
+FULL_SIZE = 256  # height and width that the full model was trained with
+
+
 class SMCDPipeline(DiffusionPipeline):
     """Animates still images: objects follow their boxes (SMCD, ECCV 2024).
 
     A diffusers pipeline: `from_pretrained` (folder or hub id), `save_pretrained`, offloading, callbacks and progress
     bar work as there. `position_net` is None where the UNet has no object gate, `image_encoder` where it has no image
-    gate. Any diffusers scheduler with epsilon prediction does.
+    gate. Any diffusers scheduler with epsilon prediction does. `frame_height` and `frame_width` are those of the
+    frames that the networks were trained with.
     """
 
     model_cpu_offload_seq = "text_encoder->position_net->image_encoder->unet->vae"
@@ -62,8 +68,11 @@ class SMCDPipeline(DiffusionPipeline):
         scheduler: KarrasDiffusionSchedulers,
         position_net: PositionNet | None = None,
         image_encoder: ImageEncoder | None = None,
+        frame_height: int = FULL_SIZE,
+        frame_width: int = FULL_SIZE,
     ):
         super().__init__()
+        self.register_to_config(frame_height=frame_height, frame_width=frame_width)
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
         self.register_modules(unet=unet, position_net=position_net, image_encoder=image_encoder)
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
@@ -71,6 +80,15 @@ class SMCDPipeline(DiffusionPipeline):
         self._guidance_scale = 7.5
         self._num_timesteps = 0
         self._interrupt = False
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "SMCDPipeline":
+        """As in diffusers; "sprites" is the small model that is built in."""
+        name = pretrained_model_name_or_path
+        if name in BUILT_IN:
+            name = BUILT_IN[str(name)]
+            kwargs = {"dtype": torch.float32, **kwargs}  # stored in half precision
+        return super().from_pretrained(name, **kwargs)
 
     @property
     def guidance_scale(self) -> float:
@@ -105,8 +123,8 @@ class SMCDPipeline(DiffusionPipeline):
         boxes: Sequence[Any] | None = None,
         phrases: Sequence[Any] | None = None,
         num_frames: int = 8,
-        height: int = 256,
-        width: int = 256,
+        height: int | None = None,
+        width: int | None = None,
         num_inference_steps: int = 50,
         guidance_scale: float = 7.5,
         image_guidance_scale: float = 0.0,
@@ -131,7 +149,8 @@ class SMCDPipeline(DiffusionPipeline):
                 None: nothing is known of it (zero latents).
             boxes: F lists of N boxes, xyxy in 0..1, None where the object is absent. None: eight null tokens.
             phrases: N names, one for each object.
-            num_frames, height, width: F, and pixels: multiples of `size_multiple`.
+            num_frames, height, width: F, and pixels: multiples of `size_multiple`; by default what the
+                networks were trained with, 256 x 256 for the full model.
             num_inference_steps: denoising steps.
             guidance_scale: text guidance, eps(null) + s (eps(text) - eps(null)); off at 1 and below.
             image_guidance_scale, text_image_guidance_scale, box_guidance_scale: see `diffusion.Guidance`.
@@ -153,6 +172,8 @@ class SMCDPipeline(DiffusionPipeline):
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         batch_size = count_prompts(prompt, prompt_embeds)
+        height = self.config.frame_height if height is None else height
+        width = self.config.frame_width if width is None else width
         check_call(num_inference_steps, output_type)
         check_size(num_frames, height, width, self.size_multiple)
         check_parts(self.unet.config, self.scheduler.config, self.position_net, self.image_encoder)

@@ -4,7 +4,8 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,17 +14,18 @@ from diffusers import SchedulerMixin
 from diffusers.utils import is_xformers_available
 from torch import nn
 
+from smcd.assets import SPRITES
 from smcd.config import ModelConfig
-from smcd.convert import DEFAULT_BASE, load_pipeline
+from smcd.convert import DEFAULT_BASE, frame_size, load_pipeline
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
 from smcd.inputs import Image, check_parts, check_size
 from smcd.media import to_uint8
 from smcd.pipeline import SMCDPipeline
 from smcd.processes import shared_work
-from smcd.tiny import tiny_pipeline
 
 logger = logging.getLogger(__name__)
+Config = TypeVar("Config", bound=ModelConfig)
 
 _LARGEST_SIDE = 8192
 _LARGEST_SCALE = 1000
@@ -40,14 +42,28 @@ def check_model_config(config: ModelConfig) -> None:
         if not 1 <= value <= 10_000:
             raise InputError(f"{name} is {value}; it must be from 1 to 10000")
     for name, side in (("width", sampling.width), ("height", sampling.height)):
-        if not 1 <= side <= _LARGEST_SIDE:
+        if side is not None and not 1 <= side <= _LARGEST_SIDE:
             raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
     scales = (config.img_free_guidance, config.ti_free_guidance, config.box_free_guidance, sampling.guidance_scale)
     if not all(abs(scale) <= _LARGEST_SCALE for scale in scales):
         raise InputError(f"guidance scales are {scales}; they must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
     base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
-    if config.trained_ckpt_path is None and any(getattr(config, name) for name in base):
+    if config.trained_ckpt_path == SPRITES and any(getattr(config, name) for name in base):
         raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
+
+
+def with_size(config: Config) -> Config:
+    """The config with width and height spelt out: where they are not given, those that the model was trained with.
+
+    Raises:
+        InputError: no weights are there.
+    """
+    sampling = config.validation_data
+    if sampling.width is not None and sampling.height is not None:
+        return config
+    height, width = frame_size(config.trained_ckpt_path)
+    height, width = sampling.height or height, sampling.width or width
+    return replace(config, validation_data=replace(sampling, height=height, width=width))
 
 
 def on_device() -> AbstractContextManager[PartialState]:
@@ -69,6 +85,7 @@ class Sampler:
     """
 
     def __init__(self, config: ModelConfig, device: torch.device):
+        config = with_size(config)
         self.config, self.device = config, device
         self._autocast = _autocast(config, device)
         self.pipe = _make_pipeline(config, device, self._autocast)
@@ -87,6 +104,7 @@ class Sampler:
             InputError: the network gave no numbers.
         """
         config, sampling = self.config, self.config.validation_data
+        height, width = sampling.size
         with torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext():
             [frames] = self.pipe(
                 prompts,
@@ -94,8 +112,8 @@ class Sampler:
                 boxes,
                 phrases,
                 num_frames=sampling.video_length,
-                height=sampling.height,
-                width=sampling.width,
+                height=height,
+                width=width,
                 num_inference_steps=sampling.num_inference_steps,
                 guidance_scale=sampling.guidance_scale,
                 image_guidance_scale=config.img_free_guidance,
@@ -112,24 +130,17 @@ class Sampler:
 
 def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dtype | None) -> SMCDPipeline:
     dtype = getattr(torch, config.dtype)
-    if config.trained_ckpt_path is None:
-        logger.warning(
-            "no --trained_ckpt_path: using a tiny untrained model, whose videos are noise; it shows that everything "
-            "is in place, not what SMCD can do"
-        )
-        pipe = tiny_pipeline(dtype=dtype)
-    else:
-        pipe = load_pipeline(
-            config.trained_ckpt_path,
-            base=config.root_path or config.pretrained_model_path or DEFAULT_BASE,
-            tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
-            base_unet=config.pretrained_weight_path,
-            dtype=dtype,
-        )
+    pipe = load_pipeline(
+        config.trained_ckpt_path,
+        base=config.root_path or config.pretrained_model_path or DEFAULT_BASE,
+        tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
+        base_unet=config.pretrained_weight_path,
+        dtype=dtype,
+    )
     _check_architecture(pipe, config)
     sampling = config.validation_data
     try:
-        check_size(sampling.video_length, sampling.height, sampling.width, pipe.size_multiple)
+        check_size(sampling.video_length, *sampling.size, pipe.size_multiple)
         check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
     except ValueError as error:
         raise InputError(str(error)) from None
@@ -178,7 +189,7 @@ def _autocast(config: ModelConfig, device: torch.device) -> torch.dtype | None:
 
 def _check_architecture(pipe: SMCDPipeline, config: ModelConfig) -> None:
     """Refuse weights that lack, or have more than, what the flags of the published command say."""
-    unet, weights = pipe.unet.config, config.trained_ckpt_path or "the built-in model"
+    unet, weights = pipe.unet.config, config.trained_ckpt_path
     with_image_gate = config.cross_vision or config.train_grounding == "vanilla_cross_vision"
     if config.train_grounding is not None and not unet.object_gate:
         raise InputError(f"{weights}: has no object gate; leave out --train_grounding")

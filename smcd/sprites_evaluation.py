@@ -21,7 +21,7 @@ from smcd.files import new_file
 from smcd.latents import decode_video, encode_frames
 from smcd.metrics.grounding import ground, iou, success
 from smcd.metrics.similarity import FrameFidelity
-from smcd.sampling import Sampler, check_model_config, clip_generator, on_device
+from smcd.sampling import Sampler, check_model_config, clip_generator, on_device, with_size
 from smcd.sprites_scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
 
 logger = logging.getLogger(__name__)
@@ -52,11 +52,12 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
     """
     check_choices(config)
     check_model_config(config)
+    config = with_size(config)
     size = config.validation_data
     if size.width != size.height or config.clips < 1 or config.batch_size < 1:
         raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
     world = make_world(config.world.split())
-    shape = (config.seed, size.video_length, size.width, world)
+    shape = (config.seed, size.video_length, size.size[1], world)
     scenes = held_out(config.seed, config.clips, *shape[1:])
     with on_device() as state:
         sampler = Sampler(config, state.device)
@@ -80,7 +81,8 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
                 ablated = Sampler(replace(config, trained_ckpt_path=path), state.device)
                 ablated.pipe.set_progress_bar_config(disable=True)
                 rows.append(_score(name, scenes, _sample(config, ablated, scenes, name), world))
-        binding = _binding(config, state.device, world) if config.stage1_ckpt_path else {}
+        stage1 = config.stage1_ckpt_path
+        binding = _binding(replace(config, trained_ckpt_path=stage1), state.device, world) if stage1 else {}
     _write_picture(config, "model", scenes, videos)
     return _write_table(config, rows, binding)
 
@@ -154,13 +156,12 @@ def _score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], wor
 
 
 def _binding(config: SpritesEvaluationConfig, device: torch.device, world: World) -> dict[str, float]:
-    """With the stage-1 model: share of scenes whose boxes hold their phrases' colours, as given and swapped."""
-    stage1 = replace(config, trained_ckpt_path=config.stage1_ckpt_path, train_grounding=None, cross_vision=False)
-    sampler = Sampler(replace(stage1, cat_init=False), device)
+    """Of the stage-1 model: share of scenes whose boxes hold their phrases' colours, as given and swapped."""
+    sampler = Sampler(replace(config, train_grounding=None, cross_vision=False, cat_init=False), device)
     sampler.pipe.set_progress_bar_config(disable=True)
     size = config.validation_data
     both = replace(world, objects=(2, 2))
-    scenes = held_out(config.seed + 1, _BOUND, size.video_length, size.width, both)
+    scenes = held_out(config.seed + 1, _BOUND, size.video_length, size.size[1], both)
     swapped = [replace(s, phrases=s.phrases[::-1], colours=s.colours[::-1]) for s in scenes]
     shares = {}
     for name, some in (("phrases as given", scenes), ("phrases swapped", swapped)):

@@ -10,18 +10,27 @@ class SamplingConfig:
     """The published files' `validation_data`."""
 
     video_length: int = option(8, "frames of the video")
-    width: int = option(256, "of the video, in pixels; a multiple of 64 for the full model")
-    height: int = option(256, "of the video, in pixels; a multiple of 64 for the full model")
+    width: int | None = option(
+        None, "of the video, in pixels; otherwise as the model was trained: 256 for the full model (multiples of 64)"
+    )
+    height: int | None = option(None, "of the video, in pixels; otherwise as the model was trained")
     num_inference_steps: int = option(50, "denoising steps")
     guidance_scale: float = option(7.5, "text guidance; 1 switches it off")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, once both are known."""
+        assert self.height is not None
+        assert self.width is not None
+        return self.height, self.width
 
 
 @dataclass
 class ModelConfig:
     """Which weights sample, and how."""
 
-    trained_ckpt_path: str | None = option(
-        None, "trained weights: published folder, pipeline folder or hub id; otherwise an untrained tiny model"
+    trained_ckpt_path: str = option(
+        "sprites", "trained weights: published folder, pipeline folder, hub id, or the small model that is built in"
     )
     pretrained_model_path: str | None = option(
         None,

@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors.torch import load_file
 from torch import Tensor
 
+from smcd.assets import BUILT_IN
 from smcd.errors import InputError, first_line
 
 PUBLISHED_FILES = {
@@ -86,7 +87,7 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
 
 
 def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
-    """The folder itself, or a download of the hub repository of that name.
+    """The folder itself, the built-in model of that name, or a download of the hub repository of that name.
 
     Args:
         patterns: which of the repository's files are needed.
@@ -96,7 +97,7 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     """
     if not path_or_id.strip():
         raise InputError("a path is empty: name a folder or a hub id (is a variable of your shell not set?)")
-    path = Path(path_or_id).expanduser()
+    path = BUILT_IN.get(path_or_id, Path(path_or_id).expanduser())
     if path.is_dir():
         return path
     if path.exists():

@@ -18,7 +18,7 @@ from smcd.diffusion import make_scheduler
 from smcd.errors import InputError, first_line
 from smcd.files import new_folder
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
-from smcd.pipeline import SMCDPipeline
+from smcd.pipeline import FULL_SIZE, SMCDPipeline
 
 DEFAULT_BASE = "ali-vilab/text-to-video-ms-1.7b"
 
@@ -115,6 +115,20 @@ def write_published(networks: Mapping[str, Any], target: Path) -> None:
                 torch.save(tensors, target / PUBLISHED_FILES[part])
             except RuntimeError as error:  # what torch makes of a full disk
                 raise OSError(first_line(error)) from None
+
+
+def frame_size(weights: str) -> tuple[int, int]:
+    """Height and width of the frames that trained weights (of any form) were trained with.
+
+    Raises:
+        InputError: no such folder.
+    """
+    index = local_folder(weights) / "model_index.json"
+    try:
+        config = json.loads(index.read_text())
+        return int(config.get("frame_height", FULL_SIZE)), int(config.get("frame_width", FULL_SIZE))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return FULL_SIZE, FULL_SIZE  # published weights; or broken ones, of which loading tells more
 
 
 def is_own(folder: Path) -> bool:

@@ -92,6 +92,7 @@ def unet_config(tensors: Mapping[str, Tensor]) -> dict:
     middle = "mid_block.attentions.0.transformer_blocks.0"  # every network has this one
     object_proj, image_proj = (tensors.get(f"{middle}.{gate}.proj.weight") for gate in ("object_gate", "image_gate"))
     in_channels = tensors["conv_out.weight"].shape[0]
+    text_dim = tensors[f"{middle}.attn2.to_k.weight"].shape[1]
     return {
         "in_channels": in_channels,
         "out_channels": in_channels,
@@ -100,15 +101,15 @@ def unet_config(tensors: Mapping[str, Tensor]) -> dict:
         ),
         "layers_per_block": _count(tensors, r"down_blocks\.0\.resnets\.(\d+)\."),
         "attention_head_dim": tensors["transformer_in.proj_in.weight"].shape[0] // 8,  # always 8 heads there
-        "cross_attention_dim": tensors[f"{middle}.attn2.to_k.weight"].shape[1],
+        "cross_attention_dim": text_dim,
         "spatial_attention": tuple(
             f"down_blocks.{level}.attentions.0.norm.weight" in tensors for level in range(levels)
         ),
         "object_gate": object_proj is not None,
         "image_gate": image_proj is not None,
         "image_concat": tensors["conv_in.weight"].shape[1] == 2 * in_channels,
-        "object_dim": 1024 if object_proj is None else object_proj.shape[1],
-        "image_token_dim": 1024 if image_proj is None else image_proj.shape[1],
+        "object_dim": text_dim if object_proj is None else object_proj.shape[1],
+        "image_token_dim": text_dim if image_proj is None else image_proj.shape[1],
     }
 
 

@@ -46,7 +46,7 @@ class EvaluationClips:
     def __init__(self, config: EvaluationConfig):
         data, size = config.eval_data, config.validation_data
         self.dataset, self._resize = str(config.dataset), config.resize
-        self._size = (size.height, size.width)
+        self._size = size.size
         self._frames = range(data.start, data.start + size.video_length * data.stride, data.stride)
         chosen = _choose(self.dataset, data, self._frames[-1] + 1, max(self._size))
         self._source, self._text, self.objects = chosen.source, chosen.text, chosen.objects

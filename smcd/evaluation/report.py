@@ -55,7 +55,7 @@ def _describe(config: EvaluationConfig) -> dict[str, Any]:
     """What made the videos, for the report."""
     sampling = config.validation_data
     return {
-        "weights": config.trained_ckpt_path or "none: a tiny untrained model, whose videos are noise",
+        "weights": config.trained_ckpt_path,
         "weights_sha256": config.weights_sha256,
         "seeds": config.seeds,
         "scheduler": config.scheduler,

@@ -5,6 +5,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from smcd.config import TrainConfig, load_config
 from smcd.convert.folders import write_published
 from smcd.errors import InputError
@@ -52,8 +55,15 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
     return pipe
 
 
-def export(source: Path, out: Path, published: bool = False, ema: bool = True, overrides: Sequence[str] = ()) -> None:
-    """Write a checkpoint as a pipeline folder, or as published files.
+def export(
+    source: Path,
+    out: Path,
+    published: bool = False,
+    ema: bool = True,
+    overrides: Sequence[str] = (),
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a checkpoint as a pipeline folder with weights of `dtype`, or as published files.
 
     Raises:
         InputError: `source` is no checkpoint, `out` exists or cannot be written; nothing is written then.
@@ -70,4 +80,7 @@ def export(source: Path, out: Path, published: bool = False, ema: bool = True, o
                 )
             write_published(pipe.components, folder)
         else:
+            for part in pipe.components.values():
+                if isinstance(part, nn.Module):
+                    nn.Module.to(part, dtype)  # not diffusers' `to`, which warns of half precision on a CPU
             pipe.save_pretrained(folder)

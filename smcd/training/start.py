@@ -44,7 +44,18 @@ def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
     for part in parts.values():
         if isinstance(part, nn.Module):
             part.float()
-    return SMCDPipeline(**parts), stage.object_gate and not had_position_net
+    height, width = _frame_size(config)
+    pipe = SMCDPipeline(**parts, frame_height=height, frame_width=width)
+    return pipe, stage.object_gate and not had_position_net
+
+
+def _frame_size(config: TrainConfig) -> tuple[int, int]:
+    """Height and width of the training's frames."""
+    data = config.train_data
+    if data.name == "gligen":
+        largest = max((some.image_size for some in data.dataset_names.values()), default=data.height)
+        return largest, largest
+    return data.height, data.width
 
 
 def _parts(config: TrainConfig, stage: Stage) -> dict[str, Any]:
@@ -102,11 +113,8 @@ def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet
         changed["image_concat_first_only"] = True
     if not changed:
         return unet
-    widths = {} if unet.config.object_gate else {"object_dim": unet.config.cross_attention_dim}
-    if not unet.config.image_gate:
-        widths["image_token_dim"] = unet.config.cross_attention_dim
     own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
-    grown = SMCDUNet3D(**{**own, **widths, **changed})
+    grown = SMCDUNet3D(**{**own, **changed})
     grown.load_base(unet.state_dict())
     return grown
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_it_writes_everything_and_again_the_same(folder, tmp_path):
     done = run(folder, tmp_path / "out", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert "tiny untrained model" in done.stderr
+    assert "the built-in sprites model does not know: car, drives., dog." in done.stderr
     files = contents(tmp_path / "out")
     frames = {f"pred_box_img/pred_box_img_{index}.png" for index in range(3)}
     names = {"boxes_pred.gif", "config.yaml", "cus_pred.gif", "cus_pred.mp4", "prompt.txt", "strip.png"}
@@ -89,7 +90,7 @@ def test_published_command_under_accelerate_with_published_weights(folder, pipe,
     flags += ["--cross_vision", "--cat_init", "--trained_ckpt_path", str(weights)]
     done = run(folder, tmp_path / "out", *flags, *SMALL, f"pretrained_model_path={base}", launcher=ACCELERATE)
     assert done.returncode == 0, done.stderr
-    assert "untrained" not in done.stderr
+    assert "built-in" not in done.stderr
     assert (tmp_path / "out" / "cus_pred.gif").is_file()
 
 
@@ -321,3 +322,15 @@ def test_pipeline_folders_with_other_tensors_are_refused(folder, tmp_path, pipe,
     save_file(tensors, path)
     with pytest.raises(InputError, match=message):
         customize(config(folder, tmp_path / "out", trained_ckpt_path=str(tmp_path / "weights")))
+
+
+def test_the_demo_prints_how_well_the_object_follows_its_boxes(tmp_path):
+    command = [sys.executable, "inference_customize.py", "--input_data_path", "examples/bouncing"]
+    command += ["--prompt", "A red circle that is bouncing.", "--object", "red circle", "--output_dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    [ao] = re.findall(r"INFO: AO (\d\.\d\d)", done.stderr)
+    assert float(ao) > 0.5
+    assert "does not know" not in done.stderr
+    assert imageio.imread(tmp_path / "cus_pred.gif").shape == (8, 64, 64, 3)
+    assert imageio.imread(tmp_path / "boxes_pred.gif").shape == (8, 128, 128, 3)  # enlarged

@@ -143,7 +143,7 @@ def test_nothing_is_left_to_do(config, tmp_path, monkeypatch, capsys):
         ({"steps": 3}, r"out/config.yaml: .*num_inference_steps is 3 and was 2: choose another output_dir"),
         ({"img_free_guidance": 1.5}, "img_free_guidance is 1.5 and was 0.0"),
         ({"batch_size": 2}, "batch_size is 2 and was 1"),
-        ({"trained_ckpt_path": "weights"}, "trained_ckpt_path is weights and was None"),
+        ({"trained_ckpt_path": "weights"}, "trained_ckpt_path is weights and was sprites"),
         ({"seed": 34}, "seeds are 34 and lack 33"),
         (
             {"max_clips": 3},

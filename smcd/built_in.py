@@ -1,0 +1,38 @@
+"""What is particular about the built-in sprites model: it knows few words, and colours tell its objects apart."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from transformers import CLIPTokenizer
+
+from smcd.data.colour_tracker import track_colours
+from smcd.data.sprites import COLOURS
+from smcd.metrics.grounding import ground, success
+
+
+def unknown_words(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> list[str]:
+    """Words of the texts that are not whole tokens, so that a model which learned words alone does not know them."""
+    words = dict.fromkeys(word for text in texts for word in text.split())
+    return [word for word in words if any(not token.endswith("</w>") for token in tokenizer.tokenize(word))]
+
+
+def overlap_of_colours(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Sequence[str]) -> float | None:
+    """AO of the objects whose phrases name a colour, found by it; over the frames after the first.
+
+    Args:
+        frames: F H W 3, uint8.
+        boxes: F lists of N boxes, xyxy in 0..1, None where absent.
+        phrases: N names.
+
+    Returns:
+        None where no colour is named, or one twice.
+    """
+    named = {n: [word for word in phrase.lower().split() if word in COLOURS] for n, phrase in enumerate(phrases)}
+    colours = {n: found[0] for n, found in named.items() if found}
+    if not colours or len(set(colours.values())) < len(colours):
+        return None
+    height, width = frames.shape[1:3]
+    pixels = np.array([width, height] * 2)
+    wanted = np.array([[frame[n] or [np.nan] * 4 for n in colours] for frame in boxes], float)
+    found = track_colours(frames, list(colours.values()))
+    return success(ground(found * pixels, wanted * pixels, height, width).overlap.ravel()).get("ao")

@@ -1,0 +1,102 @@
+"""The built-in sprites model: what is stored, and that it does what the method is for."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from smcd import SMCDPipeline
+from smcd.assets import BUILT_IN
+from smcd.built_in import overlap_of_colours, unknown_words
+from smcd.config import ModelConfig, SamplingConfig
+from smcd.convert import frame_size
+from smcd.data.sprites import World, make_clip
+from smcd.errors import InputError
+from smcd.sampling import Sampler, check_model_config, clip_generator
+from smcd.sprites_scenes import held_out
+
+FOLDER = BUILT_IN["sprites"]
+WORLD = World(
+    colours=("red", "green", "blue", "yellow", "purple", "cyan", "orange", "white"),
+    shapes=("circle", "square", "triangle", "star"),
+    backgrounds=("plain", "gradient"),
+    motions=("line", "arc", "bounce"),
+    objects=(1, 2),
+    radius=(0.14, 0.2),
+    speed=0.45,
+    turning=0.1,
+    growing=1.2,
+    drift=0,
+)
+
+
+@pytest.fixture(scope="module")
+def pipe() -> SMCDPipeline:
+    return SMCDPipeline.from_pretrained("sprites")
+
+
+def test_it_is_small_and_names_no_folder_of_the_machine_that_made_it():
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 15_000_000
+    for path in files:
+        if path.suffix == ".json":
+            assert not str(json.loads(path.read_text()).get("_name_or_path", "")).startswith("/")
+
+
+def test_it_loads_in_float32_and_knows_its_size(pipe):
+    assert {pipe.unet.dtype, pipe.vae.dtype, pipe.position_net.dtype} == {torch.float32}
+    assert pipe("A red circle.", num_inference_steps=1, num_frames=2, output_type="pt").frames.shape == (
+        1,
+        2,
+        3,
+        64,
+        64,
+    )
+    assert frame_size("sprites") == (64, 64)
+
+
+def test_a_folder_that_says_nothing_has_the_full_size(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "SMCDPipeline"}')
+    assert frame_size(str(tmp_path)) == (256, 256)
+
+
+def test_objects_follow_their_boxes():
+    """AO against the same model without boxes: what the method is for, on scenes of a seed never trained on."""
+    sampler = Sampler(ModelConfig(validation_data=SamplingConfig(num_inference_steps=20)), torch.device("cpu"))
+    sampler.pipe.set_progress_bar_config(disable=True)
+    scenes = held_out(77, 4, 8, 64, WORLD)
+    overlaps = {}
+    for name in ("with", "without"):
+        videos = sampler(
+            [scene.prompt for scene in scenes],
+            [scene.frames[0] for scene in scenes],
+            [scene.given_boxes(4) if name == "with" else scene.without_boxes(4) for scene in scenes],
+            [[*scene.phrases, *[""] * (4 - len(scene.phrases))] for scene in scenes],
+            [clip_generator(0, scene.name) for scene in scenes],
+        )
+        some = [
+            overlap_of_colours(video, scene.given_boxes(len(scene.phrases)), scene.phrases)
+            for scene, video in zip(scenes, videos, strict=True)
+        ]
+        overlaps[name] = np.mean([ao or 0 for ao in some])
+    assert overlaps["with"] > 0.55
+    assert overlaps["with"] > overlaps["without"] + 0.2
+
+
+def test_words_that_it_does_not_know(pipe):
+    assert unknown_words(pipe.tokenizer, ["A Red circle that is moving left.", "dog", "A red dog"]) == ["dog"]
+
+
+def test_overlap_of_colours_is_high_for_the_truth_and_zero_for_a_blank_video():
+    clip = make_clip(3, 0, 8, 64, WORLD)
+    boxes, phrases = clip.boxes.tolist(), [sprite.phrase for sprite in clip.sprites]
+    assert overlap_of_colours(clip.frames, boxes, phrases) > 0.8
+    assert overlap_of_colours(np.full_like(clip.frames, 90), boxes, phrases) == 0
+    assert overlap_of_colours(clip.frames, boxes, ["thing"] * len(phrases)) is None
+
+
+def test_a_base_is_not_for_the_built_in_model():
+    with pytest.raises(InputError, match="a base is given, but no trained weights"):
+        check_model_config(ModelConfig(pretrained_model_path=str(Path("somewhere"))))
