@@ -13,7 +13,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     with command():
         config = load_config(SpritesEvaluationConfig, arguments)
-        from smcd.sprites_evaluation import evaluate_sprites  # loads torch: after --help
+        from smcd.sprites.evaluation import evaluate_sprites  # loads torch: after --help
 
         print(evaluate_sprites(config))
 

@@ -7,7 +7,6 @@ import torch
 
 from smcd import media
 from smcd.assets import SPRITES
-from smcd.built_in import overlap_of_colours, unknown_words
 from smcd.config import CustomizeConfig, check_choices
 from smcd.custom_input import CustomInput, read_folder
 from smcd.custom_output import check_writable, squashed, write_outputs
@@ -15,6 +14,7 @@ from smcd.errors import InputError
 from smcd.inputs import check_paths
 from smcd.key_frames import is_text
 from smcd.sampling import Sampler, check_model_config, on_device, with_size
+from smcd.sprites.built_in import overlap_of_colours, unknown_words
 
 logger = logging.getLogger(__name__)
 

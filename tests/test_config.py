@@ -41,6 +41,22 @@ def test_each_layer_covers_the_one_before(tmp_path):
     assert (sampling.width, sampling.height, sampling.video_length) == (64, 128, 9)
 
 
+def test_a_preset_sets_what_is_not_given_with_it(tmp_path):
+    path = yaml(tmp_path, "scheduler: unipc\nvalidation_data: {num_inference_steps: 99, width: 64}\n")
+    fast = load("--preset", "fast")
+    assert (fast.scheduler, fast.preset) != ("ddim", None)
+    assert fast.validation_data.num_inference_steps < 50
+    over_file = load("--config", path, "--preset", "fast")
+    assert over_file.scheduler == fast.scheduler
+    assert over_file.validation_data.num_inference_steps == fast.validation_data.num_inference_steps
+    assert over_file.validation_data.width == 64
+    assert load("--preset", "fast", "--num_inference_steps", "7").validation_data.num_inference_steps == 7
+    assert load("preset=fast", "scheduler=ddim").scheduler == "ddim"
+    inside = yaml(tmp_path, "validation_data: {num_inference_steps: 99}\npreset: fast\n")
+    assert load("--config", inside).scheduler == fast.scheduler
+    assert load("--config", inside).validation_data.num_inference_steps == 99
+
+
 def test_key_value_may_stand_between_flags():
     config = load("seed=4", "--cat_init", "num_videos=2", "--prompt", "hello")
     assert (config.seed, config.cat_init, config.num_videos, config.prompt) == (4, True, 2, "hello")

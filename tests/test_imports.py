@@ -11,7 +11,6 @@ PACKAGE = Path(__file__).parents[1] / "smcd"
 ANYWHERE = {"assets", "errors", "files"}  # leaves
 ALLOWED = {  # module: what of smcd it may import besides itself
     "assets": set(),
-    "built_in": {"data", "metrics"},
     "errors": set(),
     "files": set(),
     "models": set(),
@@ -33,10 +32,9 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     "convert": {"models", "pipeline", "diffusion"},
     "processes": set(),
     "sampling": {"config", "convert", "diffusion", "inputs", "media", "pipeline", "processes"},
-    "customize": {"built_in", "config", "custom_input", "custom_output", "inputs", "key_frames", "media", "sampling"},
+    "customize": {"config", "custom_input", "custom_output", "inputs", "key_frames", "media", "sampling", "sprites"},
     "evaluation": {"config", "data", "inputs", "media", "metrics", "processes", "sampling"},
-    "sprites_scenes": {"data"},
-    "sprites_evaluation": {"config", "data", "latents", "media", "metrics", "sampling", "sprites_scenes"},
+    "sprites": {"config", "data", "latents", "media", "metrics", "sampling"},
     "prepare": {"config", "convert", "data", "latents", "processes", "text"},
     "training": {
         "conditions",

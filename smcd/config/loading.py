@@ -7,7 +7,7 @@ import argparse
 import difflib
 import logging
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -80,7 +80,11 @@ def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
     """
     flags = dict(vars(arguments))
     path, overrides = flags.pop("config", None), flags.pop("overrides", [])
-    config = _typed(schema, {} if path is None else _read_yaml(schema, Path(path)), str(path))
+    content = {} if path is None else _read_yaml(schema, Path(path))
+    config = schema()
+    _set_all(config, _presets(schema, content))
+    config = _typed(config, content, str(path))
+    _set_all(config, _presets(schema, flags))
     for name, value in flags.items():
         owner, kind = _owner(config, name)
         setattr(owner, name, _value(kind, name, value, f"--{name}") if get_origin(kind) is list else value)
@@ -90,13 +94,27 @@ def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
             raise InputError(f"{override!r}: neither a flag nor key=value")
         owner, kind = _owner(config, key)
         setattr(owner, key.rpartition(".")[2], _value(kind, key, text, override))
+        _set_all(config, _presets(schema, {key: text}))
     return config
 
 
-def _typed(schema: Any, content: dict[str, Any], source: str) -> Any:
-    """The config with these values in place of the defaults; raises an InputError for a value of another type.
+def _presets(schema: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that presets among the given ones set."""
+    presets = [option for option in fields(schema) if option.metadata.get("sets")]
+    chosen = [option.metadata["sets"].get(str(given.get(option.name)), {}) for option in presets]
+    return {name: value for preset in chosen for name, value in preset.items()}
 
-    Texts are set as they stand (nothing in them is a reference); OmegaConf converts and checks the rest.
+
+def _set_all(config: Any, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(_owner(config, name)[0], name, value)
+
+
+def _typed(schema: Any, content: dict[str, Any], source: str) -> Any:
+    """The config (a class, or one of its objects) with these values in place of its own.
+
+    Texts are set as they stand (nothing in them is a reference); OmegaConf converts and checks the rest: an InputError
+    for a value of another type.
     """
     from omegaconf import OmegaConf  # slow to import, and not needed for --help
     from omegaconf.errors import OmegaConfBaseException

@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 
 from smcd.config.options import option
 
+PRESETS = {
+    "published": {"scheduler": "ddim", "num_inference_steps": 50},
+    "fast": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
+}
+
 
 @dataclass
 class SamplingConfig:
@@ -53,6 +58,11 @@ class ModelConfig:
     ti_free_guidance: float = option(0.0, "guidance by text and image together")
     box_free_guidance: float = option(0.0, "box guidance")
     scheduler: str = option("ddim", "sampler", ("ddim", "dpmsolver++", "unipc"))
+    preset: str | None = option(
+        None,
+        "scheduler and num_inference_steps in one: as published, or fast (docs/performance.md); those given count",
+        PRESETS,
+    )
     resize: str = option("antialiased", "how the image is squashed", ("antialiased", "published"))
     mixed_precision: str | None = option(
         None, "autocast of the networks, as published; otherwise fp16 on a GPU, no elsewhere", ("no", "fp16", "bf16")

@@ -22,7 +22,7 @@ from smcd.latents import decode_video, encode_frames
 from smcd.metrics.grounding import ground, iou, success
 from smcd.metrics.similarity import FrameFidelity
 from smcd.sampling import Sampler, check_model_config, clip_generator, on_device, with_size
-from smcd.sprites_scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
+from smcd.sprites.scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
             ("a zigzag", along(zigzag, some, *shape)),
             ("two objects that cross", crossing(some, *shape)),
         ):
-            made = _sample(config, sampler, others, name)
-            rows.append(_score(name, others, made, world))
+            made = sample_scenes(config, sampler, others, name)
+            rows.append(score(name, others, made, world))
             _write_picture(config, name.replace(" ", "_"), others, made)
         for name, path in (
             ("zero conv alone", config.zero_conv_ckpt_path),
@@ -80,7 +80,7 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
             if path is not None:
                 ablated = Sampler(replace(config, trained_ckpt_path=path), state.device)
                 ablated.pipe.set_progress_bar_config(disable=True)
-                rows.append(_score(name, scenes, _sample(config, ablated, scenes, name), world))
+                rows.append(score(name, scenes, sample_scenes(config, ablated, scenes, name), world))
         stage1 = config.stage1_ckpt_path
         binding = _binding(replace(config, trained_ckpt_path=stage1), state.device, world) if stage1 else {}
     _write_picture(config, "model", scenes, videos)
@@ -92,33 +92,36 @@ def _main_rows(
 ) -> tuple[list[Row], list[np.ndarray]]:
     """The rows that the targets are about, and the model's videos."""
     slots = config.num_max_obj
-    videos = _sample(config, sampler, scenes, "the model")
-    free = _sample(config, sampler, scenes, "boxes dropped", lambda scene: scene.without_boxes(slots))
-    blind = _sample(config, sampler, scenes, "image dropped", with_image=False)
+    videos = sample_scenes(config, sampler, scenes, "the model")
+    free = sample_scenes(config, sampler, scenes, "boxes dropped", lambda scene: scene.without_boxes(slots))
+    blind = sample_scenes(config, sampler, scenes, "image dropped", with_image=False)
     truth = [scene.frames for scene in scenes]
     still = [np.repeat(frames[:1], len(frames), axis=0) for frames in truth]
     rows = [
-        _score("the model", scenes, videos, world),
-        _score("boxes dropped", scenes, free, world),
-        _score("image dropped", scenes, blind, world),
-        _score("static first frame", scenes, still, world),
-        _score("VAE's reconstruction of the truth", scenes, _reconstruct(sampler, truth), world),
-        _score("the truth", scenes, truth, world),
+        score("the model", scenes, videos, world),
+        score("boxes dropped", scenes, free, world),
+        score("image dropped", scenes, blind, world),
+        score("static first frame", scenes, still, world),
+        score("VAE's reconstruction of the truth", scenes, _reconstruct(sampler, truth), world),
+        score("the truth", scenes, truth, world),
     ]
     return rows, videos
 
 
-def _sample(
+def sample_scenes(
     config: SpritesEvaluationConfig,
     sampler: Sampler,
     scenes: Sequence[Scene],
-    what: str,
+    what: str | None,
     boxes: Callable[[Scene], list] | None = None,
     with_image: bool = True,
 ) -> list[np.ndarray]:
-    """A video (F H W 3, uint8) for each scene."""
+    """A video (F H W 3, uint8) for each scene, with its own boxes or those that `boxes` gives.
+
+    `what` stands at the progress bar; None shows none.
+    """
     slots, videos = config.num_max_obj, []
-    for first in tqdm(range(0, len(scenes), config.batch_size), what, unit="batch"):
+    for first in tqdm(range(0, len(scenes), config.batch_size), what, unit="batch", disable=what is None):
         some = scenes[first : first + config.batch_size]
         videos += sampler(
             [scene.prompt for scene in some],
@@ -140,7 +143,7 @@ def _reconstruct(sampler: Sampler, videos: list[np.ndarray]) -> list[np.ndarray]
     return made
 
 
-def _score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], world: World) -> Row:
+def score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], world: World) -> Row:
     """AO and SR50 over all objects and frames but the first; PSNR and SSIM of first frames."""
     overlaps = []
     for scene, video in zip(scenes, videos, strict=True):
@@ -165,7 +168,7 @@ def _binding(config: SpritesEvaluationConfig, device: torch.device, world: World
     swapped = [replace(s, phrases=s.phrases[::-1], colours=s.colours[::-1]) for s in scenes]
     shares = {}
     for name, some in (("phrases as given", scenes), ("phrases swapped", swapped)):
-        videos = _sample(config, sampler, some, name, with_image=False)
+        videos = sample_scenes(config, sampler, some, name, with_image=False)
         held = [_holds(scene, video, world) for scene, video in zip(some, videos, strict=True)]
         shares[name] = float(np.mean(held))
         _write_picture(config, name.replace(" ", "_"), some, videos)

@@ -9,27 +9,18 @@ import torch
 
 from smcd import SMCDPipeline
 from smcd.assets import BUILT_IN
-from smcd.built_in import overlap_of_colours, unknown_words
 from smcd.config import ModelConfig, SamplingConfig
+from smcd.config.sprites import BUILT_IN_WORLD
 from smcd.convert import frame_size
-from smcd.data.sprites import World, make_clip
+from smcd.data.sprite_layouts import make_world
+from smcd.data.sprites import make_clip
 from smcd.errors import InputError
 from smcd.sampling import Sampler, check_model_config, clip_generator
-from smcd.sprites_scenes import held_out
+from smcd.sprites.built_in import overlap_of_colours, unknown_words
+from smcd.sprites.scenes import held_out
 
 FOLDER = BUILT_IN["sprites"]
-WORLD = World(
-    colours=("red", "green", "blue", "yellow", "purple", "cyan", "orange", "white"),
-    shapes=("circle", "square", "triangle", "star"),
-    backgrounds=("plain", "gradient"),
-    motions=("line", "arc", "bounce"),
-    objects=(1, 2),
-    radius=(0.14, 0.2),
-    speed=0.45,
-    turning=0.1,
-    growing=1.2,
-    drift=0,
-)
+WORLD = make_world(BUILT_IN_WORLD.split())
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ import pytest
 from smcd.config import SamplingConfig, SpritesEvaluationConfig
 from smcd.data.sprite_layouts import make_world
 from smcd.errors import InputError
-from smcd.sprites_evaluation import _holds, evaluate_sprites
-from smcd.sprites_scenes import along, crossing, held_out, shifted, spiral, zigzag
+from smcd.sprites.evaluation import _holds, evaluate_sprites
+from smcd.sprites.samplers import compare_samplers
+from smcd.sprites.scenes import along, crossing, held_out, shifted, spiral, zigzag
 from smcd.tiny import tiny_pipeline
 from tests.conftest import open_gates
 
@@ -80,3 +81,19 @@ def test_the_table_and_the_pictures(tmp_path):
     assert imageio.imread(tmp_path / "out" / "model.png").shape[2] == 3
     with pytest.raises(InputError, match="sprites are square"):
         evaluate_sprites(replace(config, validation_data=SamplingConfig(4, 32, 48, 2)))
+
+
+def test_samplers_are_held_to_the_first(tmp_path):
+    open_gates(tiny_pipeline()).save_pretrained(tmp_path / "model")
+    config = SpritesEvaluationConfig(
+        trained_ckpt_path=str(tmp_path / "model"),
+        validation_data=SamplingConfig(2, 32, 32),
+        out=str(tmp_path / "out"),
+        clips=2,
+        batch_size=2,
+    )
+    text = compare_samplers(config, [("ddim", 4), ("ddim", 4), ("unipc", 2)])
+    assert (tmp_path / "out" / "samplers.md").read_text() == text + "\n"
+    first, same, other = (line.split(" | ") for line in text.splitlines()[2:])
+    assert same[1:6] == [*first[1:5], "100.0"]  # the same noise, so the same videos
+    assert float(other[5]) < 100

@@ -1,0 +1,84 @@
+"""What fewer denoising steps cost: samplers against DDIM with 50 steps. The logic of `compare_samplers.py`."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from smcd.config import SpritesEvaluationConfig, check_choices
+from smcd.data.sprite_layouts import make_world
+from smcd.data.sprites import World
+from smcd.files import new_file
+from smcd.sampling import Sampler, check_model_config, on_device, with_size
+from smcd.sprites.evaluation import sample_scenes, score
+from smcd.sprites.scenes import Scene, held_out
+
+_REFERENCE = ("ddim", 50)
+SETTINGS = (_REFERENCE, *((name, steps) for name in ("ddim", "dpmsolver++", "unipc") for steps in (25, 20, 15, 10)))
+
+
+@dataclass
+class Setting:
+    """One sampler at one number of steps: its videos, and how long they took in all."""
+
+    name: str
+    steps: int
+    sampler: Sampler
+    videos: list[np.ndarray] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def compare_samplers(config: SpritesEvaluationConfig, settings: Sequence[tuple[str, int]] = SETTINGS) -> str:
+    """The table, also as `samplers.md` in the config's `out`; the first of the settings is what the others are held to.
+
+    The settings take turns, batch by batch, so that a machine's moods meet all of them; the noise is the same for all.
+
+    Raises:
+        InputError: weights or options that do not fit.
+    """
+    check_choices(config)
+    check_model_config(config)
+    config = with_size(config)
+    size, world = config.validation_data, make_world(config.world.split())
+    scenes = held_out(config.seed, config.clips, size.video_length, size.size[1], world)
+    with on_device() as state:
+        runs = [_make(config, name, steps, state.device) for name, steps in settings]
+        for first in tqdm(range(0, len(scenes), config.batch_size), "samplers", unit="batch"):
+            for run in runs:
+                start = time.perf_counter()
+                run.videos += sample_scenes(config, run.sampler, scenes[first : first + config.batch_size], None)
+                run.seconds += time.perf_counter() - start
+    text = _table(runs, scenes, world)
+    with new_file(Path(config.out, "samplers.md")) as path:
+        path.write_text(text + "\n")
+    return text
+
+
+def _make(config: SpritesEvaluationConfig, name: str, steps: int, device: object) -> Setting:
+    sampling = replace(config.validation_data, num_inference_steps=steps)
+    sampler = Sampler(replace(config, scheduler=name, validation_data=sampling), device)  # type: ignore[arg-type]
+    sampler.pipe.set_progress_bar_config(disable=True)
+    return Setting(name, steps, sampler)
+
+
+def _table(runs: Sequence[Setting], scenes: list[Scene], world: World) -> str:
+    reference = runs[0]
+    near = f"PSNR to {reference.name} {reference.steps}"
+    lines = [f"| sampler | steps | AO | SR50 | PSNR of frame 0 | {near} | time |", "|---|---|---|---|---|---|---|"]
+    for run in runs:
+        row = score(run.name, scenes, run.videos, world)
+        like = "" if run is reference else f"{_psnr(run.videos, reference.videos):.1f}"
+        share = run.seconds / reference.seconds
+        lines.append(
+            f"| {run.name} | {run.steps} | {row.ao:.3f} | {row.sr50:.3f} | {row.psnr:.1f} | {like} | {share:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _psnr(videos: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
+    """Mean over videos of the PSNR between uint8 videos, at most 100 dB."""
+    errors = [np.square(a.astype(float) - b).mean() for a, b in zip(videos, others, strict=True)]
+    return float(np.mean([min(100.0, 10 * np.log10(255**2 / max(error, 1e-10))) for error in errors]))

@@ -1,0 +1,85 @@
+"""A picture of how training went, from the `metrics.jsonl` of one or more runs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from smcd.errors import InputError
+from smcd.files import new_file
+
+_WIDTH, _HEIGHT, _MARGIN = 360, 240, 44  # of a run's panel, in pixels
+_SMOOTHED = 25  # entries that are averaged
+_INK, _GREY, _LINE, _DOTS = "#222222", "#bbbbbb", "#3b6fb6", "#d1495b"
+
+Points = tuple[np.ndarray, np.ndarray]  # steps, losses
+
+
+def draw_curves(runs: Sequence[Path], out: Path) -> None:
+    """Write a picture with one panel for each run: the training loss (smoothed), and the validation losses as dots.
+
+    Raises:
+        InputError: a folder without readable metrics.jsonl.
+    """
+    panels = [np.asarray(_panel(run.name, *read_losses(run))) for run in runs]
+    with new_file(out) as path:
+        PIL.Image.fromarray(np.concatenate(panels, axis=1)).save(path)
+
+
+def read_losses(run: Path) -> tuple[Points, Points]:
+    """Of training and of validation: steps and losses each. Raises an InputError where there are none."""
+    path = run / "metrics.jsonl"
+    try:
+        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [
+            {entry["step"]: entry[key] for entry in entries if key in entry} for key in ("loss", "validation/loss")
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); name the output_dir of a run") from None
+    if not found[0]:
+        raise InputError(f"{path}: holds no losses yet")
+    train, validation = (_points(losses) for losses in found)
+    return train, validation
+
+
+def _points(losses: dict[int, float]) -> Points:
+    steps = sorted(losses)  # steps after a resumed checkpoint come twice in the file: the later ones count
+    return np.array(steps, float), np.array([losses[step] for step in steps], float)
+
+
+def _panel(name: str, train: Points, validation: Points) -> PIL.Image.Image:
+    steps, losses = train[0], smooth(train[1])
+    shown = np.concatenate([losses[len(losses) // 50 :], validation[1]])  # the first steps would flatten the rest
+    low, high = 0.0, float(shown.max()) * 1.1
+    image = PIL.Image.new("RGB", (_WIDTH, _HEIGHT), "white")
+    draw, font = PIL.ImageDraw.Draw(image), PIL.ImageFont.load_default(size=12)
+
+    def place(step: float, loss: float) -> tuple[float, float]:
+        x = _MARGIN + (_WIDTH - _MARGIN - 14) * step / steps[-1]
+        y = _HEIGHT - 30 - (_HEIGHT - 60) * (min(loss, high) - low) / (high - low)
+        return x, y
+
+    for part in range(5):
+        value = low + (high - low) * part / 4
+        y = place(0, value)[1]
+        draw.line((_MARGIN, y, _WIDTH - 14, y), fill=_GREY if part else _INK)
+        draw.text((4, y - 7), f"{value:.3f}", fill=_INK, font=font)
+    draw.text((_MARGIN, 8), f"{name}: loss (line), held out (dots)", fill=_INK, font=font)
+    draw.text((_MARGIN, _HEIGHT - 24), "step 0", fill=_INK, font=font)
+    draw.text((_WIDTH - 14, _HEIGHT - 24), f"{steps[-1]:.0f}", fill=_INK, font=font, anchor="ra")
+    draw.line([place(step, loss) for step, loss in zip(steps, losses, strict=True)], fill=_LINE, width=2)
+    for step, loss in zip(*validation, strict=True):
+        x, y = place(step, loss)
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=_DOTS)
+    return image
+
+
+def smooth(losses: np.ndarray) -> np.ndarray:
+    """The mean of each entry and its neighbours; at the ends there are fewer."""
+    window = np.ones(min(_SMOOTHED, len(losses)))
+    counts = np.convolve(np.ones_like(losses), window, mode="same")
+    return np.convolve(losses, window, mode="same") / counts

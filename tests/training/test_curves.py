@@ -1,0 +1,43 @@
+"""The picture of training losses."""
+
+import json
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from smcd.errors import InputError
+from smcd.training.curves import draw_curves, read_losses, smooth
+
+
+def write(folder, entries):
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return folder
+
+
+def test_one_panel_for_each_run(tmp_path):
+    losses = [{"step": step, "loss": 1 / step} for step in range(1, 200)]
+    first = write(tmp_path / "first", [*losses, {"step": 100, "validation/loss": 0.5}])
+    second = write(tmp_path / "second", losses[:1])
+    draw_curves([first, second], tmp_path / "curves.png")
+    height, width, _ = imageio.imread(tmp_path / "curves.png").shape
+    assert width == 2 * 360
+    assert height == 240
+
+
+def test_steps_that_were_repeated_count_once_the_last_time(tmp_path):
+    run = write(tmp_path / "run", [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 9.0}, {"step": 2, "loss": 2.0}])
+    (steps, losses), (dots, _) = read_losses(run)
+    assert steps.tolist() == [1, 2]
+    assert losses.tolist() == [3, 2]
+    assert len(dots) == 0
+
+
+def test_smoothing_keeps_a_constant():
+    assert smooth(np.full(100, 0.3)) == pytest.approx(0.3)
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(InputError, match="metrics.jsonl: cannot be read"):
+        draw_curves([tmp_path], tmp_path / "curves.png")
