@@ -8,6 +8,8 @@ import PIL.Image
 from smcd.data.clips import Video
 from smcd.data.sprites import SpriteClip, World, make_clip
 
+_KEPT = 20_000  # annotations, of 1 to 2 KB
+
 
 class Sprites:
     """Clips of a sprites world, made when they are asked for; a `VideoSource`.
@@ -27,6 +29,7 @@ class Sprites:
         self._settings = (frames, size, world)
         self._seed = seed
         self._last: tuple[int, SpriteClip] | None = None
+        self._videos: dict[int, Video] = {}
 
     def clip(self, index: int) -> SpriteClip:
         """All that is known of a video, its masks and sprites too."""
@@ -36,6 +39,14 @@ class Sprites:
         return last[1]
 
     def video(self, index: int) -> Video:
+        """The annotation, which is kept: with cached latents nothing else is needed, and drawing is slow."""
+        if index not in self._videos:
+            if len(self._videos) >= _KEPT:
+                self._videos.clear()
+            self._videos[index] = self._make_video(index)
+        return self._videos[index]
+
+    def _make_video(self, index: int) -> Video:
         clip = self.clip(index)
         phrases = [sprite.phrase for sprite in clip.sprites]
         return Video(self.names[index], clip.caption, phrases, clip.boxes, clip.box_mask, self.name)
