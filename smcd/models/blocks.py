@@ -9,7 +9,8 @@ from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from smcd.models.attention import Context, SpatialTransformer, TemporalTransformer
+from smcd.models.attention import SpatialTransformer, TemporalTransformer
+from smcd.models.context import Context
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class UNetBlock(nn.Module):
         if context.temporal:
             x = self.temp_convs[index](x, num_frames=context.frames)
         if index < len(self.attentions):
-            x = self.attentions[index](x, context)
+            attention = self.attentions[index]
+            x = attention(x, attention.conditioning(context))
             if context.temporal:
                 x = self.temp_attentions[index](x, context.frames)
         return x
