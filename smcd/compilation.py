@@ -8,8 +8,8 @@ from torch import Tensor, nn
 logger = logging.getLogger(__name__)
 
 
-def compile_transformers(unet: nn.Module, mode: str = "default") -> None:
-    """Compile every spatial and temporal transformer of `unet` (ours, or diffusers'), with static shapes.
+def compile_transformers(network: Any, mode: str = "default") -> None:
+    """Compile every spatial and temporal transformer of a UNet (ours, or diffusers'), with static shapes.
 
     The first call of every new shape compiles, which takes from seconds to minutes, and says so in the log.
 
@@ -17,8 +17,8 @@ def compile_transformers(unet: nn.Module, mode: str = "default") -> None:
         mode: torch.compile's; "reduce-overhead" and "max-autotune" replay CUDA graphs. The keys and values of the
             conditions are computed outside of what is compiled, so that a graph has no cache to fill.
     """
-    unet.compile_repeated_blocks(fullgraph=True, dynamic=False, mode=mode)  # type: ignore[operator]
-    unet.register_forward_pre_hook(_Announce(), with_kwargs=True)
+    network.compile_repeated_blocks(fullgraph=True, dynamic=False, mode=mode)
+    network.register_forward_pre_hook(_Announce(), with_kwargs=True)
 
 
 class _Announce:

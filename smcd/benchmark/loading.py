@@ -15,6 +15,7 @@ from smcd.errors import InputError, first_line
 _ROOT = Path(__file__).parents[2]
 _PROBE = """
 import json, sys, time
+import torch
 from smcd.benchmark.memory import Peak
 from smcd.convert import load_pipeline
 with Peak(torch.device("cpu")) as peak:

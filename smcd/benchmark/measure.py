@@ -1,8 +1,8 @@
 """Timing: one piece of work, or several by turns."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 
 from smcd.benchmark.flops import synchronize
 from smcd.benchmark.memory import Peak
+
+logger = logging.getLogger(__name__)
 
 Work = Callable[[], object]
 
@@ -52,17 +54,26 @@ def by_turns(works: Mapping[str, Work], repeats: int, device: torch.device) -> d
     Memory on a CPU is that of the first run: later ones find what the allocator kept.
     """
     rows = {name: Row(name) for name in works}
+    logger.info(f"warming up: {', '.join(works)}")
     for name, work in works.items():
         with Peak(device) as memory:
             work()
         rows[name].peak = memory.above
     for _ in range(repeats):
         for name, work in works.items():
-            with Peak(device) if device.type == "cuda" else nullcontext() as memory:
-                start = time.perf_counter()
-                work()
-                synchronize(device)
-                rows[name].seconds.append(time.perf_counter() - start)
-            if memory is not None:
+            if device.type == "cuda":
+                with Peak(device) as memory:
+                    seconds = _timed(work, device)
                 rows[name].peak = memory.above
+            else:
+                seconds = _timed(work, device)
+            rows[name].seconds.append(seconds)
     return rows
+
+
+def _timed(work: Work, device: torch.device) -> float:
+    synchronize(device)
+    start = time.perf_counter()
+    work()
+    synchronize(device)
+    return time.perf_counter() - start

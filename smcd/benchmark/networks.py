@@ -17,7 +17,7 @@ from smcd.tiny import tiny_pipeline
 _PERIOD = 2**22 + 1  # random numbers that are drawn once and then repeated
 
 
-def make_pipeline(size: str, dtype: torch.dtype = torch.float32, encoders: bool = True, **paths: bool) -> SMCDPipeline:
+def make_pipeline(size: str, dtype: torch.dtype = torch.float32, encoders: bool = True, **paths: Any) -> SMCDPipeline:
     """A pipeline with random weights and open gates on the CPU.
 
     Args:

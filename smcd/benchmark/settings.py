@@ -1,16 +1,14 @@
 """A benchmark's config, checked and complete."""
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from smcd.config import BenchmarkConfig, check_choices
 from smcd.diffusion import Guidance
 from smcd.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 _MULTIPLE = {"full": 64, "tiny": 16}  # pixels
 _POSITIVE = ("steps", "frames", "pixels", "objects", "batch", "branches", "repeats")
@@ -40,7 +38,7 @@ class Settings:
         more = (float(self.config.branches > n) for n in (2, 3, 4))
         return Guidance(7.5 if self.config.branches > 1 else 1.0, *more)
 
-    def having(self, **changes: int) -> "Settings":
+    def having(self, **changes: Any) -> "Settings":
         """The same with other sizes."""
         return replace(self, config=replace(self.config, **changes))
 
@@ -66,7 +64,7 @@ def settle(config: BenchmarkConfig) -> Settings:
     size = config.size or ("tiny" if config.what in ("train", "precision") and device.type == "cpu" else "full")
     if config.pixels % _MULTIPLE[size]:
         raise InputError(f"pixels is {config.pixels}; it must be a multiple of {_MULTIPLE[size]}")
-    if config.what in ("train",) and config.dtype == "float16" and device.type == "cpu":
+    if config.what == "train" and config.dtype == "float16" and device.type == "cpu":
         raise InputError("training in float16 needs a GPU: use --dtype bfloat16")
     channels_last = device.type == "cpu" if config.channels_last is None else config.channels_last
     return Settings(

@@ -27,6 +27,7 @@ class BenchmarkConfig:
     )
     channels_last: bool | None = option(None, "layout of the convolutions; otherwise yes on a CPU, no on a GPU")
     base_channels_last: bool | None = option(None, "the same for diffusers' networks; otherwise as ours")
+    keep_memory: bool = option(True, "CPU: the allocator keeps freed memory, as the commands that sample have it")
     compile: bool = option(False, "torch.compile of the transformers, both ours and diffusers'")
     compile_mode: str = option(
         "default", "torch.compile's", ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")

@@ -7,6 +7,7 @@ can be kept in a cache.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers.models.attention import AttentionModuleMixin
@@ -218,7 +219,8 @@ class SpatialTransformer(nn.Module):
         self.proj_out = nn.Linear(channels, channels)
 
     def conditioning(self, context: Context) -> Conditioning:
-        return self.transformer_blocks[0].conditioning(context)
+        block: Any = self.transformer_blocks[0]
+        return block.conditioning(context)
 
     def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:  # (B F) C h w
         h = rearrange(self.norm(x), "bf c h w -> bf (h w) c")

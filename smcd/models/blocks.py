@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.models.downsampling import Downsample2D
@@ -65,7 +66,7 @@ class UNetBlock(nn.Module):
         if context.temporal:
             x = self.temp_convs[index](x, num_frames=context.frames)
         if index < len(self.attentions):
-            attention = self.attentions[index]
+            attention: Any = self.attentions[index]
             x = attention(x, attention.conditioning(context))
             if context.temporal:
                 x = self.temp_attentions[index](x, context.frames)

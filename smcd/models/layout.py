@@ -11,6 +11,6 @@ def use_channels_last(network: nn.Module) -> None:
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.to(memory_format=torch.channels_last)
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
         elif isinstance(layer, nn.Conv3d):
-            layer.to(memory_format=torch.channels_last_3d)
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last_3d)
