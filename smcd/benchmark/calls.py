@@ -98,15 +98,14 @@ def sweep(settings: Settings) -> list[Row]:
     axis = settings.config.sweep
     assert axis is not None
     pipe = ready_pipeline(settings)
-    rows = []
-    for value in _VALUES[axis]:
-        changed = settings.having(**{axis: value})
-        step = guided_step(changed, pipe)
-        [row] = by_turns({f"{value} {axis}": step}, settings.config.repeats, settings.device).values()
-        row.flops, row.ceiling = count(step), ceiling(settings.device, settings.dtype)
-        rows.append(row)
-        row.notes["per FLOP"] = _per_flop(row) / _per_flop(rows[0])
-    return rows
+    works = {f"{value} {axis}": guided_step(settings.having(**{axis: value}), pipe) for value in _VALUES[axis]}
+    rows = by_turns(works, settings.config.repeats, settings.device)
+    top = ceiling(settings.device, settings.dtype)
+    first = next(iter(rows.values()))
+    for name, row in rows.items():
+        row.flops, row.ceiling = count(works[name]), top
+        row.notes["per FLOP"] = _per_flop(row) / _per_flop(first)
+    return list(rows.values())
 
 
 def _per_flop(row: Row) -> float:

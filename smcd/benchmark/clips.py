@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from diffusers import TextToVideoSDPipeline
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from smcd.benchmark.calls import guided_base_step, guided_step, ready_base, ready_pipeline
 from smcd.benchmark.content import make_noise
@@ -13,6 +14,7 @@ from smcd.benchmark.memory import Peak
 from smcd.benchmark.settings import Settings
 from smcd.latents import decode_video
 from smcd.pipeline import SMCDPipeline
+from smcd.training.memory import PeakMemory
 
 _PROMPT = "A red car drives to the right."
 
@@ -118,9 +120,18 @@ def memory(settings: Settings) -> list[Row]:
         "decoding, frames one by one": _sliced(pipe, decode),
     }
     rows = list(by_turns(works, settings.config.repeats, settings.device).values())
+    for row in rows:
+        row.notes["GiB of tensors"] = _tensors(works[row.name]) / 2**30
     if settings.device.type == "cuda":
         rows += _clips_with_offloading(settings, pipe)
     return rows
+
+
+def _tensors(work: Work) -> int:
+    """The most bytes of tensors at once, counted without computing: exact, but without what kernels take inside."""
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), PeakMemory() as memory:
+        work()
+    return memory.peak
 
 
 def _clips_with_offloading(settings: Settings, pipe: SMCDPipeline) -> list[Row]:

@@ -40,7 +40,7 @@ def run(config: BenchmarkConfig) -> None:
     if config.vs:
         about["base"] = f"{config.base_dtype or config.dtype}, {_layout(settings.base_channels_last)}"
     print("; ".join(f"{name} {value}" for name, value in about.items()))
-    if settings.device.type == "cpu" and config.keep_memory:
+    if settings.device.type == "cpu" and config.keep_memory and config.what != "memory":
         keep_freed_memory()
     with shared_work("try --size tiny, --low_memory, fewer --frames, --pixels or --batch, or --dtype bfloat16"):
         rows = sweep(settings) if config.sweep else _WORKS[config.what](settings)
