@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from smcd import media
@@ -61,8 +62,8 @@ def _make_videos(
         generator = torch.Generator().manual_seed(seed)
         image = squashed(given.image, config)
         [frames] = sampler([config.prompt], [image], [given.boxes], [given.phrases], [generator])
-        if config.trained_ckpt_path == SPRITES and (ao := overlap_of_colours(frames, given.boxes, given.phrases)):
-            logger.info(f"AO {ao:.2f}: how well the colours in the video overlap their boxes, from 0 to 1")
+        if config.trained_ckpt_path == SPRITES:
+            _log_overlap(frames, given)
         try:
             write_outputs(folder, frames, given, config, formats, seed)
         except OSError as error:
@@ -77,6 +78,12 @@ def _warn_of_unknown(sampler: Sampler, texts: list[str]) -> None:
             f"the built-in sprites model does not know: {', '.join(unknown)}. It knows circles, squares, triangles and "
             "stars in eight colours (examples/README.md); for anything else give trained weights, --trained_ckpt_path"
         )
+
+
+def _log_overlap(frames: np.ndarray, given: CustomInput) -> None:
+    ao = overlap_of_colours(frames, given.boxes, given.phrases)
+    if ao is not None:
+        logger.info(f"AO {ao:.2f}: how well the colours in the video overlap their boxes, from 0 to 1")
 
 
 def _check(config: CustomizeConfig) -> list[str]:

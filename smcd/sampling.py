@@ -14,13 +14,16 @@ from diffusers import SchedulerMixin
 from diffusers.utils import is_xformers_available
 from torch import nn
 
+from smcd.allocation import keep_freed_memory
 from smcd.assets import SPRITES
+from smcd.compilation import compile_transformers
 from smcd.config import ModelConfig
 from smcd.convert import DEFAULT_BASE, frame_size, load_pipeline
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
 from smcd.inputs import Image, check_parts, check_size
 from smcd.media import to_uint8
+from smcd.models import use_channels_last
 from smcd.pipeline import SMCDPipeline
 from smcd.processes import shared_work
 
@@ -158,7 +161,20 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
     else:
         pipe.to(device)
     _choose_attention(pipe, config.enable_xformers_memory_efficient_attention)
+    _tune(pipe, config, device)
     return pipe
+
+
+def _tune(pipe: SMCDPipeline, config: ModelConfig, device: torch.device) -> None:
+    """What makes sampling faster and changes no result beyond rounding; docs/performance.md has the measurements."""
+    if device.type == "cpu":
+        if not config.low_memory:
+            keep_freed_memory()
+        for part in (pipe.unet, pipe.image_encoder, pipe.vae):
+            if part is not None:
+                use_channels_last(part)
+    if config.compile:
+        compile_transformers(pipe.unet)
 
 
 def _make_scheduler(pipe: SMCDPipeline, config: ModelConfig) -> SchedulerMixin:

@@ -1,6 +1,7 @@
 """Typed configs of the commands, and how they are read from YAML files and flags."""
 
 from smcd.config.autoencoder import AutoencoderConfig
+from smcd.config.benchmark import BenchmarkConfig
 from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig
 from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
@@ -13,6 +14,7 @@ from smcd.config.training import TrackerConfig, TrainConfig
 
 __all__ = [
     "AutoencoderConfig",
+    "BenchmarkConfig",
     "CustomizeConfig",
     "DataConfig",
     "EvaluationConfig",

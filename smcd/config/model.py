@@ -69,4 +69,5 @@ class ModelConfig:
     )
     dtype: str = option("float32", "of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16"))
     low_memory: bool = option(False, "less memory, more time: guidance branches and frames one after the other")
+    compile: bool = option(False, "torch.compile of the transformers: a slow first step, faster ones after it")
     enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")

@@ -2,13 +2,14 @@
 
 from diffusers import ModelMixin
 
-from smcd.models.attention import KeyValueCache
+from smcd.models.context import KeyValueCache
 from smcd.models.image_encoder import ImageEncoder
+from smcd.models.layout import use_channels_last
 from smcd.models.position_net import PositionNet
 from smcd.models.unet import SMCDUNet3D
 
 # A saved pipeline names each class by its module, and diffusers looks there for ModelMixin too: "smcd.models" stays
 # true when a file moves.
-__all__ = ["ImageEncoder", "KeyValueCache", "ModelMixin", "PositionNet", "SMCDUNet3D"]
+__all__ = ["ImageEncoder", "KeyValueCache", "ModelMixin", "PositionNet", "SMCDUNet3D", "use_channels_last"]
 for _network in (ImageEncoder, PositionNet, SMCDUNet3D):
     _network.__module__ = __name__

@@ -7,53 +7,16 @@ can be kept in a cache.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers.models.attention import AttentionModuleMixin, FeedForward
+from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from einops import rearrange
 from torch import Tensor, nn
 
-KeyValue = tuple[Tensor, Tensor]  # each: B L heads head_dim
-
-
-class KeyValueCache:
-    """Keys and values of one set of conditions: filled by the first call of the UNet, read by the next ones.
-
-    An object rather than a dict, since hooks that move arguments between devices copy dicts.
-    """
-
-    def __init__(self) -> None:
-        self.entries: dict[str, KeyValue] = {}  # by the name of the attention
-
-    def get(self, name: str, compute: Callable[[], KeyValue]) -> KeyValue:
-        if name not in self.entries:
-            self.entries[name] = compute()
-        return self.entries[name]
-
-
-@dataclass
-class Context:
-    """What the transformers see besides the frames, the same for every layer of one UNet call.
-
-    Attributes:
-        text: prompt embeddings, B 77 C_text.
-        objects: PositionNet's tokens, (B F) N C_obj; None skips the object gate.
-        object_bias: 0 for a token and -inf for a slot that only fills the batch, (B F) 1 1 N; None without padding.
-        image_tokens: the image encoder's tokens, B L C_img; None skips the image gate.
-        frames: F.
-        temporal: False bypasses every temporal layer.
-        cache: keys and values of these conditions; None computes them anew.
-    """
-
-    text: Tensor
-    objects: Tensor | None = None
-    object_bias: Tensor | None = None
-    image_tokens: Tensor | None = None
-    frames: int = 1
-    temporal: bool = True
-    cache: KeyValueCache | None = None
+from smcd.models.context import Conditioning, Context, KeyValue, KeyValueCache
+from smcd.models.feed_forward import FeedForward
 
 
 class AttentionBackend:
@@ -143,16 +106,17 @@ class ObjectGate(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, heads=dim // head_dim, head_dim=head_dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.ff = FeedForward(dim)
         self.alpha_attn = nn.Parameter(torch.zeros(()))
         self.alpha_dense = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, objects: Tensor, context: Context) -> Tensor:
+    def key_value(self, objects: Tensor, cache: KeyValueCache | None) -> KeyValue:
+        return self.attn.cached_key_value(cache, lambda: self.norm1(self.proj(objects)))
+
+    def forward(self, x: Tensor, of_objects: KeyValue, bias: Tensor | None) -> Tensor:
         visual = self.norm1(x)  # (B F) L C
         key_value = self.attn.key_value(visual)
-        of_objects = self.attn.cached_key_value(context.cache, lambda: self.norm1(self.proj(objects)))
         joint = torch.cat([key_value[0], of_objects[0]], 1), torch.cat([key_value[1], of_objects[1]], 1)
-        bias = context.object_bias
         if bias is not None:
             bias = nn.functional.pad(bias, (x.shape[1], 0))  # (B F) 1 1 (L + N): visual tokens are always seen
         x = x + self.alpha_attn.tanh() * self.attn(visual, joint, bias)
@@ -175,13 +139,15 @@ class ImageGate(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, heads=dim // head_dim, head_dim=head_dim)
         self.norm2 = nn.LayerNorm(dim)
-        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.ff = FeedForward(dim)
         self.alpha_attn = nn.Parameter(torch.zeros(()))
         self.alpha_dense = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Tensor, image_tokens: Tensor, context: Context) -> Tensor:
-        key_value = self.attn.cached_key_value(context.cache, lambda: self.proj(image_tokens))
-        x = x + self.alpha_attn.tanh() * self.attn(self.norm1(x), key_value)
+    def key_value(self, image_tokens: Tensor, cache: KeyValueCache | None) -> KeyValue:
+        return self.attn.cached_key_value(cache, lambda: self.proj(image_tokens))
+
+    def forward(self, x: Tensor, of_image: KeyValue) -> Tensor:
+        x = x + self.alpha_attn.tanh() * self.attn(self.norm1(x), of_image)
         return x + self.alpha_dense.tanh() * self.ff(self.norm2(x))
 
 
@@ -198,16 +164,27 @@ class SpatialBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.attn2 = Attention(dim, text_dim, heads=heads, head_dim=head_dim)
         self.norm3 = nn.LayerNorm(dim)
-        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.ff = FeedForward(dim)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:  # x: (B F) L C
+    def conditioning(self, context: Context) -> Conditioning:
+        """Outside of `forward`, so that what is compiled sees tensors and no cache."""
+        objects = image = None
+        if self.object_gate is not None and context.objects is not None:
+            objects = self.object_gate.key_value(context.objects, context.cache)
+        if self.image_gate is not None and context.image_tokens is not None:
+            image = self.image_gate.key_value(context.image_tokens, context.cache)
+        text = self.attn2.cached_key_value(context.cache, lambda: context.text)
+        return Conditioning(text, objects, context.object_bias, image)
+
+    def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:  # x: (B F) L C
+        text, objects, object_bias, image = conditioning
         h = self.norm1(x)
         x = x + self.attn1(h, self.attn1.key_value(h))
-        if self.object_gate is not None and context.objects is not None:
-            x = self.object_gate(x, context.objects, context)
-        if self.image_gate is not None and context.image_tokens is not None:
-            x = self.image_gate(x, context.image_tokens, context)
-        x = x + self.attn2(self.norm2(x), self.attn2.cached_key_value(context.cache, lambda: context.text))
+        if self.object_gate is not None and objects is not None:
+            x = self.object_gate(x, objects, object_bias)
+        if self.image_gate is not None and image is not None:
+            x = self.image_gate(x, image)
+        x = x + self.attn2(self.norm2(x), text)
         return x + self.ff(self.norm3(x))
 
 
@@ -221,7 +198,7 @@ class TemporalBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.attn2 = Attention(dim, heads=heads, head_dim=head_dim)
         self.norm3 = nn.LayerNorm(dim)
-        self.ff = FeedForward(dim, activation_fn="geglu")
+        self.ff = FeedForward(dim)
 
     def forward(self, x: Tensor) -> Tensor:  # (B h w) F C
         h = self.norm1(x)
@@ -241,9 +218,13 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([SpatialBlock(channels, head_dim, text_dim, object_dim, image_dim)])
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:  # (B F) C h w
+    def conditioning(self, context: Context) -> Conditioning:
+        block: Any = self.transformer_blocks[0]
+        return block.conditioning(context)
+
+    def forward(self, x: Tensor, conditioning: Conditioning) -> Tensor:  # (B F) C h w
         h = rearrange(self.norm(x), "bf c h w -> bf (h w) c")
-        h = self.transformer_blocks[0](self.proj_in(h), context)
+        h = self.transformer_blocks[0](self.proj_in(h), conditioning)
         return x + rearrange(self.proj_out(h), "bf (h w) c -> bf c h w", h=x.shape[2])
 
 
@@ -261,4 +242,5 @@ class TemporalTransformer(nn.Module):
         h = self.norm(rearrange(x, "(b f) c h w -> b c f h w", f=frames))  # statistics over all frames of a clip
         h = rearrange(h, "b c f h w -> (b h w) f c")
         h = self.transformer_blocks[0](self.proj_in(h))
-        return x + rearrange(self.proj_out(h), "(b h w) f c -> (b f) c h w", h=x.shape[2], w=x.shape[3])
+        h = rearrange(self.proj_out(h), "(b h w) f c -> (b f) h w c", h=x.shape[2], w=x.shape[3])
+        return x + h.permute(0, 3, 1, 2)  # a view, where channels lie last as they do in x

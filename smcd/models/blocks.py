@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.models.downsampling import Downsample2D
@@ -9,7 +10,8 @@ from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from smcd.models.attention import Context, SpatialTransformer, TemporalTransformer
+from smcd.models.attention import SpatialTransformer, TemporalTransformer
+from smcd.models.context import Context
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class UNetBlock(nn.Module):
         if context.temporal:
             x = self.temp_convs[index](x, num_frames=context.frames)
         if index < len(self.attentions):
-            x = self.attentions[index](x, context)
+            attention: Any = self.attentions[index]
+            x = attention(x, attention.conditioning(context))
             if context.temporal:
                 x = self.temp_attentions[index](x, context.frames)
         return x

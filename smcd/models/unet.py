@@ -9,8 +9,9 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from einops import rearrange
 from torch import Tensor, nn
 
-from smcd.models.attention import Attention, Context, KeyValueCache, TemporalTransformer
+from smcd.models.attention import Attention, TemporalTransformer
 from smcd.models.blocks import BlockConfig, DownBlock, MidBlock, UpBlock
+from smcd.models.context import Context, KeyValueCache
 
 
 class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):

@@ -1,0 +1,1 @@
+"""`python -m smcd.benchmark`: time, memory and FLOPs of sampling and training, beside diffusers' base."""

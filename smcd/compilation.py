@@ -1,0 +1,35 @@
+"""torch.compile for sampling: the transformers, one graph for each kind, reused by all layers of the same shape."""
+
+import logging
+from typing import Any
+
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+
+def compile_transformers(network: Any, mode: str = "default") -> None:
+    """Compile every spatial and temporal transformer of a UNet (ours, or diffusers'), with static shapes.
+
+    The first call of every new shape compiles, which takes from seconds to minutes, and says so in the log.
+
+    Args:
+        mode: torch.compile's; "reduce-overhead" and "max-autotune" replay CUDA graphs. The keys and values of the
+            conditions are computed outside of what is compiled, so that a graph has no cache to fill.
+    """
+    network.compile_repeated_blocks(fullgraph=True, dynamic=False, mode=mode)
+    network.register_forward_pre_hook(_Announce(), with_kwargs=True)
+
+
+class _Announce:
+    """Says when a call has shapes that no call had before."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple] = set()
+
+    def __call__(self, unet: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        shapes = tuple(tuple(tensor.shape) for tensor in tensors)
+        if shapes not in self.seen:
+            self.seen.add(shapes)
+            logger.info(f"compiling for latents of {' x '.join(map(str, shapes[0]))}: this call takes longer")

@@ -1,0 +1,64 @@
+"""What makes sampling faster computes the same."""
+
+import pytest
+import torch
+from diffusers.models import attention as diffusers_attention
+
+from smcd.benchmark.flops import count
+from smcd.benchmark.networks import make_base, make_pipeline
+from smcd.compilation import compile_transformers
+from smcd.models import KeyValueCache, use_channels_last
+from smcd.models.feed_forward import FeedForward
+from tests.golden import relative_error
+from tests.models.test_unet import inputs, open_gates, small_unet
+
+
+@torch.no_grad()
+def test_channels_last():
+    unet = open_gates(small_unet())
+    torch.nn.init.normal_(unet.down_blocks[0].temp_convs[0].conv4[-1].weight, std=0.1)
+    expected = unet(**inputs()).sample
+    use_channels_last(unet)
+    assert unet.down_blocks[0].resnets[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert relative_error(unet(**inputs()).sample, expected) < 1e-5
+
+
+@torch.no_grad()
+def test_pictures_stay_channels_last_through_a_temporal_transformer():
+    unet = small_unet()
+    x = torch.randn(6, 32, 8, 12).contiguous(memory_format=torch.channels_last)
+    assert unet.transformer_in(x, 3).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("tokens", [7, 1024, 1500, 4096])
+def test_feed_forward_in_parts(tokens):
+    layer = FeedForward(32)
+    x = torch.randn(2, tokens, 32)
+    whole = diffusers_attention.FeedForward.forward(layer, x)  # with gradients, as in training
+    assert torch.equal(layer(x), whole)
+    with torch.no_grad():
+        assert torch.allclose(layer(x), whole, atol=1e-6)
+
+
+@torch.no_grad()
+def test_compiled_transformers_with_a_cache_that_is_filled_and_read(caplog):
+    unet = open_gates(small_unet())
+    first, other = inputs(), inputs(seed=2)
+    expected = [unet(**x).sample for x in (first, other)]
+    compile_transformers(unet, mode="default")
+    caplog.set_level("INFO")
+    for x, plain in zip((first, other), expected, strict=True):
+        cache = KeyValueCache()
+        for _ in range(2):
+            assert relative_error(unet(**x, cache=cache).sample, plain) < 1e-5
+    assert caplog.text.count("compiling for latents of 2 x 4 x 3 x 8 x 12") == 1
+
+
+@torch.no_grad()
+def test_the_base_shares_the_weights_and_computes_what_closed_gates_compute():
+    unet = make_pipeline("tiny", encoders=False).unet
+    base = make_base(unet)
+    x = torch.randn(1, 4, 3, 8, 8)
+    text = torch.randn(1, 77, 64)
+    assert relative_error(unet(x, 400, text).sample, base(x, 400, text).sample) < 1e-5
+    assert count(lambda: unet(x, torch.tensor(400), text)) < count(lambda: base(x, torch.tensor(400), text))
