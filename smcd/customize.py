@@ -57,7 +57,7 @@ def _make_videos(
     except ValueError as error:
         raise InputError(str(error)) from None
     if config.trained_ckpt_path == SPRITES:
-        _warn_of_unknown(sampler, [config.prompt, *given.phrases])
+        _warn_of_built_in(sampler, [config.prompt, *given.phrases])
     for seed, folder in folders.items():
         generator = torch.Generator().manual_seed(seed)
         image = squashed(given.image, config)
@@ -72,7 +72,8 @@ def _make_videos(
     return list(folders.values())
 
 
-def _warn_of_unknown(sampler: Sampler, texts: list[str]) -> None:
+def _warn_of_built_in(sampler: Sampler, texts: list[str]) -> None:
+    logger.warning("the built-in sprites model is still in training: it does not follow its boxes yet")
     if unknown := unknown_words(sampler.pipe.tokenizer, texts):
         logger.warning(
             f"the built-in sprites model does not know: {', '.join(unknown)}. It knows circles, squares, triangles and "
