@@ -40,6 +40,7 @@ def test_feed_forward_in_parts(tokens):
         assert torch.allclose(layer(x), whole, atol=1e-6)
 
 
+@pytest.mark.slow  # a minute of compiling
 @torch.no_grad()
 def test_compiled_transformers_with_a_cache_that_is_filled_and_read(caplog):
     unet = open_gates(small_unet())
