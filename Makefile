@@ -15,7 +15,7 @@ demo: setup
 # The built-in model from nothing, about 6 hours on 2 CPU cores; started again, it goes on where it was.
 SPRITES = outputs/sprites
 RUN = $(VENV)/bin/python
-sprites: setup
+sprites: setup-dev
 	test -d $(SPRITES)/vae/vae || $(RUN) scripts/train_vae.py --config configs/sprites_vae.yaml
 	test -d $(SPRITES)/untrained || $(RUN) scripts/new_model.py --config configs/sprites_model.yaml
 	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml

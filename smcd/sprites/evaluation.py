@@ -20,6 +20,7 @@ from smcd.errors import InputError
 from smcd.files import new_file
 from smcd.latents import decode_video, encode_frames
 from smcd.metrics.grounding import ground, iou, success
+from smcd.metrics.models import MissingModel
 from smcd.metrics.similarity import FrameFidelity
 from smcd.sampling import Sampler, check_model_config, clip_generator, on_device, with_size
 from smcd.sprites.scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
@@ -50,15 +51,8 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
     Raises:
         InputError: weights or options that do not fit.
     """
-    check_choices(config)
-    check_model_config(config)
-    config = with_size(config)
-    size = config.validation_data
-    if size.width != size.height or config.clips < 1 or config.batch_size < 1:
-        raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
-    world = make_world(config.world.split())
-    shape = (config.seed, size.video_length, size.size[1], world)
-    scenes = held_out(config.seed, config.clips, *shape[1:])
+    config, world, scenes = prepare(config)
+    shape = (config.seed, config.validation_data.video_length, config.validation_data.size[1], world)
     with on_device() as state:
         sampler = Sampler(config, state.device)
         sampler.pipe.set_progress_bar_config(disable=True)
@@ -85,6 +79,26 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
         binding = _binding(replace(config, trained_ckpt_path=stage1), state.device, world) if stage1 else {}
     _write_picture(config, "model", scenes, videos)
     return _write_table(config, rows, binding)
+
+
+def prepare(config: SpritesEvaluationConfig) -> tuple[SpritesEvaluationConfig, World, list[Scene]]:
+    """The config with its size, the world, and the held-out scenes.
+
+    Raises:
+        InputError: options that do not fit, or no torchmetrics: before anything is sampled.
+    """
+    check_choices(config)
+    check_model_config(config)
+    config = with_size(config)
+    size = config.validation_data
+    if size.width != size.height or config.clips < 1 or config.batch_size < 1:
+        raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
+    try:
+        FrameFidelity()
+    except MissingModel as error:
+        raise InputError(str(error)) from None
+    world = make_world(config.world.split())
+    return config, world, held_out(config.seed, config.clips, size.video_length, size.size[1], world)
 
 
 def _main_rows(

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
-from smcd.config import SpritesEvaluationConfig, check_choices
-from smcd.data.sprite_layouts import make_world
+from smcd.config import SpritesEvaluationConfig
 from smcd.data.sprites import World
 from smcd.files import new_file
-from smcd.sampling import Sampler, check_model_config, on_device, with_size
-from smcd.sprites.evaluation import sample_scenes, score
-from smcd.sprites.scenes import Scene, held_out
+from smcd.sampling import Sampler, on_device
+from smcd.sprites.evaluation import prepare, sample_scenes, score
+from smcd.sprites.scenes import Scene
 
 _REFERENCE = ("ddim", 50)
 SETTINGS = (_REFERENCE, *((name, steps) for name in ("ddim", "dpmsolver++", "unipc") for steps in (25, 20, 15, 10)))
@@ -39,11 +39,7 @@ def compare_samplers(config: SpritesEvaluationConfig, settings: Sequence[tuple[s
     Raises:
         InputError: weights or options that do not fit.
     """
-    check_choices(config)
-    check_model_config(config)
-    config = with_size(config)
-    size, world = config.validation_data, make_world(config.world.split())
-    scenes = held_out(config.seed, config.clips, size.video_length, size.size[1], world)
+    config, world, scenes = prepare(config)
     with on_device() as state:
         runs = [_make(config, name, steps, state.device) for name, steps in settings]
         for first in tqdm(range(0, len(scenes), config.batch_size), "samplers", unit="batch"):
@@ -57,9 +53,9 @@ def compare_samplers(config: SpritesEvaluationConfig, settings: Sequence[tuple[s
     return text
 
 
-def _make(config: SpritesEvaluationConfig, name: str, steps: int, device: object) -> Setting:
+def _make(config: SpritesEvaluationConfig, name: str, steps: int, device: torch.device) -> Setting:
     sampling = replace(config.validation_data, num_inference_steps=steps)
-    sampler = Sampler(replace(config, scheduler=name, validation_data=sampling), device)  # type: ignore[arg-type]
+    sampler = Sampler(replace(config, scheduler=name, validation_data=sampling), device)
     sampler.pipe.set_progress_bar_config(disable=True)
     return Setting(name, steps, sampler)
 

@@ -129,7 +129,8 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path):
 def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
     command = [sys.executable, "inference_customize.py", "--input_data_path", str(folder), "--prompt", "A car."]
     command += ["--output_dir", str(tmp_path / "out"), *SMALL, "--num_inference_steps", "500", "--num_videos", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    heeds = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731  # a shell's background jobs ignore it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heeds)
     while "attention:" not in process.stderr.readline():
         assert process.poll() is None
     time.sleep(1)
