@@ -20,6 +20,13 @@ class SmallModelConfig:
     text_width: int = option(96, "of the text encoder")
     text_layers: int = option(3, "of the text encoder")
     text_length: int = option(40, "tokens of a prompt; longer ones are cut")
+    beta_schedule: str = option(
+        "scaled_linear", "how the betas of the noise schedule rise; the published one", ("linear", "scaled_linear")
+    )
+    beta_start: float = option(0.00085, "first beta of the noise schedule; the published one")
+    beta_end: float = option(
+        0.012, "last beta; a small, smooth world needs a larger one (0.02), or its clips shine through the last noise"
+    )
     captions: int = option(2000, "clips whose captions the tokenizer's words come from")
     seed: int = option(33, "of the weights")
     train_data: DataConfig = field(default_factory=DataConfig, metadata={"without_flags": True})

@@ -116,6 +116,9 @@ def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet
     own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
     grown = SMCDUNet3D(**{**own, **changed})
     grown.load_base(unet.state_dict())
+    for name, parameter in grown.named_parameters():
+        if ".alpha_" in name and not unet.config[name.split(".")[-2]]:
+            nn.init.constant_(parameter, config.gate_init)
     return grown
 
 
