@@ -23,10 +23,11 @@ def test_words_are_tokens_and_other_words_are_spelt():
 def test_a_pipeline_folder(tmp_path):
     make_autoencoder(AutoencoderConfig(block_out_channels=[16, 16])).save_pretrained(tmp_path / "vae")
     data = DataConfig(datasets=["sprites"], sprites_clips=5, width=32, height=32)
-    sizes = {"block_out_channels": [32, 32], "text_width": 32, "text_layers": 1, "captions": 5}
+    sizes = {"block_out_channels": [32, 32], "text_width": 32, "text_layers": 1, "captions": 5, "beta_end": 0.02}
     config = SmallModelConfig(str(tmp_path / "out"), str(tmp_path / "vae"), train_data=data, **sizes)
     pipe = SMCDPipeline.from_pretrained(make_small_model(config))
     pipe.set_progress_bar_config(disable=True)
+    assert pipe.scheduler.betas[-1].item() == pytest.approx(0.02)
     assert not any(pipe.unet.config[path] for path in ("object_gate", "image_gate", "image_concat"))
     generator = torch.Generator().manual_seed(0)
     frames = pipe("A red star.", num_frames=2, height=32, width=32, num_inference_steps=2, generator=generator).frames

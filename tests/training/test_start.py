@@ -12,6 +12,8 @@ from smcd import SMCDPipeline
 from smcd.config import DataConfig
 from smcd.errors import InputError
 from smcd.tiny import tiny_pipeline
+from smcd.training.stages import make_stage
+from smcd.training.start import build_start
 from tests.conftest import open_gates
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
 from tests.training import runs
@@ -56,6 +58,16 @@ def test_stage_1_starts_from_a_base(base, tmp_path, paths):
     unet = SMCDPipeline.from_pretrained(out / "pipeline").unet
     for name, tensor in base.unet.state_dict().items():
         assert torch.equal(unet.state_dict()[name], tensor), name
+
+
+def test_fresh_gates_begin_as_told_and_trained_ones_stay(tmp_path):
+    open_gates(tiny_pipeline(image_gate=False, image_concat=False)).save_pretrained(tmp_path / "stage-1")
+    config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "stage-1"), gate_init=0.5)
+    unet = build_start(config, make_stage(config))[0].unet
+    alphas = {name: parameter.item() for name, parameter in unet.named_parameters() if ".alpha_" in name}
+    assert {value for name, value in alphas.items() if ".image_gate." in name} == {0.5}
+    before = SMCDPipeline.from_pretrained(tmp_path / "stage-1").unet.state_dict()
+    assert all(value == before[name].item() for name, value in alphas.items() if ".object_gate." in name)
 
 
 def test_another_base_unet(base, tmp_path):
