@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
-from torch import Tensor
+from diffusers.image_processor import VaeImageProcessor
+from torch import Tensor, nn
 
 from smcd.conditions import Box
 
@@ -90,7 +91,19 @@ def boxes_and_phrases(
     return clips, names
 
 
-def image_list(image: Any, batch_size: int) -> list[Any]:
+def image_pixels(
+    image: Images, batch_size: int, processor: VaeImageProcessor, size: tuple[int, int]
+) -> list[Tensor | None]:
+    """One image (1 3 H W in [-1, 1], squashed to `size`: H, W), or None, for each clip."""
+
+    def pixels(picture: Any) -> Tensor:
+        given = processor.preprocess(picture).float().cpu()
+        return nn.functional.interpolate(given, size, mode="bilinear", antialias=True)
+
+    return [None if picture is None else pixels(picture) for picture in _image_list(image, batch_size)]
+
+
+def _image_list(image: Any, batch_size: int) -> list[Any]:
     """One image, or None, for each clip, in a form that diffusers' image processor takes."""
     if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
         image = list(image)

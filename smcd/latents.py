@@ -1,5 +1,7 @@
 """Pixels <-> latents: the VAE with its scaling factor."""
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
@@ -10,6 +12,24 @@ def encode_image(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator 
     """A posterior sample of the latents (B 4 h w, scaled, float32) of pixels (B 3 H W in [-1, 1])."""
     posterior = vae.encode(pixels.to(vae.dtype)).latent_dist
     return posterior.sample(generator).float() * vae.config.scaling_factor
+
+
+def encode_images(
+    vae: AutoencoderKL,
+    images: Sequence[Tensor | None],
+    shape: tuple[int, ...],
+    generators: Sequence[torch.Generator] | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Posterior samples of the latents (`shape`: B 4 h w, scaled, float32) of images, each 1 3 H W in [-1, 1].
+
+    Zeros where there is no image; one generator for each clip.
+    """
+    latents = torch.zeros(shape, device=device)
+    for b, pixels in enumerate(images):
+        if pixels is not None:
+            latents[b] = encode_image(vae, pixels.to(device), generators[b] if generators else None)[0]
+    return latents
 
 
 def encode_frames(vae: AutoencoderKL, frames: Tensor, at_once: int = 8) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from smcd.assets import BUILT_IN
@@ -28,12 +28,12 @@ from smcd.inputs import (
     check_paths,
     check_size,
     count_prompts,
-    image_list,
+    image_pixels,
     per_clip_generators,
 )
-from smcd.latents import decode_video, encode_image
+from smcd.latents import decode_video, encode_images
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
-from smcd.text import encode_phrases, encode_text
+from smcd.text import encode_phrase_lists, encode_text
 
 
 @dataclass
@@ -169,8 +169,9 @@ class SMCDPipeline(DiffusionPipeline):
         Raises:
             ValueError: an input that does not fit, by name.
         """
-        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
-            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        callback, callback_inputs = callback_on_step_end, callback_on_step_end_tensor_inputs
+        if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+            callback_inputs = callback.tensor_inputs
         batch_size = count_prompts(prompt, prompt_embeds)
         height = self.config.frame_height if height is None else height
         width = self.config.frame_width if width is None else width
@@ -178,7 +179,7 @@ class SMCDPipeline(DiffusionPipeline):
         check_size(num_frames, height, width, self.size_multiple)
         check_parts(self.unet.config, self.scheduler.config, self.position_net, self.image_encoder)
         check_paths(self.unet.config, image, boxes)
-        if not set(callback_on_step_end_tensor_inputs) <= set(self._callback_tensor_inputs):
+        if not set(callback_inputs) <= set(self._callback_tensor_inputs):
             raise ValueError(f"callback_on_step_end_tensor_inputs must be among {self._callback_tensor_inputs}")
         guidance = Guidance(guidance_scale, image_guidance_scale, text_image_guidance_scale, box_guidance_scale)
         self._interrupt = False
@@ -192,17 +193,10 @@ class SMCDPipeline(DiffusionPipeline):
             self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
             # A clip's generator gives first the noise, then the posterior sample of the image.
             latents = self._prepare_latents(latents, (batch_size, channels, num_frames, *size), generators)
-            image_latents = self._encode_images(image, (batch_size, channels, *size), generators)
-            conditions = Conditions(text, null_text, *box_tensors, image_latents)
-            latents = self.denoise(
-                latents,
-                conditions,
-                guidance,
-                generators,
-                low_memory,
-                callback_on_step_end,
-                callback_on_step_end_tensor_inputs,
-            )
+            pixels = image_pixels(image, batch_size, self.video_processor, (height, width))
+            image_latents = encode_images(self.vae, pixels, (batch_size, channels, *size), generators, latents.device)
+            conditions = Conditions(text, null_text, *box_tensors, image_latents.to(self.unet.dtype))
+            latents = self.denoise(latents, conditions, guidance, generators, low_memory, callback, callback_inputs)
             frames = latents if output_type == "latent" else self.decode_latents(latents, output_type)
         finally:
             self.maybe_free_model_hooks()
@@ -266,11 +260,8 @@ class SMCDPipeline(DiffusionPipeline):
         """boxes, box_mask, phrase_embeddings and object_padding of `Conditions`."""
         clips, names = boxes_and_phrases(boxes, phrases, batch_size)
         box_tensor, box_mask, padding = collate_boxes(clips, num_frames)
-        device = self._execution_device
-        embeddings = torch.zeros(*padding.shape, self.unet.config.cross_attention_dim, device=device)
-        for row, of_clip in zip(embeddings, names, strict=True):
-            if of_clip:
-                row[: len(of_clip)] = encode_phrases(self.tokenizer, self.text_encoder, of_clip, device)
+        device, width = self._execution_device, self.unet.config.cross_attention_dim
+        embeddings = encode_phrase_lists(self.tokenizer, self.text_encoder, names, (*padding.shape, width), device)
         return box_tensor.to(device), box_mask.to(device), embeddings[:, None], padding.to(device)
 
     def _prepare_latents(
@@ -282,18 +273,6 @@ class SMCDPipeline(DiffusionPipeline):
         elif latents.shape != shape:
             raise ValueError(f"latents are {tuple(latents.shape)}, expected {shape}")
         return latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
-
-    def _encode_images(self, image: Images, shape: tuple[int, ...], generators: list[torch.Generator] | None) -> Tensor:
-        """Posterior samples of the images' latents (B 4 h w) in the UNet's dtype; zeros where there is no image."""
-        latents = torch.zeros(shape, dtype=self.unet.dtype, device=self._execution_device)
-        size = tuple(side * self.vae_scale_factor for side in shape[-2:])
-        for b, picture in enumerate(image_list(image, shape[0])):
-            if picture is None:
-                continue
-            pixels = self.video_processor.preprocess(picture).float().cpu()  # 1 3 H W in [-1, 1]
-            pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True).to(latents.device)
-            latents[b] = encode_image(self.vae, pixels, generators[b] if generators else None)[0]
-        return latents
 
     def decode_latents(self, latents: Tensor, output_type: str = "np") -> Any:
         """Frames of latents (B 4 F h w), in the form of `output_type`."""

@@ -52,3 +52,18 @@ def encode_phrases(
     """Phrase embeddings, N C, float32: the hidden state at the end-of-text token, not projected, not normalised."""
     states, end = encode_text(tokenizer, text_encoder, phrases, device)
     return states[torch.arange(len(states), device=end.device), end].float()
+
+
+def encode_phrase_lists(
+    tokenizer: Any,
+    text_encoder: PreTrainedModel,
+    phrases: Sequence[Sequence[str]],
+    shape: tuple[int, ...],
+    device: torch.device | None = None,
+) -> Tensor:
+    """Phrase embeddings of several clips, `shape` (B N C), float32; zeros where a clip has fewer than N phrases."""
+    embeddings = torch.zeros(shape, device=device)
+    for row, of_clip in zip(embeddings, phrases, strict=True):
+        if of_clip:
+            row[: len(of_clip)] = encode_phrases(tokenizer, text_encoder, of_clip, device)
+    return embeddings
