@@ -14,7 +14,10 @@ def main() -> None:
     parser.add_argument("--published", action="store_true", help="write pytorch_model.bin, _1 and _2")
     parser.add_argument("--no-ema", action="store_true", help="the weights themselves, not their running average")
     parser.add_argument(
-        "--dtype", choices=["float32", "float16", "bfloat16"], default="float32", help="of a pipeline folder's weights"
+        "--dtype",
+        choices=["float32", "float16", "bfloat16"],
+        default="float32",
+        help="of a pipeline folder's weights, but for PositionNet, which stays in float32",
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="where the weights to start from are now, if they moved"

@@ -62,7 +62,7 @@ def load_pipeline(
     parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
     check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
     for part in parts.values():
-        _cast(part, dtype)
+        cast(part, dtype)
     return SMCDPipeline(**parts, scheduler=make_scheduler())
 
 
@@ -86,7 +86,7 @@ def convert(
                 continue
             if callable(part) and not isinstance(part, nn.Module):
                 part = parts[name] = part()
-            _cast(part, dtype)
+            cast(part, dtype)
             part.save_pretrained(folder / name)
             if isinstance(part, nn.Module):
                 part.to("meta")  # frees its memory before the next part is read
@@ -154,7 +154,8 @@ def check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any, tokenizer: Any) ->
         )
 
 
-def _cast(part: Any, dtype: torch.dtype) -> None:
+def cast(part: Any, dtype: torch.dtype) -> None:
+    """Change the weights of a pipeline's part to `dtype`; PositionNet's stay as they are, in float32."""
     if isinstance(part, nn.Module) and not isinstance(part, PositionNet):
         nn.Module.to(part, dtype)  # not diffusers' `to`, which warns of float32 modules where there are none
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from smcd.config import TrainConfig, load_config
-from smcd.convert.folders import write_published
+from smcd.convert.folders import cast, write_published
 from smcd.errors import InputError
 from smcd.files import new_folder
 from smcd.pipeline import SMCDPipeline
@@ -63,7 +62,7 @@ def export(
     overrides: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a checkpoint as a pipeline folder with weights of `dtype`, or as published files.
+    """Write a checkpoint as a pipeline folder with weights of `dtype` (PositionNet's: float32), or as published files.
 
     Raises:
         InputError: `source` is no checkpoint, `out` exists or cannot be written; nothing is written then.
@@ -81,6 +80,5 @@ def export(
             write_published(pipe.components, folder)
         else:
             for part in pipe.components.values():
-                if isinstance(part, nn.Module):
-                    nn.Module.to(part, dtype)  # not diffusers' `to`, which warns of half precision on a CPU
+                cast(part, dtype)
             pipe.save_pretrained(folder)

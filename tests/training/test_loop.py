@@ -168,6 +168,16 @@ def test_export_as_published_files(tmp_path):
         export(tmp_path / "published", tmp_path / "again")
 
 
+def test_export_in_half_precision_spares_position_net(tmp_path):
+    out = runs.run(runs.config(tmp_path / "out", max_train_steps=1))
+    export(out, tmp_path / "half", dtype=torch.float16)
+    for part in ("unet", "position_net", "image_encoder", "vae"):
+        weights = load_file(tmp_path / "half" / part / "diffusion_pytorch_model.safetensors")
+        assert {tensor.dtype for tensor in weights.values()} == {
+            torch.float32 if part == "position_net" else torch.float16
+        }
+
+
 def test_cached_latents_train_as_frames_do(tmp_path, monkeypatch):
     """A batch that brings latents, text and phrase embeddings needs no encoder."""
     pipe = tiny_pipeline()
