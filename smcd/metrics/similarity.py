@@ -112,6 +112,17 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum(-1).mean())
 
 
+def psnr(frames: np.ndarray, reference: np.ndarray) -> float:
+    """PSNR (dB, at most `MAX_PSNR`) of two pictures or two whole videos ... H W 3 (uint8), torchmetrics'."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    return min(float(peak_signal_noise_ratio(_floats(frames), _floats(reference), data_range=1.0)), MAX_PSNR)
+
+
+def _floats(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(pixels)).double() / 255
+
+
 class FrameFidelity:
     """PSNR (dB, at most `MAX_PSNR`) and SSIM of two frames H W 3 (uint8), torchmetrics' (SSIM: Gaussian, sigma 1.5).
 
@@ -127,12 +138,11 @@ class FrameFidelity:
         self.version = torchmetrics.__version__
 
     def __call__(self, frame: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-        from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+        from torchmetrics.functional.image import structural_similarity_index_measure
 
-        a, b = (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].double() / 255 for image in (frame, reference))
-        psnr = float(peak_signal_noise_ratio(a, b, data_range=1.0))
+        a, b = (_floats(image).permute(2, 0, 1)[None] for image in (frame, reference))
         ssim = float(structural_similarity_index_measure(a, b, data_range=1.0))
-        return {"psnr": min(psnr, MAX_PSNR), "ssim": ssim}
+        return {"psnr": psnr(frame, reference), "ssim": ssim}
 
     def describe(self) -> dict[str, str]:
         return {"source": f"torchmetrics {self.version}"}

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from smcd.config import SpritesEvaluationConfig
 from smcd.data.sprites import World
 from smcd.files import new_file
+from smcd.metrics.similarity import psnr
 from smcd.sampling import Sampler, on_device
 from smcd.sprites.evaluation import prepare, sample_scenes, score
 from smcd.sprites.scenes import Scene
@@ -66,15 +67,10 @@ def _table(runs: Sequence[Setting], scenes: list[Scene], world: World) -> str:
     lines = [f"| sampler | steps | AO | SR50 | PSNR of frame 0 | {near} | time |", "|---|---|---|---|---|---|---|"]
     for run in runs:
         row = score(run.name, scenes, run.videos, world)
-        like = "" if run is reference else f"{_psnr(run.videos, reference.videos):.1f}"
+        like = [psnr(video, other) for video, other in zip(run.videos, reference.videos, strict=True)]
+        shown = "" if run is reference else f"{np.mean(like):.1f}"
         share = run.seconds / reference.seconds
         lines.append(
-            f"| {run.name} | {run.steps} | {row.ao:.3f} | {row.sr50:.3f} | {row.psnr:.1f} | {like} | {share:.2f} |"
+            f"| {run.name} | {run.steps} | {row.ao:.3f} | {row.sr50:.3f} | {row.psnr:.1f} | {shown} | {share:.2f} |"
         )
     return "\n".join(lines)
-
-
-def _psnr(videos: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
-    """Mean over videos of the PSNR between uint8 videos, at most 100 dB."""
-    errors = [np.square(a.astype(float) - b).mean() for a, b in zip(videos, others, strict=True)]
-    return float(np.mean([min(100.0, 10 * np.log10(255**2 / max(error, 1e-10))) for error in errors]))

@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPModel, ViTModel
 
 from smcd.metrics.models import MissingModel, weights_hash
-from smcd.metrics.similarity import MAX_PSNR, CLIPSimilarity, DINOSimilarity, FrameFidelity, cosine, dino_input
+from smcd.metrics.similarity import MAX_PSNR, CLIPSimilarity, DINOSimilarity, FrameFidelity, cosine, dino_input, psnr
 from tests.metrics.tiny import write_clip, write_dino
 
 
@@ -109,6 +109,9 @@ def test_psnr_and_ssim(frames):
     grey = np.full((64, 64, 3), 100, np.uint8)
     values = fidelity(grey + np.uint8(10), grey)
     assert values["psnr"] == pytest.approx(20 * np.log10(255 / 10), abs=1e-4)
+    assert psnr(np.stack([grey + np.uint8(20), grey]), np.stack([grey] * 2)) == pytest.approx(
+        20 * np.log10(255 / 20) + 10 * np.log10(2), abs=1e-4
+    )  # of a whole video, not the mean of its frames
     luminance = (2 * 110 * 100 / 255**2 + 1e-4) / ((110**2 + 100**2) / 255**2 + 1e-4)
     assert values["ssim"] == pytest.approx(luminance, abs=1e-6)
     assert fidelity(frames[0], frames[1])["ssim"] < 0.1
