@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from smcd import media
@@ -15,7 +14,7 @@ from smcd.errors import InputError
 from smcd.inputs import check_paths
 from smcd.key_frames import is_text
 from smcd.sampling import Sampler, check_model_config, on_device, with_size
-from smcd.sprites.built_in import overlap_of_colours, unknown_words
+from smcd.sprites.built_in import log_overlap, warn_of_limits
 
 logger = logging.getLogger(__name__)
 
@@ -56,35 +55,21 @@ def _make_videos(
         check_paths(sampler.pipe.unet.config, given.image, given.boxes)
     except ValueError as error:
         raise InputError(str(error)) from None
-    if config.trained_ckpt_path == SPRITES:
-        _warn_of_built_in(sampler, [config.prompt, *given.phrases])
+    built_in = config.trained_ckpt_path == SPRITES
+    if built_in:
+        warn_of_limits(sampler.pipe.tokenizer, [config.prompt, *given.phrases])
     for seed, folder in folders.items():
         generator = torch.Generator().manual_seed(seed)
         image = squashed(given.image, config)
         [frames] = sampler([config.prompt], [image], [given.boxes], [given.phrases], [generator])
-        if config.trained_ckpt_path == SPRITES:
-            _log_overlap(frames, given)
+        if built_in:
+            log_overlap(frames, given.boxes, given.phrases)
         try:
             write_outputs(folder, frames, given, config, formats, seed)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
         logger.info(f"wrote {folder}")
     return list(folders.values())
-
-
-def _warn_of_built_in(sampler: Sampler, texts: list[str]) -> None:
-    logger.warning("the built-in sprites model is still in training: it does not follow its boxes yet")
-    if unknown := unknown_words(sampler.pipe.tokenizer, texts):
-        logger.warning(
-            f"the built-in sprites model does not know: {', '.join(unknown)}. It knows circles, squares, triangles and "
-            "stars in eight colours (examples/README.md); for anything else give trained weights, --trained_ckpt_path"
-        )
-
-
-def _log_overlap(frames: np.ndarray, given: CustomInput) -> None:
-    ao = overlap_of_colours(frames, given.boxes, given.phrases)
-    if ao is not None:
-        logger.info(f"AO {ao:.2f}: how well the colours in the video overlap their boxes, from 0 to 1")
 
 
 def _check(config: CustomizeConfig) -> list[str]:

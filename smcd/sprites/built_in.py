@@ -1,5 +1,6 @@
 """What is particular about the built-in sprites model: it knows few words, and colours tell its objects apart."""
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -8,6 +9,25 @@ from transformers import CLIPTokenizer
 from smcd.data.colour_tracker import track_colours
 from smcd.data.sprites import COLOURS
 from smcd.metrics.grounding import ground, success
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_limits(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> None:
+    """Log how far the training is, and which words of the texts the model does not know."""
+    logger.warning("the built-in sprites model is still in training: it does not follow its boxes yet")
+    if unknown := unknown_words(tokenizer, texts):
+        logger.warning(
+            f"the built-in sprites model does not know: {', '.join(unknown)}. It knows circles, squares, triangles and "
+            "stars in eight colours (examples/README.md); for anything else give trained weights, --trained_ckpt_path"
+        )
+
+
+def log_overlap(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Sequence[str]) -> None:
+    """Log `overlap_of_colours`, where there is one."""
+    ao = overlap_of_colours(frames, boxes, phrases)
+    if ao is not None:
+        logger.info(f"AO {ao:.2f}: how well the colours in the video overlap their boxes, from 0 to 1")
 
 
 def unknown_words(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> list[str]:
