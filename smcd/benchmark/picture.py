@@ -60,16 +60,18 @@ def lines(rows: Sequence[Row], path: Path) -> None:
     xs = [_MARGIN + 60 + index * (_WIDTH - 200) / max(1, len(rows) - 1) for index in range(len(rows))]
 
     def y(value: float) -> float:
-        return 370 - 320 * value / highest
+        return 370 - 290 * value / highest
 
     draw.line((_MARGIN + 40, 370, _WIDTH - _MARGIN, 370), fill=_INK)
-    for values, colour, name, shift in ((flops, _FLOOR, "FLOPs", 10), (seconds, _MEASURED, "seconds", -26)):
-        points = [(x, y(value)) for x, value in zip(xs, values, strict=True)]
-        draw.line(points, fill=colour, width=3)
-        for (x, height), value in zip(points, values, strict=True):
-            draw.ellipse((x - 5, height - 5, x + 5, height + 5), fill=colour)
-            draw.text((x + 8, height + shift), f"{value:.2f}x", fill=colour)
-        draw.text((_MARGIN + 60, _MARGIN + (0 if name == "seconds" else 20)), name, fill=colour)
-    for x, row in zip(xs, rows, strict=True):
-        draw.text((x - 25, 380), row.name, fill=_INK)
+    draw.text((_MARGIN + 60, _MARGIN), "seconds", fill=_MEASURED)
+    draw.text((_MARGIN + 60, _MARGIN + 20), "FLOPs", fill=_FLOOR)
+    for values, colour in ((flops, _FLOOR), (seconds, _MEASURED)):
+        draw.line([(x, y(value)) for x, value in zip(xs, values, strict=True)], fill=colour, width=3)
+        for x, value in zip(xs, values, strict=True):
+            draw.ellipse((x - 5, y(value) - 5, x + 5, y(value) + 5), fill=colour)
+    for x, row, time, work in zip(xs, rows, seconds, flops, strict=True):
+        labels = sorted([(work, _FLOOR), (time, _MEASURED)], key=lambda label: label[0])
+        for (value, colour), step, anchor in zip(labels, (7, -7), ("lt", "rb"), strict=True):
+            draw.text((x + step, y(value) + step), f"{value:.2f}x", fill=colour, anchor=anchor)  # off a rising line
+        draw.text((x, 380), row.name, fill=_INK, anchor="mt")
     image.save(path)

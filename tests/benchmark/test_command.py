@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 
+from smcd.benchmark.measure import Row
+from smcd.benchmark.picture import lines
 from smcd.benchmark.run import run
 from smcd.config import BenchmarkConfig
 from smcd.errors import InputError
@@ -61,6 +64,15 @@ def test_flops_grow_with_the_frames_and_the_picture_shows_it(tmp_path):
     assert 1.9 < flops[1] / flops[0] < 2.2
     assert 1.9 < flops[2] / flops[1] < 2.2
     assert (tmp_path / "sweep.png").is_file()
+
+
+def test_the_upper_line_of_a_sweep_has_its_labels_above(tmp_path):
+    lines([Row("1", [1.0], flops=10), Row("2", [3.0], flops=40)], tmp_path / "sweep.png")
+    pixels = np.asarray(PIL.Image.open(tmp_path / "sweep.png")).astype(int)
+    above = pixels[:74, 700:790]  # of the last point
+    warm, cold = (((above[..., 0] - above[..., 2]) * sign > 60).any() for sign in (1, -1))
+    assert warm  # FLOPs
+    assert not cold
 
 
 def test_more_guidance_branches_are_more_operations(tmp_path):
