@@ -1,18 +1,12 @@
 #!/usr/bin/env python
 """Animate your own image: an image, boxes and a prompt become a video."""
 
-import argparse
-
-from smcd.command import command
-from smcd.config import CustomizeConfig, add_flags, load_config
+from smcd.command import configured
+from smcd.config import CustomizeConfig
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_flags(parser, CustomizeConfig)
-    arguments = parser.parse_intermixed_args()
-    with command():
-        config = load_config(CustomizeConfig, arguments)
+    with configured(CustomizeConfig, __doc__) as config:
         from smcd.customize import customize  # loads torch: after --help and the flags' own errors
 
         customize(config)

@@ -1,20 +1,15 @@
 #!/usr/bin/env python
 """A contact sheet of what training sees: frames, boxes with phrases, captions."""
 
-import argparse
 from pathlib import Path
 
-from smcd.command import command
-from smcd.config import ShowConfig, add_flags, check_choices, load_config
+from smcd.command import configured
+from smcd.config import ShowConfig, check_choices
 from smcd.errors import InputError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_flags(parser, ShowConfig)
-    arguments = parser.parse_intermixed_args()
-    with command():
-        config = load_config(ShowConfig, arguments)
+    with configured(ShowConfig, __doc__) as config:
         check_choices(config)
         if Path(config.out).suffix not in (".png", ".jpg"):
             raise InputError(f"--out {config.out}: name a .png or .jpg")

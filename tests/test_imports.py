@@ -22,7 +22,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     "text": set(),
     "latents": set(),
     "conditions": set(),
-    "command": set(),
+    "command": {"config"},
     "inputs": {"conditions"},
     "key_frames": set(),
     "custom_input": {"key_frames", "media"},
