@@ -129,7 +129,8 @@ def memory(settings: Settings) -> list[Row]:
 
 def _tensors(work: Work) -> int:
     """The most bytes of tensors at once, counted without computing: exact, but without what kernels take inside."""
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), PeakMemory() as memory:
+    eager, fake = torch.compiler.set_stance("force_eager"), FakeTensorMode(allow_non_fake_inputs=True)
+    with eager, fake, torch.no_grad(), PeakMemory() as memory:  # what is compiled would show no tensors
         work()
     return memory.peak
 

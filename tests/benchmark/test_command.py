@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
+from torch import nn
 
+from smcd.benchmark.flops import count, count_real
 from smcd.benchmark.measure import Row
 from smcd.benchmark.picture import lines
 from smcd.benchmark.run import run
@@ -73,6 +76,18 @@ def test_the_upper_line_of_a_sweep_has_its_labels_above(tmp_path):
     warm, cold = (((above[..., 0] - above[..., 2]) * sign > 60).any() for sign in (1, -1))
     assert warm  # FLOPs
     assert not cold
+
+
+class Squared(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).square()
+
+
+def test_flops_of_compiled_layers_are_counted():
+    layer, x = Squared(8, 8), torch.ones(4, 8)
+    layer.compile(fullgraph=True, backend="eager")
+    layer(x)
+    assert count(lambda: layer(x)) == count_real(lambda: layer(x)) == 2 * 4 * 8 * 8
 
 
 def test_more_guidance_branches_are_more_operations(tmp_path):
