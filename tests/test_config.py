@@ -51,7 +51,7 @@ def test_a_preset_sets_what_is_not_given_with_it(tmp_path):
     assert over_file.validation_data.num_inference_steps == fast.validation_data.num_inference_steps
     assert over_file.validation_data.width == 64
     assert load("--preset", "fast", "--num_inference_steps", "7").validation_data.num_inference_steps == 7
-    assert load("preset=fast", "scheduler=ddim").scheduler == "ddim"
+    assert load("preset=fast", "scheduler=ddim").scheduler == load("scheduler=ddim", "preset=fast").scheduler == "ddim"
     inside = yaml(tmp_path, "validation_data: {num_inference_steps: 99}\npreset: fast\n")
     assert load("--config", inside).scheduler == fast.scheduler
     assert load("--config", inside).validation_data.num_inference_steps == 99

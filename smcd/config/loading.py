@@ -88,13 +88,13 @@ def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
     for name, value in flags.items():
         owner, kind = _owner(config, name)
         setattr(owner, name, _value(kind, name, value, f"--{name}") if get_origin(kind) is list else value)
+    _set_all(config, _presets(schema, dict(override.partition("=")[::2] for override in overrides)))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise InputError(f"{override!r}: neither a flag nor key=value")
         owner, kind = _owner(config, key)
         setattr(owner, key.rpartition(".")[2], _value(kind, key, text, override))
-        _set_all(config, _presets(schema, {key: text}))
     return config
 
 
