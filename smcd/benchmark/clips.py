@@ -22,6 +22,8 @@ _PROMPT = "A red car drives to the right."
 def clip(settings: Settings) -> list[Row]:
     """A whole clip through the pipeline and, with `--vs base`, one through diffusers'."""
     pipe = ready_pipeline(settings, encoders=True)
+    if settings.config.low_memory:
+        pipe.enable_vae_slicing()
     decode = _decode(settings, pipe)
     works: dict[str, Work] = {}
     steps: dict[str, Work] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from smcd.benchmark.measure import Row
 from smcd.benchmark.networks import make_pipeline
 from smcd.benchmark.settings import Settings
-from smcd.errors import InputError, first_line
+from smcd.errors import InputError
 
 _ROOT = Path(__file__).parents[2]
 _PROBE = """
@@ -64,5 +64,6 @@ def _probe(folder: str, settings: Settings) -> str:
     command = [sys.executable, "-c", _PROBE, folder, dtype, str(settings.device)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT)
     if done.returncode:
-        raise InputError(f"loading failed: {first_line(ValueError(done.stderr.strip().splitlines()[-1]))}")
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]  # killed, it says nothing
+        raise InputError(f"loading failed: {said[-1]}")
     return done.stdout.splitlines()[-1]

@@ -52,6 +52,8 @@ def settle(config: BenchmarkConfig) -> Settings:
     for name, works in _NEEDS.items():
         if getattr(config, name) and config.what not in works:
             raise InputError(f"--{name} goes with --what {' or '.join(works)}, not with {config.what}")
+    if config.sweep and config.vs:
+        raise InputError("--sweep measures this UNet alone: leave out --vs")
     if config.branches > 5:
         raise InputError(f"branches is {config.branches}; there are at most 5")
     for name in ("json", "picture"):

@@ -18,7 +18,9 @@ class BenchmarkConfig:
     vs: str | None = option(None, "call and clip: beside diffusers' own text-to-video, by turns", ("base",))
     sweep: str | None = option(None, "call: cost against this", ("frames", "pixels", "objects"))
     size: str | None = option(
-        None, "of the networks, random weights; otherwise full, but tiny for train without a GPU", ("full", "tiny")
+        None,
+        "of the networks, random weights; otherwise full, but tiny for train and precision without a GPU",
+        ("full", "tiny"),
     )
     device: str | None = option(None, "cpu, cuda, cuda:1, ...; otherwise the GPU if there is one")
     dtype: str = option("float32", "of the weights; of the autocast in train", ("float32", "bfloat16", "float16"))

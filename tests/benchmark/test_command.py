@@ -58,6 +58,8 @@ def test_wrong_options_are_one_line():
     assert done.stderr.splitlines() == ["error: pixels is 33; it must be a multiple of 16"]
     with pytest.raises(InputError, match="goes with --what call or clip"):
         run(BenchmarkConfig(what="vae", vs="base"))
+    with pytest.raises(InputError, match="leave out --vs"):
+        run(BenchmarkConfig(sweep="frames", vs="base"))
 
 
 def test_flops_grow_with_the_frames_and_the_picture_shows_it(tmp_path):
