@@ -11,18 +11,8 @@ from smcd.sampling import check_model_config, with_size
 
 _FREE = {  # may change from run to run: the manifest tells of the data, and the rest does not touch the videos
     *("dataset", "eval_data", "max_clips", "output_dir", "num_workers", "seed", "seeds", "weights_sha256"),
-    *(
-        "report",
-        "tracker",
-        "sam2",
-        "clip",
-        "dino",
-        "fvd_weights",
-        "train_grounding",
-        "cross_vision",
-        "cat_init",
-        "preset",
-    ),
+    *("report", "tracker", "sam2", "clip", "dino", "fvd_weights", "train_grounding", "cross_vision", "cat_init"),
+    "preset",
 }
 
 

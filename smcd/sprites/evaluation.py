@@ -93,6 +93,8 @@ def prepare(config: SpritesEvaluationConfig) -> tuple[SpritesEvaluationConfig, W
     size = config.validation_data
     if size.width != size.height or config.clips < 1 or config.batch_size < 1:
         raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
+    if size.video_length < 2:
+        raise InputError("video_length is 1; boxes are followed after the first frame: give at least 2")
     try:
         FrameFidelity()
     except MissingModel as error:

@@ -23,8 +23,10 @@ def draw_curves(runs: Sequence[Path], out: Path) -> None:
     """Write a picture with one panel for each run: the training loss (smoothed), and the validation losses as dots.
 
     Raises:
-        InputError: a folder without readable metrics.jsonl.
+        InputError: a folder without readable metrics.jsonl, or a name that is no picture's.
     """
+    if out.suffix.lower() not in (".png", ".jpg"):
+        raise InputError(f"{out}: a picture is written as .png or .jpg")
     panels = [np.asarray(_panel(run.name, *read_losses(run))) for run in runs]
     with new_file(out) as path:
         PIL.Image.fromarray(np.concatenate(panels, axis=1)).save(path)

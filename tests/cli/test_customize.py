@@ -67,7 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_it_writes_everything_and_again_the_same(folder, tmp_path):
     done = run(folder, tmp_path / "out", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert "the built-in sprites model does not know: car, drives., dog." in done.stderr
+    assert "the built-in sprites model does not know: car, drives, dog." in done.stderr
     files = contents(tmp_path / "out")
     frames = {f"pred_box_img/pred_box_img_{index}.png" for index in range(3)}
     names = {"boxes_pred.gif", "config.yaml", "cus_pred.gif", "cus_pred.mp4", "prompt.txt", "strip.png"}

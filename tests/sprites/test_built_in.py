@@ -78,7 +78,7 @@ def test_objects_follow_their_boxes():
 
 
 def test_words_that_it_does_not_know(pipe):
-    assert unknown_words(pipe.tokenizer, ["A Red circle that is moving left.", "dog", "A red dog"]) == ["dog"]
+    assert unknown_words(pipe.tokenizer, ["A Red circle that is moving left.", "dog", "A red dog!"]) == ["dog"]
 
 
 def test_overlap_of_colours_is_high_for_the_truth_and_zero_for_a_blank_video():

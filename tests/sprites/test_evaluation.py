@@ -81,6 +81,8 @@ def test_the_table_and_the_pictures(tmp_path):
     assert imageio.imread(tmp_path / "out" / "model.png").shape[2] == 3
     with pytest.raises(InputError, match="sprites are square"):
         evaluate_sprites(replace(config, validation_data=SamplingConfig(4, 32, 48, 2)))
+    with pytest.raises(InputError, match="video_length is 1"):
+        evaluate_sprites(replace(config, validation_data=SamplingConfig(1, 32, 32, 2)))
 
 
 def test_samplers_are_held_to_the_first(tmp_path):

@@ -41,3 +41,5 @@ def test_smoothing_keeps_a_constant():
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         draw_curves([tmp_path], tmp_path / "curves.png")
+    with pytest.raises(InputError, match=r"written as \.png or \.jpg"):
+        draw_curves([tmp_path], tmp_path / "curves")
