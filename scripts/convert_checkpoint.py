@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 
 from smcd.command import command
+from smcd.errors import InputError
 
 
 def main() -> None:
@@ -21,6 +22,8 @@ def main() -> None:
     parser.add_argument("--to_published", action="store_true", help="convert back to the published names")
     arguments = parser.parse_args()
     with command():
+        if arguments.to_published and arguments.dtype != "float32":
+            raise InputError("--to_published writes float32, as the published files are: leave out --dtype")
         import torch
 
         from smcd.convert import convert, export

@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 
 from smcd.command import command
+from smcd.errors import InputError
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
     )
     arguments = parser.parse_intermixed_args()
     with command():
+        if arguments.published and arguments.dtype != "float32":
+            raise InputError("--published writes float32, as the published files are: leave out --dtype")
         import torch
 
         from smcd.training.export import export

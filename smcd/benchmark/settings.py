@@ -54,6 +54,8 @@ def settle(config: BenchmarkConfig) -> Settings:
             raise InputError(f"--{name} goes with --what {' or '.join(works)}, not with {config.what}")
     if config.sweep and config.vs:
         raise InputError("--sweep measures this UNet alone: leave out --vs")
+    if config.vs and config.branches > 2:
+        raise InputError("diffusers' base has two branches, null text and text: with --vs give --branches 1 or 2")
     if config.branches > 5:
         raise InputError(f"branches is {config.branches}; there are at most 5")
     for name in ("json", "picture"):

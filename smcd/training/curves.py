@@ -56,7 +56,7 @@ def _points(losses: dict[int, float]) -> Points:
 def _panel(name: str, train: Points, validation: Points) -> PIL.Image.Image:
     steps, losses = train[0], smooth(train[1])
     shown = np.concatenate([losses[len(losses) // 50 :], validation[1]])  # the first steps would flatten the rest
-    low, high = 0.0, float(shown.max()) * 1.1
+    low, high = 0.0, (float(shown.max()) or 1.0) * 1.1
     image = PIL.Image.new("RGB", (_WIDTH, _HEIGHT), "white")
     draw, font = PIL.ImageDraw.Draw(image), PIL.ImageFont.load_default(size=12)
 

@@ -60,6 +60,8 @@ def test_wrong_options_are_one_line():
         run(BenchmarkConfig(what="vae", vs="base"))
     with pytest.raises(InputError, match="leave out --vs"):
         run(BenchmarkConfig(sweep="frames", vs="base"))
+    with pytest.raises(InputError, match="--branches 1 or 2"):
+        run(BenchmarkConfig(branches=3, vs="base"))
 
 
 def test_flops_grow_with_the_frames_and_the_picture_shows_it(tmp_path):

@@ -90,6 +90,7 @@ def test_sigterm_ends_the_command_with_a_checkpoint_and_its_exit_code(tmp_path, 
     out = tmp_path / "published"
     assert run("scripts/export.py", str(tmp_path / "out"), str(out), "--published") == 0
     assert {path.name for path in out.iterdir()} == {"pytorch_model.bin", "pytorch_model_1.bin"}
+    assert run("scripts/export.py", str(tmp_path / "out"), str(out), "--published", "--dtype", "float16") == 2
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run, capsys):

@@ -254,6 +254,9 @@ def test_the_command(folders, tmp_path):
     assert {path.name for path in (tmp_path / "back").iterdir()} == {
         path.name for path in Path(folders["published"]).iterdir()
     }
+    halved = command(str(tmp_path / "pipeline"), str(tmp_path / "half"), "--to_published", "--dtype", "float16")
+    assert halved.returncode == 2
+    assert "leave out --dtype" in halved.stderr
     failed = command(str(tmp_path / "nowhere"), str(tmp_path / "out"), "--base", folders["base"])
     assert failed.returncode == 2
     assert failed.stderr.splitlines()[-1].startswith("error: ")
