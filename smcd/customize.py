@@ -13,7 +13,7 @@ from smcd.custom_output import check_writable, squashed, write_outputs
 from smcd.errors import InputError
 from smcd.inputs import check_paths
 from smcd.key_frames import is_text
-from smcd.sampling import Sampler, check_model_config, on_device, with_size
+from smcd.sampling import Sampler, check_model_config, on_device, with_defaults
 from smcd.sprites.built_in import log_overlap, warn_of_limits
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
         InputError: anything in the input that does not fit; nothing is written then.
     """
     formats = _check(config)
-    config = with_size(config)
+    config = with_defaults(config)
     assert config.prompt is not None
     assert config.input_data_path is not None
     given = read_folder(Path(config.input_data_path), config.validation_data.video_length, config.prompt, config.object)

@@ -51,8 +51,8 @@ class SMCDPipeline(DiffusionPipeline):
 
     A diffusers pipeline: `from_pretrained` (folder or hub id), `save_pretrained`, offloading, callbacks and progress
     bar work as there. `position_net` is None where the UNet has no object gate, `image_encoder` where it has no image
-    gate. Any diffusers scheduler with epsilon prediction does. `frame_height` and `frame_width` are those of the
-    frames that the networks were trained with.
+    gate. Any diffusers scheduler with epsilon prediction does. `frame_height`, `frame_width` (of training) and
+    `guidance_scale` are what a call takes by default.
     """
 
     model_cpu_offload_seq = "text_encoder->position_net->image_encoder->unet->vae"
@@ -70,16 +70,15 @@ class SMCDPipeline(DiffusionPipeline):
         image_encoder: ImageEncoder | None = None,
         frame_height: int = FULL_SIZE,
         frame_width: int = FULL_SIZE,
+        guidance_scale: float = Guidance.text,
     ):
         super().__init__()
-        self.register_to_config(frame_height=frame_height, frame_width=frame_width)
+        self.register_to_config(frame_height=frame_height, frame_width=frame_width, guidance_scale=guidance_scale)
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
         self.register_modules(unet=unet, position_net=position_net, image_encoder=image_encoder)
         self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1) if vae is not None else 8
         self.video_processor = VideoProcessor(do_resize=False, do_convert_rgb=True)
-        self._guidance_scale = 7.5
-        self._num_timesteps = 0
-        self._interrupt = False
+        self._guidance_scale, self._num_timesteps, self._interrupt = guidance_scale, 0, False
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "SMCDPipeline":
@@ -126,7 +125,7 @@ class SMCDPipeline(DiffusionPipeline):
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 50,
-        guidance_scale: float = 7.5,
+        guidance_scale: float | None = None,
         image_guidance_scale: float = 0.0,
         text_image_guidance_scale: float = 0.0,
         box_guidance_scale: float = 0.0,
@@ -152,7 +151,7 @@ class SMCDPipeline(DiffusionPipeline):
             num_frames, height, width: F, and pixels: multiples of `size_multiple`; by default what the
                 networks were trained with, 256 x 256 for the full model.
             num_inference_steps: denoising steps.
-            guidance_scale: text guidance, eps(null) + s (eps(text) - eps(null)); off at 1 and below.
+            guidance_scale: text guidance, eps(null) + s (eps(text) - eps(null)); off at 1 and below; 7.5 by default.
             image_guidance_scale, text_image_guidance_scale, box_guidance_scale: see `diffusion.Guidance`.
             negative_prompt: in place of the empty null prompt.
             generator: one per clip, or one to derive them from. A clip's noise is drawn first, then the sample of its
@@ -175,6 +174,7 @@ class SMCDPipeline(DiffusionPipeline):
         batch_size = count_prompts(prompt, prompt_embeds)
         height = self.config.frame_height if height is None else height
         width = self.config.frame_width if width is None else width
+        guidance_scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         check_call(num_inference_steps, output_type)
         check_size(num_frames, height, width, self.size_multiple)
         check_parts(self.unet.config, self.scheduler.config, self.position_net, self.image_encoder)

@@ -18,7 +18,7 @@ from smcd.allocation import keep_freed_memory
 from smcd.assets import SPRITES
 from smcd.compilation import compile_transformers
 from smcd.config import ModelConfig
-from smcd.convert import DEFAULT_BASE, frame_size, load_pipeline
+from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
 from smcd.inputs import Image, check_parts, check_size
@@ -47,7 +47,8 @@ def check_model_config(config: ModelConfig) -> None:
     for name, side in (("width", sampling.width), ("height", sampling.height)):
         if side is not None and not 1 <= side <= _LARGEST_SIDE:
             raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
-    scales = (config.img_free_guidance, config.ti_free_guidance, config.box_free_guidance, sampling.guidance_scale)
+    text = sampling.guidance_scale or 0.0
+    scales = (text, config.img_free_guidance, config.ti_free_guidance, config.box_free_guidance)
     if not all(abs(scale) <= _LARGEST_SCALE for scale in scales):
         raise InputError(f"guidance scales are {scales}; they must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
     base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
@@ -55,18 +56,17 @@ def check_model_config(config: ModelConfig) -> None:
         raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
 
 
-def with_size(config: Config) -> Config:
-    """The config with width and height spelt out: where they are not given, those that the model was trained with.
+def with_defaults(config: Config) -> Config:
+    """The config with width, height and text guidance spelt out: where they are not given, the model's own.
 
     Raises:
         InputError: no weights are there.
     """
     sampling = config.validation_data
-    if sampling.width is not None and sampling.height is not None:
-        return config
-    height, width = frame_size(config.trained_ckpt_path)
-    height, width = sampling.height or height, sampling.width or width
-    return replace(config, validation_data=replace(sampling, height=height, width=width))
+    names = ("height", "width", "guidance_scale")
+    own = dict(zip(names, sampling_defaults(config.trained_ckpt_path), strict=True))
+    missing = {name: value for name, value in own.items() if getattr(sampling, name) is None}
+    return replace(config, validation_data=replace(sampling, **missing))
 
 
 def on_device() -> AbstractContextManager[PartialState]:
@@ -88,7 +88,7 @@ class Sampler:
     """
 
     def __init__(self, config: ModelConfig, device: torch.device):
-        config = with_size(config)
+        config = with_defaults(config)
         self.config, self.device = config, device
         self._autocast = _autocast(config, device)
         self.pipe = _make_pipeline(config, device, self._autocast)

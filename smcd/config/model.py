@@ -20,7 +20,9 @@ class SamplingConfig:
     )
     height: int | None = option(None, "of the video, in pixels; otherwise as the model was trained")
     num_inference_steps: int = option(50, "denoising steps")
-    guidance_scale: float = option(7.5, "text guidance; 1 switches it off")
+    guidance_scale: float | None = option(
+        None, "text guidance; 1 switches it off; otherwise the model's own, 7.5 for the full model"
+    )
 
     @property
     def size(self) -> tuple[int, int]:

@@ -4,11 +4,11 @@ from typing import Any
 
 from smcd.convert.names import from_published, to_published
 
-__all__ = ["DEFAULT_BASE", "convert", "export", "frame_size", "from_published", "load_pipeline", "to_published"]
+__all__ = ["DEFAULT_BASE", "convert", "export", "from_published", "load_pipeline", "sampling_defaults", "to_published"]
 
 
 def __getattr__(name: str) -> Any:  # the folder functions need every network; the names need only torch
-    if name in ("DEFAULT_BASE", "convert", "export", "frame_size", "load_pipeline"):
+    if name in ("DEFAULT_BASE", "convert", "export", "sampling_defaults", "load_pipeline"):
         from smcd.convert import folders
 
         return getattr(folders, name)

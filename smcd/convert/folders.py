@@ -14,7 +14,7 @@ from smcd.convert.base import Base, load_model, load_tokenizer
 from smcd.convert.files import PUBLISHED_FILES, load_tensors, local_folder
 from smcd.convert.names import to_published
 from smcd.convert.networks import build_networks, check_widths
-from smcd.diffusion import make_scheduler
+from smcd.diffusion import Guidance, make_scheduler
 from smcd.errors import InputError, first_line
 from smcd.files import new_folder
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
@@ -117,8 +117,8 @@ def write_published(networks: Mapping[str, Any], target: Path) -> None:
                 raise OSError(first_line(error)) from None
 
 
-def frame_size(weights: str) -> tuple[int, int]:
-    """Height and width of the frames that trained weights (of any form) were trained with.
+def sampling_defaults(weights: str) -> tuple[int, int, float]:
+    """Height and width that trained weights (of any form) were trained with, and their text guidance.
 
     Raises:
         InputError: no such folder.
@@ -126,9 +126,10 @@ def frame_size(weights: str) -> tuple[int, int]:
     index = local_folder(weights) / "model_index.json"
     try:
         config = json.loads(index.read_text())
-        return int(config.get("frame_height", FULL_SIZE)), int(config.get("frame_width", FULL_SIZE))
+        height, width = (int(config.get(name, FULL_SIZE)) for name in ("frame_height", "frame_width"))
+        return height, width, float(config.get("guidance_scale", Guidance.text))
     except (OSError, ValueError, AttributeError, TypeError):
-        return FULL_SIZE, FULL_SIZE  # published weights; or broken ones, of which loading tells more
+        return FULL_SIZE, FULL_SIZE, Guidance.text  # published weights; or broken ones, of which loading tells more
 
 
 def is_own(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from smcd.config import EvaluationConfig, check_choices, load_config
 from smcd.errors import InputError
-from smcd.sampling import check_model_config, with_size
+from smcd.sampling import check_model_config, with_defaults
 
 _FREE = {  # may change from run to run: the manifest tells of the data, and the rest does not touch the videos
     *("dataset", "eval_data", "max_clips", "output_dir", "num_workers", "seed", "seeds", "weights_sha256"),
@@ -24,7 +24,7 @@ def complete(config: EvaluationConfig) -> EvaluationConfig:
     """
     check_choices(config)
     check_model_config(config)
-    config = with_size(config)
+    config = with_defaults(config)
     if config.validation_data.video_length < 2:
         raise InputError("video_length is 1; an evaluation needs videos of at least 2 frames")
     _check_sizes(config)

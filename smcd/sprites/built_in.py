@@ -15,8 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_limits(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> None:
-    """Log how far the training is, and which words of the texts the model does not know."""
-    logger.warning("the built-in sprites model is still in training: it does not follow its boxes yet")
+    """Log which words of the texts the model does not know."""
     if unknown := unknown_words(tokenizer, texts):
         logger.warning(
             f"the built-in sprites model does not know: {', '.join(unknown)}. It knows circles, squares, triangles and "

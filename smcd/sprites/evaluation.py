@@ -22,7 +22,7 @@ from smcd.latents import decode_video, encode_frames
 from smcd.metrics.grounding import ground, iou, success
 from smcd.metrics.models import MissingModel
 from smcd.metrics.similarity import FrameFidelity
-from smcd.sampling import Sampler, check_model_config, clip_generator, on_device, with_size
+from smcd.sampling import Sampler, check_model_config, clip_generator, on_device, with_defaults
 from smcd.sprites.scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def prepare(config: SpritesEvaluationConfig) -> tuple[SpritesEvaluationConfig, W
     """
     check_choices(config)
     check_model_config(config)
-    config = with_size(config)
+    config = with_defaults(config)
     size = config.validation_data
     if size.width != size.height or config.clips < 1 or config.batch_size < 1:
         raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")

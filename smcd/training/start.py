@@ -10,7 +10,7 @@ from smcd.config import TrainConfig
 from smcd.convert.base import Base, read_unet
 from smcd.convert.folders import DEFAULT_BASE, check_base, is_own, load_pipeline
 from smcd.convert.networks import build, check_widths, unet_config
-from smcd.diffusion import make_scheduler
+from smcd.diffusion import Guidance, make_scheduler
 from smcd.errors import InputError
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
@@ -45,7 +45,9 @@ def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
         if isinstance(part, nn.Module):
             part.float()
     height, width = _frame_size(config)
-    pipe = SMCDPipeline(**parts, frame_height=height, frame_width=width)
+    guidance = config.validation_data.guidance_scale  # what its sample videos were made with
+    guidance = Guidance.text if guidance is None else guidance
+    pipe = SMCDPipeline(**parts, frame_height=height, frame_width=width, guidance_scale=guidance)
     return pipe, stage.object_gate and not had_position_net
 
 
