@@ -185,6 +185,13 @@ def test_guidance_scales_up_to_one_skip_the_null_branch(shared_pipe, monkeypatch
     assert sizes == [1] * 6 + [2] * 3
 
 
+def test_text_guidance_is_the_pipelines_own_where_none_is_given(shared_pipe):
+    given = shared_pipe.components
+    assert close(run(shared_pipe), run(shared_pipe, guidance_scale=7.5))
+    assert close(run(SMCDPipeline(**given, guidance_scale=1.0)), run(shared_pipe, guidance_scale=1.0))
+    assert not close(run(shared_pipe), run(shared_pipe, guidance_scale=1.0))
+
+
 def test_callback_sees_and_changes_the_latents(shared_pipe):
     steps = []
 

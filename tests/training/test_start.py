@@ -70,6 +70,13 @@ def test_fresh_gates_begin_as_told_and_trained_ones_stay(tmp_path):
     assert all(value == before[name].item() for name, value in alphas.items() if ".object_gate." in name)
 
 
+def test_the_guidance_of_the_sample_videos_becomes_the_pipelines_own(tmp_path):
+    config = runs.config(tmp_path / "out", stage="2")
+    for given, own in ((None, 7.5), (2.0, 2.0)):
+        config = replace(config, validation_data=replace(config.validation_data, guidance_scale=given))
+        assert build_start(config, make_stage(config))[0].config.guidance_scale == own
+
+
 def test_another_base_unet(base, tmp_path):
     other = tiny_pipeline(4, object_gate=False, image_gate=False, image_concat=False).unet
     torch.save(other.state_dict(), tmp_path / "other.bin")
