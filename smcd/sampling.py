@@ -64,6 +64,8 @@ def with_defaults(config: Config) -> Config:
     """
     sampling = config.validation_data
     names = ("height", "width", "guidance_scale")
+    if all(getattr(sampling, name) is not None for name in names):
+        return config
     own = dict(zip(names, sampling_defaults(config.trained_ckpt_path), strict=True))
     missing = {name: value for name, value in own.items() if getattr(sampling, name) is None}
     return replace(config, validation_data=replace(sampling, **missing))

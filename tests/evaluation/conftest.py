@@ -32,7 +32,7 @@ def config(data, tmp_path) -> Callable[..., EvaluationConfig]:
         settings = {
             "dataset": "got10k",
             "eval_data": EvaluationDataConfig(**{"path": str(data), **section}),
-            "validation_data": SamplingConfig(video_length, 32, 32, steps),
+            "validation_data": SamplingConfig(video_length, 32, 32, steps, 7.5),
             "output_dir": str(tmp_path / out),
             "clip": "none",
             "dino": "none",
