@@ -59,7 +59,7 @@ class TrainConfig:
     only_cat_first_frame: bool = option(False, "concatenate the first frame's latents to itself, zeros to the others")
     train_text_encoder: bool = option(False, "stage base: train the text encoder too")
     gate_init: float = option(
-        0.0, "alpha of fresh gates: 0 is closed, as published; a small model trains too short to open them: 0.5"
+        0.0, "alpha of fresh gates: 0 is closed, as published; a small model trains too short to open them: 1"
     )
     trainable_modules: list[str] = option(
         [], "train the UNet's modules with these parts in their names, in place of the stage's"
