@@ -14,13 +14,19 @@ from smcd.files import new_file
 
 _WIDTH, _HEIGHT, _MARGIN = 360, 240, 44  # of a run's panel, in pixels
 _SMOOTHED = 25  # entries that are averaged
-_INK, _GREY, _LINE, _DOTS = "#222222", "#bbbbbb", "#3b6fb6", "#d1495b"
+_INK, _GREY, _LINE = "#222222", "#bbbbbb", "#3b6fb6"
+_DOTS = {  # of validation
+    "held out": ("validation/loss", "#d1495b"),
+    "without boxes": ("validation/loss_without_boxes", "#edae49"),
+    "without image": ("validation/loss_without_image", "#57a773"),
+}
 
 Points = tuple[np.ndarray, np.ndarray]  # steps, losses
 
 
 def draw_curves(runs: Sequence[Path], out: Path) -> None:
-    """Write a picture with one panel for each run: the training loss (smoothed), and the validation losses as dots.
+    """Write a picture with one panel for each run: the training loss (smoothed), and the validation's losses as dots:
+    with everything, without boxes, without image.
 
     Raises:
         InputError: a folder without readable metrics.jsonl, or a name that is no picture's.
@@ -32,20 +38,19 @@ def draw_curves(runs: Sequence[Path], out: Path) -> None:
         PIL.Image.fromarray(np.concatenate(panels, axis=1)).save(path)
 
 
-def read_losses(run: Path) -> tuple[Points, Points]:
-    """Of training and of validation: steps and losses each. Raises an InputError where there are none."""
+def read_losses(run: Path) -> tuple[Points, dict[str, Points]]:
+    """Of training, and each of validation's: steps and losses. Raises an InputError where there are none."""
     path = run / "metrics.jsonl"
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found = [
-            {entry["step"]: entry[key] for entry in entries if key in entry} for key in ("loss", "validation/loss")
-        ]
+        keys = {"": "loss", **{name: key for name, (key, _) in _DOTS.items()}}
+        found = {name: {entry["step"]: entry[key] for entry in entries if key in entry} for name, key in keys.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); name the output_dir of a run") from None
-    if not found[0]:
+    if not found[""]:
         raise InputError(f"{path}: holds no losses yet")
-    train, validation = (_points(losses) for losses in found)
-    return train, validation
+    curves = {name: _points(losses) for name, losses in found.items() if losses}
+    return curves.pop(""), curves
 
 
 def _points(losses: dict[int, float]) -> Points:
@@ -53,30 +58,34 @@ def _points(losses: dict[int, float]) -> Points:
     return np.array(steps, float), np.array([losses[step] for step in steps], float)
 
 
-def _panel(name: str, train: Points, validation: Points) -> PIL.Image.Image:
+def _panel(name: str, train: Points, validation: dict[str, Points]) -> PIL.Image.Image:
     steps, losses = train[0], smooth(train[1])
-    shown = np.concatenate([losses[len(losses) // 50 :], validation[1]])  # the first steps would flatten the rest
-    low, high = 0.0, (float(shown.max()) or 1.0) * 1.1
+    shown = [losses[len(losses) // 50 :]]  # the first steps would flatten the rest
+    high = (float(np.concatenate([*shown, *(points[1] for points in validation.values())]).max()) or 1.0) * 1.1
     image = PIL.Image.new("RGB", (_WIDTH, _HEIGHT), "white")
     draw, font = PIL.ImageDraw.Draw(image), PIL.ImageFont.load_default(size=12)
 
     def place(step: float, loss: float) -> tuple[float, float]:
         x = _MARGIN + (_WIDTH - _MARGIN - 14) * step / steps[-1]
-        y = _HEIGHT - 30 - (_HEIGHT - 60) * (min(loss, high) - low) / (high - low)
+        y = _HEIGHT - 30 - (_HEIGHT - 60) * min(loss, high) / high
         return x, y
 
     for part in range(5):
-        value = low + (high - low) * part / 4
+        value = high * part / 4
         y = place(0, value)[1]
         draw.line((_MARGIN, y, _WIDTH - 14, y), fill=_GREY if part else _INK)
         draw.text((4, y - 7), f"{value:.3f}", fill=_INK, font=font)
-    draw.text((_MARGIN, 8), f"{name}: loss (line), held out (dots)", fill=_INK, font=font)
+    x: float = _MARGIN
+    for text, colour in ((f"{name}: loss", _LINE), *((label, _DOTS[label][1]) for label in validation)):
+        draw.text((x, 8), text, fill=colour, font=font)
+        x += draw.textlength(text, font=font) + 10
     draw.text((_MARGIN, _HEIGHT - 24), "step 0", fill=_INK, font=font)
     draw.text((_WIDTH - 14, _HEIGHT - 24), f"{steps[-1]:.0f}", fill=_INK, font=font, anchor="ra")
     draw.line([place(step, loss) for step, loss in zip(steps, losses, strict=True)], fill=_LINE, width=2)
-    for step, loss in zip(*validation, strict=True):
-        x, y = place(step, loss)
-        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=_DOTS)
+    for label, points in reversed(validation.items()):  # the loss with everything on top
+        for step, loss in zip(*points, strict=True):
+            x, y = place(step, loss)
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=_DOTS[label][1])
     return image
 
 

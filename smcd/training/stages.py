@@ -70,6 +70,12 @@ class Stage:
     def paths(self) -> dict[str, bool]:
         return {name: getattr(self, name) for name in ("object_gate", "image_gate", "image_concat")}
 
+    @property
+    def conditions(self) -> list[str]:
+        """What is given beside the text, named as in `Conditions.drop`: boxes, image."""
+        given = {"boxes": self.object_gate, "image": self.image_gate or self.image_concat}
+        return [name for name, is_given in given.items() if is_given]
+
 
 def make_stage(config: TrainConfig) -> Stage:
     """The stage that a config asks for, by `stage` or by the flags of the published commands.

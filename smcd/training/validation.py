@@ -48,22 +48,25 @@ class Validation:
 
     def __call__(self, run: Run) -> dict[str, float]:
         """The validation's numbers; every process calls it. Videos go to `validation/step-N/` and to the trackers."""
-        numbers = {}
+        numbers: dict[str, float] = {}
         with _evaluating(run):
             if run.config.validation_clips:
-                numbers["validation/loss"] = self._loss(run)
+                numbers |= self._losses(run)
             if run.config.validation_videos and run.accelerator.is_main_process and not _is_sharded(run):
                 self._videos(run)
         run.accelerator.wait_for_everyone()
         return numbers
 
     @torch.no_grad()
-    def _loss(self, run: Run) -> float:
-        """Mean over the first `validation_clips` clips, nothing dropped, timesteps evenly spaced."""
+    def _losses(self, run: Run) -> dict[str, float]:
+        """Means over the first `validation_clips` clips, timesteps evenly spaced: with everything; and of the same
+        clips in the same noise without boxes, without image: how much higher is what the network makes of them."""
         config, accelerator = run.config, run.accelerator
         clips, size = config.validation_clips, config.val_batch_size * accelerator.num_processes
+        drops: dict[str, dict[str, bool]] = {"loss": {}}
+        drops |= {f"loss_without_{name}": {name: True} for name in run.stage.conditions}
         batches = self._loader.batches()
-        total = torch.zeros(2, device=accelerator.device)
+        total = torch.zeros(len(drops) + 1, device=accelerator.device)
         for number in range(-(-clips // size)):  # rounded up: as many in every process
             first = number * size + accelerator.process_index * config.val_batch_size
             indices = range(first, first + config.val_batch_size)
@@ -71,9 +74,11 @@ class Validation:
             spaced = [int((index + 0.5) / clips * self._timesteps) % self._timesteps for index in indices]
             example.timesteps = torch.tensor(spaced, device=accelerator.device)
             counted = torch.tensor([index < clips for index in indices], device=accelerator.device)
-            total += torch.stack([(run.networks(example) * counted).sum(), counted.sum()])
-        loss, count = accelerator.reduce(total).tolist()
-        return loss / count
+            examples = [replace(example, conditions=example.conditions.drop(**drop)) for drop in drops.values()]
+            sums = [(run.networks(some) * counted).sum() for some in examples]
+            total += torch.stack([*sums, counted.sum()])
+        *losses, count = accelerator.reduce(total).tolist()
+        return {f"validation/{name}": loss / count for name, loss in zip(drops, losses, strict=True)}
 
     @torch.no_grad()
     def _videos(self, run: Run) -> None:
@@ -99,7 +104,7 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     phrases = [phrase for phrase in batch.phrases[0] if phrase]
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
     boxes = [of_frame[: len(phrases)] for of_frame in boxes]
-    with_boxes, with_image = run.stage.object_gate, run.stage.image_gate or run.stage.image_concat
+    with_boxes, with_image = (name in run.stage.conditions for name in ("boxes", "image"))
     with _frozen_time(run.pipe.unet, run.stage.temporal), run.autocast():
         output: Any = run.pipe(
             batch.prompts[0],

@@ -28,10 +28,19 @@ def test_one_panel_for_each_run(tmp_path):
 
 def test_steps_that_were_repeated_count_once_the_last_time(tmp_path):
     run = write(tmp_path / "run", [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 9.0}, {"step": 2, "loss": 2.0}])
-    (steps, losses), (dots, _) = read_losses(run)
+    (steps, losses), validation = read_losses(run)
     assert steps.tolist() == [1, 2]
     assert losses.tolist() == [3, 2]
-    assert len(dots) == 0
+    assert validation == {}
+
+
+def test_validation_has_a_curve_for_each_of_its_losses(tmp_path):
+    entry = {"step": 1, "loss": 3.0, "validation/loss": 2.0, "validation/loss_without_image": 2.5}
+    _, validation = read_losses(write(tmp_path / "run", [entry]))
+    assert {name: losses.tolist() for name, (_, losses) in validation.items()} == {
+        "held out": [2.0],
+        "without image": [2.5],
+    }
 
 
 def test_smoothing_keeps_a_constant():

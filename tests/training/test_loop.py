@@ -63,6 +63,43 @@ def test_validation_is_fixed_and_does_not_change_training(tmp_path):
     runs.assert_same_checkpoint(tmp_path / "with" / "checkpoint-2", tmp_path / "without" / "checkpoint-2")
 
 
+@pytest.mark.parametrize(
+    ("gate_init", "cat_init", "counting"),
+    [
+        (0.0, False, set()),
+        (1.0, True, {"boxes"}),  # the image comes through the zero conv alone, which is closed
+        (None, False, {"boxes", "image"}),  # everything is open
+    ],
+)
+def test_validation_says_which_conditions_count(tmp_path, gate_init, cat_init, counting):
+    if gate_init is None:
+        open_gates(tiny_pipeline()).save_pretrained(tmp_path / "start")
+        start = {"tune_from_ckpt_path": str(tmp_path / "start")}
+    else:
+        start = {"gate_init": gate_init, "cat_init": cat_init}
+    settings = runs.config(tmp_path / "out", max_train_steps=1, learning_rate=1e-12, validation_steps=1, **start)
+    runs.run(settings)
+    names = ("", "_without_boxes", "_without_image")
+    loss, *without = (runs.metrics(tmp_path / "out", f"validation/loss{name}")[1] for name in names)
+    differing = {name for name, other in zip(("boxes", "image"), without, strict=True) if abs(other / loss - 1) > 1e-6}
+    assert differing == counting
+
+
+def test_validation_of_a_stage_without_image(tmp_path):
+    settings = runs.config(
+        tmp_path / "out",
+        stage="1",
+        use_img_free_guidance=False,
+        max_train_steps=1,
+        validation_steps=1,
+        train_data=IMAGES,
+    )
+    runs.run(settings)
+    entries = (tmp_path / "out" / "metrics.jsonl").read_text()
+    assert "validation/loss_without_boxes" in entries
+    assert "validation/loss_without_image" not in entries
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_clips(tmp_path, monkeypatch, value):
     settings = runs.config(tmp_path / "out", max_train_steps=1)
