@@ -63,10 +63,9 @@ def with_defaults(config: Config) -> Config:
         InputError: no weights are there.
     """
     sampling = config.validation_data
-    names = ("height", "width", "guidance_scale")
-    if all(getattr(sampling, name) is not None for name in names):
+    if None not in (sampling.height, sampling.width, sampling.guidance_scale):
         return config
-    own = dict(zip(names, sampling_defaults(config.trained_ckpt_path), strict=True))
+    own = sampling_defaults(config.trained_ckpt_path)
     missing = {name: value for name, value in own.items() if getattr(sampling, name) is None}
     return replace(config, validation_data=replace(sampling, **missing))
 

@@ -117,8 +117,8 @@ def write_published(networks: Mapping[str, Any], target: Path) -> None:
                 raise OSError(first_line(error)) from None
 
 
-def sampling_defaults(weights: str) -> tuple[int, int, float]:
-    """Height and width that trained weights (of any form) were trained with, and their text guidance.
+def sampling_defaults(weights: str) -> dict[str, Any]:
+    """`height` and `width` that trained weights (of any form) were trained with, and their text `guidance_scale`.
 
     Raises:
         InputError: no such folder.
@@ -127,9 +127,10 @@ def sampling_defaults(weights: str) -> tuple[int, int, float]:
     try:
         config = json.loads(index.read_text())
         height, width = (int(config.get(name, FULL_SIZE)) for name in ("frame_height", "frame_width"))
-        return height, width, float(config.get("guidance_scale", Guidance.text))
-    except (OSError, ValueError, AttributeError, TypeError):
-        return FULL_SIZE, FULL_SIZE, Guidance.text  # published weights; or broken ones, of which loading tells more
+        guidance = float(config.get("guidance_scale", Guidance.text))
+    except (OSError, ValueError, AttributeError, TypeError):  # published weights; or broken ones: loading tells more
+        height, width, guidance = FULL_SIZE, FULL_SIZE, Guidance.text
+    return {"height": height, "width": width, "guidance_scale": guidance}
 
 
 def is_own(folder: Path) -> bool:

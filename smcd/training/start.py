@@ -10,7 +10,7 @@ from smcd.config import TrainConfig
 from smcd.convert.base import Base, read_unet
 from smcd.convert.folders import DEFAULT_BASE, check_base, is_own, load_pipeline
 from smcd.convert.networks import build, check_widths, unet_config
-from smcd.diffusion import Guidance, make_scheduler
+from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
@@ -45,10 +45,10 @@ def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
         if isinstance(part, nn.Module):
             part.float()
     height, width = _frame_size(config)
-    guidance = config.validation_data.guidance_scale  # what its sample videos were made with
-    guidance = Guidance.text if guidance is None else guidance
-    pipe = SMCDPipeline(**parts, frame_height=height, frame_width=width, guidance_scale=guidance)
-    return pipe, stage.object_gate and not had_position_net
+    parts |= {"frame_height": height, "frame_width": width}
+    if config.validation_data.guidance_scale is not None:
+        parts["guidance_scale"] = config.validation_data.guidance_scale  # what its sample videos were made with
+    return SMCDPipeline(**parts), stage.object_gate and not had_position_net
 
 
 def _frame_size(config: TrainConfig) -> tuple[int, int]:
@@ -61,7 +61,7 @@ def _frame_size(config: TrainConfig) -> tuple[int, int]:
 
 
 def _parts(config: TrainConfig, stage: Stage) -> dict[str, Any]:
-    """The pipeline's parts as they are found; the UNet without the paths that are to come."""
+    """The pipeline's parts as they are found, the UNet without the paths that are to come; and its text guidance."""
     base = config.root_path or config.pretrained_model_path
     tokenizer = config.tokenizer or (config.pretrained_model_path if config.root_path else None)
     if config.tune_from_ckpt_path is not None:
@@ -71,10 +71,10 @@ def _parts(config: TrainConfig, stage: Stage) -> dict[str, Any]:
             raise InputError(
                 "pretrained_weight_path gives a UNet; the rest of the base comes from pretrained_model_path"
             )
-        return dict(tiny_pipeline(config.seed, object_gate=False, image_gate=False, image_concat=False).components)
+        return _parts_of(tiny_pipeline(config.seed, object_gate=False, image_gate=False, image_concat=False))
     source = Base.find(base, tokenizer, unet=config.pretrained_weight_path is None)
     if is_own(source.folder):
-        return dict(load_pipeline(str(source.folder), base_unet=config.pretrained_weight_path).components)
+        return _parts_of(load_pipeline(str(source.folder), base_unet=config.pretrained_weight_path))
     tensors = read_unet(Path(config.pretrained_weight_path)) if config.pretrained_weight_path else source.unet()
     parts = {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
     parts |= {"unet": build(SMCDUNet3D, unet_config, tensors), "scheduler": make_scheduler()}
@@ -87,12 +87,16 @@ def _trained_parts(config: TrainConfig, weights: str, base: str | None, tokenize
 
     checkpoint = find_checkpoint(Path(weights))
     if checkpoint is not None:
-        return dict(load_checkpoint(checkpoint).components)
+        return _parts_of(load_checkpoint(checkpoint))
     needs_position_net = not config.new_position_net
     pipe = load_pipeline(
         weights, base or DEFAULT_BASE, tokenizer, config.pretrained_weight_path, position_net=needs_position_net
     )
-    return dict(pipe.components)
+    return _parts_of(pipe)
+
+
+def _parts_of(pipe: SMCDPipeline) -> dict[str, Any]:
+    return {**pipe.components, "guidance_scale": pipe.config.guidance_scale}
 
 
 def is_tiny(config: TrainConfig) -> bool:

@@ -45,12 +45,12 @@ def test_it_loads_in_float32_and_knows_its_size(pipe):
         64,
         64,
     )
-    assert sampling_defaults("sprites") == (64, 64, 2)
+    assert sampling_defaults("sprites") == {"height": 64, "width": 64, "guidance_scale": 2}
 
 
 def test_a_folder_that_says_nothing_has_the_full_size(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "SMCDPipeline"}')
-    assert sampling_defaults(str(tmp_path)) == (256, 256, 7.5)
+    assert sampling_defaults(str(tmp_path)) == {"height": 256, "width": 256, "guidance_scale": 7.5}
 
 
 def test_objects_follow_their_boxes():

@@ -70,11 +70,15 @@ def test_fresh_gates_begin_as_told_and_trained_ones_stay(tmp_path):
     assert all(value == before[name].item() for name, value in alphas.items() if ".object_gate." in name)
 
 
-def test_the_guidance_of_the_sample_videos_becomes_the_pipelines_own(tmp_path):
-    config = runs.config(tmp_path / "out", stage="2")
-    for given, own in ((None, 7.5), (2.0, 2.0)):
-        config = replace(config, validation_data=replace(config.validation_data, guidance_scale=given))
-        assert build_start(config, make_stage(config))[0].config.guidance_scale == own
+@pytest.mark.parametrize(("given", "own"), [(None, 3.0), (2.0, 2.0)])
+def test_the_guidance_of_the_sample_videos_becomes_the_pipelines_own(tmp_path, given, own):
+    """Where none is given, that of the pipeline it starts from stays."""
+    pipe = tiny_pipeline()
+    pipe.register_to_config(guidance_scale=3.0)
+    pipe.save_pretrained(tmp_path / "start")
+    config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "start"))
+    config = replace(config, validation_data=replace(config.validation_data, guidance_scale=given))
+    assert build_start(config, make_stage(config))[0].config.guidance_scale == own
 
 
 def test_another_base_unet(base, tmp_path):
