@@ -19,7 +19,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="another seed, another world (%(default)s)")
     parser.add_argument("--size", type=int, default=256, help="of the square frames, in pixels (%(default)s)")
     parser.add_argument("--frames", type=int, default=24, help="of each clip (%(default)s)")
-    parser.add_argument("world", nargs="*", metavar="KEY=VALUE", help="how rich the world is: objects=[1,2] speed=0.4")
+    parser.add_argument(
+        "world", nargs="*", metavar="SETTING", help="how rich the world is: built-in speed=0.4 objects=[1,2]"
+    )
     arguments = parser.parse_intermixed_args()
     with command():
         for name, low in (("clips", 1), ("size", 16), ("frames", 1), ("seed", 0)):

@@ -45,7 +45,7 @@ class DataConfig:
     sprites_clips: int = option(10_000, "clips of the sprites dataset")
     sprites_frames: int = option(0, "of each video of the sprites dataset; 0 for as many as a clip needs")
     sprites_seed: int = option(0, "of the sprites dataset: another seed, another world")
-    sprites_world: str = option("", "how rich the sprites world is: objects=[1,2] speed=0.4")
+    sprites_world: str = option("", "how rich the sprites world is: built-in speed=0.4 objects=[1,2]")
 
 
 @dataclass

@@ -5,12 +5,6 @@ from dataclasses import dataclass
 from smcd.config.model import ModelConfig
 from smcd.config.options import option
 
-BUILT_IN_WORLD = (  # what the built-in model was trained on
-    "shapes=[circle,square,triangle,star] colours=[red,green,blue,yellow,purple,cyan,orange,white] "
-    "backgrounds=[plain,gradient] motions=[line,arc,bounce] objects=[1,2] radius=[0.14,0.2] speed=0.45 turning=0.1 "
-    "growing=1.2 drift=0"
-)
-
 
 @dataclass
 class SpritesEvaluationConfig(ModelConfig):
@@ -24,6 +18,6 @@ class SpritesEvaluationConfig(ModelConfig):
     image_gate_ckpt_path: str | None = option(None, "a model with the image gate alone, for the paper's ablation")
     clips: int = option(64, "held-out scenes")
     seed: int = option(1000, "of the scenes' world; the model was trained on seed 0")
-    world: str = option(BUILT_IN_WORLD, "how rich the world is, as in the training's sprites_world")
+    world: str = option("built-in", "how rich the world is, as in the training's sprites_world")
     num_max_obj: int = option(4, "objects of a clip in training: scenes are filled up with absent ones")
     batch_size: int = option(8, "scenes that are sampled together")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from smcd.data.sprites import Sprite, SpriteClip, World, make_clip
+from smcd.data.sprites import WORLDS, Sprite, SpriteClip, World, make_clip
 from smcd.errors import InputError, first_line
 from smcd.files import new_folder
 
@@ -20,13 +20,19 @@ _FRAME_STEP = 5  # YouTube-VIS names every fifth frame of its videos
 
 
 def make_world(settings: Sequence[str]) -> World:
-    """A world from `key=value` settings; raises an InputError for those that make no sense."""
+    """A world from `key=value` settings, after the name of one of `WORLDS` or alone.
+
+    Raises:
+        InputError: settings that make no sense.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    start = WORLDS.get(settings[0]) if settings else None
+    changes = list(settings[1:] if start else settings)
     try:
-        chosen = OmegaConf.merge(OmegaConf.structured(World), OmegaConf.from_dotlist(list(settings)))
+        chosen = OmegaConf.merge(OmegaConf.structured(start or World()), OmegaConf.from_dotlist(changes))
         return OmegaConf.to_object(chosen)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise InputError(f"{' '.join(settings)}: {first_line(error)}") from None

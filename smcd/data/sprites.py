@@ -73,6 +73,22 @@ class World:
                 raise ValueError(f"{name}: {getattr(self, name)} is not from {low} to 10")
 
 
+WORLDS = {
+    "built-in": World(  # what the built-in model was trained on
+        shapes=("circle", "square", "triangle", "star"),
+        colours=("red", "green", "blue", "yellow", "purple", "cyan", "orange", "white"),
+        backgrounds=("plain", "gradient"),
+        motions=("line", "arc", "bounce"),
+        objects=(1, 2),
+        radius=(0.14, 0.2),
+        speed=0.45,
+        turning=0.1,
+        growing=1.2,
+        drift=0,
+    )
+}
+
+
 @dataclass(frozen=True)
 class Sprite:
     """One object. Centre and radius are in parts of the frame's side, angle in radians; each an array of F."""

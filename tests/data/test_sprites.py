@@ -203,6 +203,8 @@ def test_gligen_layout(tmp_path):
 def test_world_settings():
     world = make_world(["objects=[2,2]", "shapes=[star,ring]", "speed=0.2"])
     assert (tuple(world.objects), tuple(world.shapes), world.speed) == ((2, 2), ("star", "ring"), 0.2)
+    named = make_world(["built-in", "speed=0.2"])
+    assert (tuple(named.backgrounds), named.speed) == (("plain", "gradient"), 0.2)
     for bad in (
         "shapes=[blob]",
         "objects=[0,1]",
@@ -214,6 +216,7 @@ def test_world_settings():
         "radius=[1,2]",
         "growing=0",
         "x=[1",
+        "gentle",
     ):
         with pytest.raises(InputError):
             make_world([bad])

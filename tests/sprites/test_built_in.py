@@ -10,7 +10,6 @@ import torch
 from smcd import SMCDPipeline
 from smcd.assets import BUILT_IN
 from smcd.config import ModelConfig, SamplingConfig
-from smcd.config.sprites import BUILT_IN_WORLD
 from smcd.convert import sampling_defaults
 from smcd.data.sprite_layouts import make_world
 from smcd.data.sprites import make_clip
@@ -20,7 +19,7 @@ from smcd.sprites.built_in import overlap_of_colours, unknown_words
 from smcd.sprites.scenes import held_out
 
 FOLDER = BUILT_IN["sprites"]
-WORLD = make_world(BUILT_IN_WORLD.split())
+WORLD = make_world(["built-in"])
 
 
 @pytest.fixture(scope="module")
