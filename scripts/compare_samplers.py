@@ -2,11 +2,11 @@
 """A table of samplers and numbers of steps: how well a sprites model follows its boxes, and the time it takes."""
 
 from smcd.command import configured
-from smcd.config import SpritesEvaluationConfig
+from smcd.config import SpritesConfig
 
 
 def main() -> None:
-    with configured(SpritesEvaluationConfig, __doc__) as config:
+    with configured(SpritesConfig, __doc__) as config:
         from smcd.sprites.samplers import compare_samplers  # loads torch: after --help
 
         print(compare_samplers(config))

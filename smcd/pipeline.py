@@ -151,7 +151,8 @@ class SMCDPipeline(DiffusionPipeline):
             num_frames, height, width: F, and pixels: multiples of `size_multiple`; by default what the
                 networks were trained with, 256 x 256 for the full model.
             num_inference_steps: denoising steps.
-            guidance_scale: text guidance, eps(null) + s (eps(text) - eps(null)); off at 1 and below; 7.5 by default.
+            guidance_scale: text guidance, eps(null) + s (eps(text) - eps(null)); off at 1 and below; by default the
+                pipeline's own, 7.5 for the full model.
             image_guidance_scale, text_image_guidance_scale, box_guidance_scale: see `diffusion.Guidance`.
             negative_prompt: in place of the empty null prompt.
             generator: one per clip, or one to derive them from. A clip's noise is drawn first, then the sample of its

@@ -19,7 +19,7 @@ from smcd.assets import SPRITES
 from smcd.compilation import compile_transformers
 from smcd.config import ModelConfig
 from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
-from smcd.diffusion import make_scheduler
+from smcd.diffusion import LARGEST_SCALE, make_scheduler
 from smcd.errors import InputError
 from smcd.inputs import Image, check_parts, check_size
 from smcd.media import to_uint8
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=ModelConfig)
 
 _LARGEST_SIDE = 8192
-_LARGEST_SCALE = 1000
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -49,8 +48,8 @@ def check_model_config(config: ModelConfig) -> None:
             raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
     text = sampling.guidance_scale or 0.0
     scales = (text, config.img_free_guidance, config.ti_free_guidance, config.box_free_guidance)
-    if not all(abs(scale) <= _LARGEST_SCALE for scale in scales):
-        raise InputError(f"guidance scales are {scales}; they must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
+    if not all(abs(scale) <= LARGEST_SCALE for scale in scales):
+        raise InputError(f"guidance scales are {scales}; they must be from -{LARGEST_SCALE} to {LARGEST_SCALE}")
     base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
     if config.trained_ckpt_path == SPRITES and any(getattr(config, name) for name in base):
         raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")

@@ -37,7 +37,7 @@ ALLOWED = {  # module: what of smcd it may import besides itself
     },
     "customize": {"config", "custom_input", "custom_output", "inputs", "key_frames", "media", "sampling", "sprites"},
     "evaluation": {"config", "data", "inputs", "media", "metrics", "processes", "sampling"},
-    "sprites": {"config", "data", "latents", "media", "metrics", "sampling"},
+    "sprites": {"config", "convert", "data", "latents", "media", "metrics", "models", "sampling"},
     "prepare": {"config", "convert", "data", "latents", "processes", "text"},
     "training": {
         "conditions",

@@ -9,7 +9,7 @@ from smcd.config.loading import add_flags, check_choices, load_config
 from smcd.config.model import ModelConfig, SamplingConfig
 from smcd.config.prepare import PrepareConfig
 from smcd.config.small_model import SmallModelConfig
-from smcd.config.sprites import SpritesEvaluationConfig
+from smcd.config.sprites import SpritesConfig, SpritesEvaluationConfig
 from smcd.config.training import TrackerConfig, TrainConfig
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "SamplingConfig",
     "ShowConfig",
     "SmallModelConfig",
+    "SpritesConfig",
     "SpritesEvaluationConfig",
     "TrackerConfig",
     "TrainConfig",

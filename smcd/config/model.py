@@ -62,7 +62,7 @@ class ModelConfig:
     scheduler: str = option("ddim", "sampler", ("ddim", "dpmsolver++", "unipc"))
     preset: str | None = option(
         None,
-        "scheduler and num_inference_steps in one: as published, or fast (docs/performance.md); those given count",
+        "scheduler and num_inference_steps, where not given with it: as published, or fast (docs/performance.md)",
         PRESETS,
     )
     resize: str = option("antialiased", "how the image is squashed", ("antialiased", "published"))

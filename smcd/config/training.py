@@ -62,7 +62,9 @@ class TrainConfig:
         0.0, "alpha of fresh gates: 0 is closed, as published; a small model trains too short to open them: 1"
     )
     trainable_modules: list[str] = option(
-        [], "train the UNet's modules with these parts in their names, in place of the stage's"
+        [],
+        "train the UNet's modules with these parts in their names, in place of the stage's; . is in all names "
+        "(stage 1 leaves out the temporal layers, as always)",
     )
 
     # Data

@@ -1,16 +1,18 @@
 """The text-to-video model underneath: VAE, text encoder and tokenizer from a diffusers or a ModelScope folder."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet3DConditionModel
+from diffusers import AutoencoderKL, SchedulerMixin, UNet3DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from smcd.convert import modelscope
 from smcd.convert.files import load_tensors, local_folder
 from smcd.convert.names import StateDict, from_published
+from smcd.diffusion import make_scheduler
 from smcd.errors import InputError, first_line
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 
@@ -67,6 +69,24 @@ class Base:
 
     def tokenizer(self) -> CLIPTokenizer:
         return load_tokenizer(self.tokenizer_folder)
+
+    def scheduler(self) -> SchedulerMixin:
+        """With the published noise schedule; or with its own, if it is a pipeline of this project."""
+        if not is_own(self.folder):
+            return make_scheduler()
+        path = self.folder / "scheduler" / "scheduler_config.json"
+        try:
+            return make_scheduler(config=json.loads(path.read_text()))
+        except Exception as error:  # whatever a broken file makes of the library
+            raise InputError(f"{path}: no noise schedule can be loaded ({first_line(error)})") from error
+
+
+def is_own(folder: Path) -> bool:
+    """Whether it is a folder of an SMCDPipeline."""
+    try:
+        return json.loads((folder / "model_index.json").read_text())["_class_name"] == "SMCDPipeline"
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def load_model(kind: Any, folder: Path, subfolder: str, **options: Any) -> Any:

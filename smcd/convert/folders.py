@@ -14,7 +14,7 @@ from smcd.convert.base import Base, load_model, load_tokenizer
 from smcd.convert.files import PUBLISHED_FILES, load_tensors, local_folder
 from smcd.convert.names import to_published
 from smcd.convert.networks import build_networks, check_widths
-from smcd.diffusion import Guidance, make_scheduler
+from smcd.diffusion import Guidance
 from smcd.errors import InputError, first_line
 from smcd.files import new_folder
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
@@ -42,7 +42,7 @@ def load_pipeline(
     Args:
         weights: a pipeline folder, a published folder (`pytorch_model.bin`, `_1`, `_2`), or a hub id of either.
         base: for a published folder: a text-to-video folder (diffusers or ModelScope layout) or hub id, which gives
-            VAE, text encoder and tokenizer.
+            VAE, text encoder and tokenizer; a pipeline folder of this project gives its noise schedule too.
         tokenizer: folder or hub id; needed with a ModelScope base, which has none.
         base_unet: a file with the UNet tensors that the published folder lacks (`--pretrained_weight_path`).
         dtype: of everything but PositionNet, which stays float32.
@@ -63,7 +63,7 @@ def load_pipeline(
     check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
     for part in parts.values():
         cast(part, dtype)
-    return SMCDPipeline(**parts, scheduler=make_scheduler())
+    return SMCDPipeline(**parts, scheduler=source.scheduler())
 
 
 def convert(
@@ -79,7 +79,7 @@ def convert(
     source = Base.find(base, tokenizer)
     parts: dict[str, Any] = dict(build_networks(_read_published(_published_folder(local_folder(published)), dtype)))
     parts |= {"vae": source.vae, "text_encoder": source.text_encoder, "tokenizer": source.tokenizer}
-    parts["scheduler"] = make_scheduler()
+    parts["scheduler"] = source.scheduler()
     with new_folder(out) as folder:
         for name, part in parts.items():
             if part is None:
@@ -125,20 +125,14 @@ def sampling_defaults(weights: str) -> dict[str, Any]:
     """
     index = local_folder(weights) / "model_index.json"
     try:
-        config = json.loads(index.read_text())
-        height, width = (int(config.get(name, FULL_SIZE)) for name in ("frame_height", "frame_width"))
-        guidance = float(config.get("guidance_scale", Guidance.text))
-    except (OSError, ValueError, AttributeError, TypeError):  # published weights; or broken ones: loading tells more
-        height, width, guidance = FULL_SIZE, FULL_SIZE, Guidance.text
-    return {"height": height, "width": width, "guidance_scale": guidance}
-
-
-def is_own(folder: Path) -> bool:
-    """Whether it is a folder of an SMCDPipeline."""
-    try:
-        return json.loads((folder / "model_index.json").read_text())["_class_name"] == "SMCDPipeline"
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
+        given = {name: value for name, value in json.loads(index.read_text()).items() if value is not None}
+    except (OSError, ValueError, AttributeError):  # published weights; or broken ones, of which loading tells more
+        given = {}
+    return {
+        "height": given.get("frame_height", FULL_SIZE),
+        "width": given.get("frame_width", FULL_SIZE),
+        "guidance_scale": given.get("guidance_scale", Guidance.text),
+    }
 
 
 def check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any, tokenizer: Any) -> None:

@@ -1,5 +1,8 @@
 """SMCD's UNet: ModelScope's text-to-video UNet with an object gate, an image gate and the zero conv."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention import AttentionMixin
@@ -224,6 +227,18 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
         if wrong:
             raise ValueError(f"base weights do not fit this UNet: {'; '.join(wrong)}")
         self.load_state_dict(base, strict=False)
+
+
+@contextmanager
+def without_temporal_layers(unet: nn.Module) -> Iterator[None]:
+    """Within, every call of the UNet has `temporal=False`: how stage 1 trains, and how its model makes still frames."""
+    hook = unet.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, {**kwargs, "temporal": False}), with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _padding_bias(object_padding: Tensor | None, frames: int, dtype: torch.dtype) -> Tensor | None:

@@ -1,8 +1,8 @@
 """What is particular about the built-in sprites model: it knows few words, and colours tell its objects apart."""
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
-from string import punctuation
 
 import numpy as np
 from transformers import CLIPTokenizer
@@ -31,11 +31,8 @@ def log_overlap(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Sequence
 
 
 def unknown_words(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> list[str]:
-    """Words of the texts that are not whole tokens, so that a model which learned words alone does not know them.
-
-    Without the punctuation around them.
-    """
-    words = dict.fromkeys(word.strip(punctuation) for text in texts for word in text.split())
+    """Words of the texts that are not whole tokens, so that a model which learned words alone does not know them."""
+    words = dict.fromkeys(word for text in texts for word in re.findall(r"\w+", text))
     return [word for word in words if any(not token.endswith("</w>") for token in tokenizer.tokenize(word))]
 
 

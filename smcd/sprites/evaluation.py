@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import PIL.Image
@@ -12,7 +13,8 @@ import torch
 from tqdm import tqdm
 
 from smcd import media
-from smcd.config import SpritesEvaluationConfig, check_choices
+from smcd.config import SpritesConfig, SpritesEvaluationConfig, check_choices
+from smcd.convert.files import local_folder
 from smcd.data.colour_tracker import track_colours
 from smcd.data.sprite_layouts import make_world
 from smcd.data.sprites import World
@@ -22,10 +24,12 @@ from smcd.latents import decode_video, encode_frames
 from smcd.metrics.grounding import ground, iou, success
 from smcd.metrics.models import MissingModel
 from smcd.metrics.similarity import FrameFidelity
+from smcd.models import without_temporal_layers
 from smcd.sampling import Sampler, check_model_config, clip_generator, on_device, with_defaults
 from smcd.sprites.scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
 
 logger = logging.getLogger(__name__)
+Config = TypeVar("Config", bound=SpritesConfig)
 
 _SOME = 16  # scenes of the rows with unusual paths
 _BOUND = 32  # scenes in which phrases are swapped
@@ -51,7 +55,10 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
     Raises:
         InputError: weights or options that do not fit.
     """
-    config, world, scenes = prepare(config)
+    for path in (config.stage1_ckpt_path, config.zero_conv_ckpt_path, config.image_gate_ckpt_path):
+        if path is not None:
+            local_folder(path)  # or it would be missed at the end
+    asked, (config, world, scenes) = config, prepare(config)
     shape = (config.seed, config.validation_data.video_length, config.validation_data.size[1], world)
     with on_device() as state:
         sampler = Sampler(config, state.device)
@@ -72,24 +79,24 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
             ("image gate alone", config.image_gate_ckpt_path),
         ):
             if path is not None:
-                ablated = Sampler(replace(config, trained_ckpt_path=path), state.device)
+                ablated = Sampler(_of_weights(config, path), state.device)
                 ablated.pipe.set_progress_bar_config(disable=True)
                 rows.append(score(name, scenes, sample_scenes(config, ablated, scenes, name), world))
         stage1 = config.stage1_ckpt_path
-        binding = _binding(replace(config, trained_ckpt_path=stage1), state.device, world) if stage1 else {}
+        binding = _binding(_of_weights(asked, stage1), state.device, world) if stage1 else {}
     _write_picture(config, "model", scenes, videos)
     return _write_table(config, rows, binding)
 
 
-def prepare(config: SpritesEvaluationConfig) -> tuple[SpritesEvaluationConfig, World, list[Scene]]:
-    """The config with its size, the world, and the held-out scenes.
+def prepare(config: Config) -> tuple[Config, World, list[Scene]]:
+    """The config with the model's size and guidance, the world, and the held-out scenes.
 
     Raises:
-        InputError: options that do not fit, or no torchmetrics: before anything is sampled.
+        InputError: options that do not fit, weights that are not there, or no torchmetrics: before anything is sampled.
     """
     check_choices(config)
-    check_model_config(config)
     config = with_defaults(config)
+    check_model_config(config)
     size = config.validation_data
     if size.width != size.height or config.clips < 1 or config.batch_size < 1:
         raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
@@ -101,6 +108,11 @@ def prepare(config: SpritesEvaluationConfig) -> tuple[SpritesEvaluationConfig, W
         raise InputError(str(error)) from None
     world = make_world(config.world.split())
     return config, world, held_out(config.seed, config.clips, size.video_length, size.size[1], world)
+
+
+def _of_weights(config: SpritesEvaluationConfig, weights: str) -> SpritesEvaluationConfig:
+    """For another model than the one that the options describe."""
+    return replace(config, trained_ckpt_path=weights, train_grounding=None, cross_vision=False, cat_init=False)
 
 
 def _main_rows(
@@ -125,7 +137,7 @@ def _main_rows(
 
 
 def sample_scenes(
-    config: SpritesEvaluationConfig,
+    config: SpritesConfig,
     sampler: Sampler,
     scenes: Sequence[Scene],
     what: str | None,
@@ -175,19 +187,22 @@ def score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], worl
 
 
 def _binding(config: SpritesEvaluationConfig, device: torch.device, world: World) -> dict[str, float]:
-    """Of the stage-1 model: share of scenes whose boxes hold their phrases' colours, as given and swapped."""
-    sampler = Sampler(replace(config, train_grounding=None, cross_vision=False, cat_init=False), device)
+    """Of the stage-1 model: share of scenes whose boxes hold their phrases' colours, as given and swapped.
+
+    It makes still frames, without the temporal layers, as it was trained.
+    """
+    config = with_defaults(replace(config, validation_data=replace(config.validation_data, video_length=1)))
+    sampler = Sampler(config, device)
     sampler.pipe.set_progress_bar_config(disable=True)
-    size = config.validation_data
-    both = replace(world, objects=(2, 2))
-    scenes = held_out(config.seed + 1, _BOUND, size.video_length, size.size[1], both)
+    scenes = held_out(config.seed + 1, _BOUND, 1, config.validation_data.size[1], replace(world, objects=(2, 2)))
     swapped = [replace(s, phrases=s.phrases[::-1], colours=s.colours[::-1]) for s in scenes]
     shares = {}
     for name, some in (("phrases as given", scenes), ("phrases swapped", swapped)):
-        videos = sample_scenes(config, sampler, some, name, with_image=False)
-        held = [_holds(scene, video, world) for scene, video in zip(some, videos, strict=True)]
+        with without_temporal_layers(sampler.pipe.unet):
+            frames = sample_scenes(config, sampler, some, name, with_image=False)
+        held = [_holds(scene, video, world) for scene, video in zip(some, frames, strict=True)]
         shares[name] = float(np.mean(held))
-        _write_picture(config, name.replace(" ", "_"), some, videos)
+        _write_picture(config, name.replace(" ", "_"), some, frames)
     return shares
 
 
@@ -201,15 +216,15 @@ def _holds(scene: Scene, video: np.ndarray, world: World) -> bool:
     return bool((own > np.maximum(other, _HELD)).all())
 
 
-def _write_picture(
-    config: SpritesEvaluationConfig, name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray]
-) -> None:
-    """Some clips, the truth above and the result below, boxes drawn."""
+def _write_picture(config: SpritesConfig, name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray]) -> None:
+    """Some clips or still frames, the truth above and the result below, boxes drawn."""
     rows = []
     for scene, video in list(zip(scenes, videos, strict=True))[:_PICTURED]:
         for frames in (scene.frames, video):
             large = frames.repeat(2, axis=1).repeat(2, axis=2)
             rows.append(media.draw_boxes(large, scene.given_boxes(len(scene.phrases)), scene.phrases))
+    if len(rows[0]) == 1:  # still frames: side by side
+        rows = [np.concatenate(rows[0::2]), np.concatenate(rows[1::2])]
     with new_file(Path(config.out, f"{name}.png")) as path:
         media.write_image(path, media.strip(*rows))
 

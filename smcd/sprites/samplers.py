@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from smcd.config import SpritesEvaluationConfig
+from smcd.config import SpritesConfig
 from smcd.data.sprites import World
+from smcd.errors import InputError
 from smcd.files import new_file
 from smcd.metrics.similarity import psnr
 from smcd.sampling import Sampler, on_device
@@ -32,17 +33,23 @@ class Setting:
     seconds: float = 0.0
 
 
-def compare_samplers(config: SpritesEvaluationConfig, settings: Sequence[tuple[str, int]] = SETTINGS) -> str:
+def compare_samplers(config: SpritesConfig, settings: Sequence[tuple[str, int]] = SETTINGS) -> str:
     """The table, also as `samplers.md` in the config's `out`; the first of the settings is what the others are held to.
 
     The settings take turns, batch by batch, so that a machine's moods meet all of them; the noise is the same for all.
+    The first batch is made once more beforehand, to warm up.
 
     Raises:
         InputError: weights or options that do not fit.
     """
+    if (config.scheduler, config.validation_data.num_inference_steps) != _REFERENCE:
+        raise InputError(
+            "the samplers and their steps are the table's: leave out scheduler, num_inference_steps, preset"
+        )
     config, world, scenes = prepare(config)
     with on_device() as state:
         runs = [_make(config, name, steps, state.device) for name, steps in settings]
+        sample_scenes(config, runs[0].sampler, scenes[: config.batch_size], None)
         for first in tqdm(range(0, len(scenes), config.batch_size), "samplers", unit="batch"):
             for run in runs:
                 start = time.perf_counter()
@@ -54,7 +61,7 @@ def compare_samplers(config: SpritesEvaluationConfig, settings: Sequence[tuple[s
     return text
 
 
-def _make(config: SpritesEvaluationConfig, name: str, steps: int, device: torch.device) -> Setting:
+def _make(config: SpritesConfig, name: str, steps: int, device: torch.device) -> Setting:
     sampling = replace(config.validation_data, num_inference_steps=steps)
     sampler = Sampler(replace(config, scheduler=name, validation_data=sampling), device)
     sampler.pipe.set_progress_bar_config(disable=True)

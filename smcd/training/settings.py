@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smcd.config import TrainConfig, check_choices
+from smcd.diffusion import LARGEST_SCALE
 from smcd.errors import InputError
 from smcd.training import checkpoint
 
@@ -51,6 +52,13 @@ def check_config(config: TrainConfig) -> None:
         raise InputError("lr_warmup_steps needs --lr_scheduler constant_with_warmup, or another one that warms up")
     if Path(config.output_dir).is_file():
         raise InputError(f"{config.output_dir}: is a file; choose another --output_dir")
+    if not math.isfinite(config.gate_init):
+        raise InputError(f"gate_init is {config.gate_init}; it must be a number")
+    guidance = config.validation_data.guidance_scale
+    if guidance is not None and not abs(guidance) <= LARGEST_SCALE:
+        raise InputError(
+            f"validation_data.guidance_scale is {guidance}; it must be from -{LARGEST_SCALE} to {LARGEST_SCALE}"
+        )
     for name in ("adam_weight_decay", "snr_gamma"):
         if not 0 <= getattr(config, name) < math.inf:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 0")

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from smcd.config import SmallModelConfig
+from smcd.config import SmallModelConfig, check_choices
 from smcd.convert.base import load_model
 from smcd.data.build import video_sources
 from smcd.diffusion import make_scheduler
@@ -28,8 +28,11 @@ def make_small_model(config: SmallModelConfig) -> Path:
     """Write the pipeline folder that `config` describes, without gates: the base of later stages; returns it.
 
     Raises:
-        InputError: no VAE, or data that do not fit.
+        InputError: no VAE, options that make no sense, or data that do not fit.
     """
+    check_choices(config)
+    if not 0 < config.beta_start <= config.beta_end < 1:
+        raise InputError(f"betas are from {config.beta_start} to {config.beta_end}; they must rise, between 0 and 1")
     if config.vae is None:
         raise InputError("no VAE: train one first, scripts/train_vae.py, and name its folder, --vae")
     vae = load_model(AutoencoderKL, Path(config.vae), "")

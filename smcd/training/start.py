@@ -7,10 +7,9 @@ import torch
 from torch import nn
 
 from smcd.config import TrainConfig
-from smcd.convert.base import Base, read_unet
-from smcd.convert.folders import DEFAULT_BASE, check_base, is_own, load_pipeline
+from smcd.convert.base import Base, is_own, read_unet
+from smcd.convert.folders import DEFAULT_BASE, check_base, load_pipeline
 from smcd.convert.networks import build, check_widths, unet_config
-from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
@@ -77,7 +76,7 @@ def _parts(config: TrainConfig, stage: Stage) -> dict[str, Any]:
         return _parts_of(load_pipeline(str(source.folder), base_unet=config.pretrained_weight_path))
     tensors = read_unet(Path(config.pretrained_weight_path)) if config.pretrained_weight_path else source.unet()
     parts = {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
-    parts |= {"unet": build(SMCDUNet3D, unet_config, tensors), "scheduler": make_scheduler()}
+    parts |= {"unet": build(SMCDUNet3D, unet_config, tensors), "scheduler": source.scheduler()}
     check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
     return parts
 

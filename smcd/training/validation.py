@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from accelerate.utils import DistributedType
 from einops import rearrange
-from torch import nn
 
 from smcd import media
 from smcd.data.build import build_data
@@ -19,6 +18,7 @@ from smcd.data.clips import Batch
 from smcd.data.mixing import ClipLoader
 from smcd.files import new_folder
 from smcd.latents import decode_video
+from smcd.models import without_temporal_layers
 from smcd.training.setup import Run
 from smcd.training.stages import Drops
 from smcd.training.trackers import log_pictures
@@ -105,7 +105,8 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
     boxes = [of_frame[: len(phrases)] for of_frame in boxes]
     with_boxes, with_image = (name in run.stage.conditions for name in ("boxes", "image"))
-    with _frozen_time(run.pipe.unet, run.stage.temporal), run.autocast():
+    time = nullcontext() if run.stage.temporal else without_temporal_layers(run.pipe.unet)
+    with time, run.autocast():
         output: Any = run.pipe(
             batch.prompts[0],
             truth[0] if with_image else None,
@@ -161,18 +162,3 @@ def _evaluating(run: Run) -> Iterator[None]:
             run.ema.restore(trained)
         run.networks.train()
         torch.set_rng_state(random_state)
-
-
-@contextmanager
-def _frozen_time(unet: nn.Module, temporal: bool) -> Iterator[None]:
-    """Bypass the temporal layers, as in training, where `temporal` is False."""
-    if temporal:
-        yield
-        return
-    hook = unet.register_forward_pre_hook(
-        lambda _, args, kwargs: (args, {**kwargs, "temporal": False}), with_kwargs=True
-    )
-    try:
-        yield
-    finally:
-        hook.remove()

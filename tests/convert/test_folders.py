@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from smcd import SMCDPipeline
 from smcd.convert import convert, export, load_pipeline
 from smcd.convert.files import load_tensors
+from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
 from tests.test_pipeline import run
@@ -22,6 +23,21 @@ def folders(pipe, tmp_path) -> dict[str, str]:
     published = write_published(tmp_path / "published", pipe)
     base = write_diffusers_base(tmp_path / "base", pipe)
     return {"published": str(published), "base": str(base)}
+
+
+def test_a_noise_schedule_of_its_own_comes_with_the_base(pipe, tmp_path):
+    """Published files have no place for it."""
+    pipe.scheduler = make_scheduler(config={"beta_schedule": "linear", "beta_end": 0.02})
+    pipe.save_pretrained(tmp_path / "own")
+    export(str(tmp_path / "own"), tmp_path / "published")
+    back = load_pipeline(str(tmp_path / "published"), str(tmp_path / "own"))
+    assert torch.equal(back.scheduler.alphas_cumprod, pipe.scheduler.alphas_cumprod)
+    convert(str(tmp_path / "published"), str(tmp_path / "own"), tmp_path / "converted")
+    back = SMCDPipeline.from_pretrained(tmp_path / "converted")
+    assert torch.equal(back.scheduler.alphas_cumprod, pipe.scheduler.alphas_cumprod)
+    (tmp_path / "own" / "scheduler" / "scheduler_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"scheduler_config\.json: no noise schedule"):
+        load_pipeline(str(tmp_path / "published"), str(tmp_path / "own"))
 
 
 def quiet(pipe: SMCDPipeline) -> SMCDPipeline:

@@ -14,7 +14,7 @@ from smcd.convert import sampling_defaults
 from smcd.data.sprite_layouts import make_world
 from smcd.data.sprites import make_clip
 from smcd.errors import InputError
-from smcd.sampling import Sampler, check_model_config, clip_generator
+from smcd.sampling import Sampler, check_model_config, clip_generator, with_defaults
 from smcd.sprites.built_in import overlap_of_colours, unknown_words
 from smcd.sprites.scenes import held_out
 
@@ -28,27 +28,28 @@ def pipe() -> SMCDPipeline:
 
 
 def test_it_is_small_and_names_no_folder_of_the_machine_that_made_it():
-    files = [path for path in FOLDER.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 15_000_000
-    for path in files:
-        if path.suffix == ".json":
-            assert not str(json.loads(path.read_text()).get("_name_or_path", "")).startswith("/")
+    weights = [path for path in FOLDER.glob("*/*") if path.is_file()]  # beside them stand the card and its pictures
+    assert sum(path.stat().st_size for path in weights) <= 15_000_000
+    for path in FOLDER.rglob("*.json"):
+        assert not str(json.loads(path.read_text()).get("_name_or_path", "")).startswith("/")
 
 
 def test_it_loads_in_float32_and_knows_its_size(pipe):
     assert {pipe.unet.dtype, pipe.vae.dtype, pipe.position_net.dtype} == {torch.float32}
-    assert pipe("A red circle.", num_inference_steps=1, num_frames=2, output_type="pt").frames.shape == (
-        1,
-        2,
-        3,
-        64,
-        64,
-    )
-    assert sampling_defaults("sprites") == {"height": 64, "width": 64, "guidance_scale": 2}
+    made = pipe("A red circle.", num_inference_steps=1, num_frames=2, output_type="pt").frames
+    assert made.shape == (1, 2, 3, 64, 64)
+    assert pipe.config.guidance_scale == 2
+
+
+def test_what_is_not_given_is_the_models_own():
+    sampling = with_defaults(ModelConfig()).validation_data
+    assert (*sampling.size, sampling.guidance_scale) == (64, 64, 2)
+    sampling = with_defaults(ModelConfig(validation_data=SamplingConfig(guidance_scale=3.0, width=32))).validation_data
+    assert (*sampling.size, sampling.guidance_scale) == (64, 32, 3)
 
 
 def test_a_folder_that_says_nothing_has_the_full_size(tmp_path):
-    (tmp_path / "model_index.json").write_text('{"_class_name": "SMCDPipeline"}')
+    (tmp_path / "model_index.json").write_text('{"_class_name": "SMCDPipeline", "guidance_scale": null}')
     assert sampling_defaults(str(tmp_path)) == {"height": 256, "width": 256, "guidance_scale": 7.5}
 
 
@@ -76,7 +77,7 @@ def test_objects_follow_their_boxes():
 
 
 def test_words_that_it_does_not_know(pipe):
-    assert unknown_words(pipe.tokenizer, ["A Red circle that is moving left.", "dog", "A red dog!"]) == ["dog"]
+    assert unknown_words(pipe.tokenizer, ["A Red circle that is moving left.", "dog", "A “red” dog—star!"]) == ["dog"]
 
 
 def test_overlap_of_colours_is_high_for_the_truth_and_zero_for_a_blank_video():

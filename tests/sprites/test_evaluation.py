@@ -79,6 +79,9 @@ def test_the_table_and_the_pictures(tmp_path):
     assert rows["the model"] != rows["image dropped"] | {"name": "the model"}
     assert content["binding"].keys() == {"phrases as given", "phrases swapped"}
     assert imageio.imread(tmp_path / "out" / "model.png").shape[2] == 3
+    assert imageio.imread(tmp_path / "out" / "phrases_swapped.png").shape[1] > 8 * 64  # still frames, side by side
+    with pytest.raises(InputError, match="no such folder"):  # at once, not after an hour of sampling
+        evaluate_sprites(replace(config, clips=10**6, zero_conv_ckpt_path=str(tmp_path / "typo")))
     with pytest.raises(InputError, match="sprites are square"):
         evaluate_sprites(replace(config, validation_data=SamplingConfig(4, 32, 48, 2)))
     with pytest.raises(InputError, match="video_length is 1"):
@@ -94,6 +97,8 @@ def test_samplers_are_held_to_the_first(tmp_path):
         clips=2,
         batch_size=2,
     )
+    with pytest.raises(InputError, match="leave out scheduler"):
+        compare_samplers(replace(config, scheduler="unipc"))
     text = compare_samplers(config, [("ddim", 4), ("ddim", 4), ("unipc", 2)])
     assert (tmp_path / "out" / "samplers.md").read_text() == text + "\n"
     first, same, other = (line.split(" | ") for line in text.splitlines()[2:])

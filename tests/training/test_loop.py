@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from smcd import SMCDPipeline
-from smcd.config import DataConfig
+from smcd.config import DataConfig, SamplingConfig
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
 from smcd.errors import InputError
@@ -251,6 +251,8 @@ def test_a_dry_run_looks_at_the_data(tmp_path, capsys):
         ({"max_train_steps": 0}, "max_train_steps is 0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
         ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"gate_init": math.nan}, "gate_init is nan"),
+        ({"validation_data": SamplingConfig(guidance_scale=math.nan)}, "guidance_scale is nan"),
         ({"output_dir": " "}, "output_dir is empty"),
         ({"stage": "3"}, "stage is '3'; choose from 1, 2, base"),
         ({"report_to": ["jsonl", "mlflow"]}, "report_to: 'mlflow' is unknown"),

@@ -36,3 +36,9 @@ def test_a_pipeline_folder(tmp_path):
         make_small_model(config)
     with pytest.raises(InputError, match="no VAE: train one first"):
         make_small_model(SmallModelConfig())
+
+
+@pytest.mark.parametrize("wrong", [{"beta_schedule": "cosine"}, {"beta_start": -1.0}, {"beta_end": 2.0}])
+def test_a_noise_schedule_that_cannot_be(tmp_path, wrong):
+    with pytest.raises(InputError, match="beta"):
+        make_small_model(SmallModelConfig(str(tmp_path / "out"), **wrong))

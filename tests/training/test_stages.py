@@ -1,6 +1,7 @@
 """What each stage trains and drops."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -85,6 +86,11 @@ def test_trainable_modules_are_found_by_our_names_and_by_the_published_ones():
     assert ours == {f"unet.{name}" for name, _ in unet.named_parameters() if ".object_gate." in name}
     both = {f"unet.{name}" for name, _ in unet.named_parameters() if "_gate." in name}
     assert trainable_parameters(1, unet, modules=["gate_attn"]) == both
+    everything = {f"unet.{name}" for name, _ in unet.named_parameters()}
+    assert trainable_parameters(2, unet, modules=["."]) == everything
+    assert trainable_parameters(1, unet, modules=["."]) == {
+        n for n in everything if not re.search("temp|transformer_in", n)
+    }
     with pytest.raises(InputError, match="no module of the UNet has 'gaet' in its name"):
         trainable_parameters(1, unet, modules=["gaet"])
 
