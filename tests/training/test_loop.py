@@ -85,21 +85,6 @@ def test_validation_says_which_conditions_count(tmp_path, gate_init, cat_init, c
     assert differing == counting
 
 
-def test_validation_of_a_stage_without_image(tmp_path):
-    settings = runs.config(
-        tmp_path / "out",
-        stage="1",
-        use_img_free_guidance=False,
-        max_train_steps=1,
-        validation_steps=1,
-        train_data=IMAGES,
-    )
-    runs.run(settings)
-    entries = (tmp_path / "out" / "metrics.jsonl").read_text()
-    assert "validation/loss_without_boxes" in entries
-    assert "validation/loss_without_image" not in entries
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_clips(tmp_path, monkeypatch, value):
     settings = runs.config(tmp_path / "out", max_train_steps=1)
@@ -277,16 +262,17 @@ def test_bad_settings(tmp_path, changes, message):
 
 def test_stage_1_is_validated_on_single_frames_of_videos(tmp_path):
     """The published stage-1 file names videos in eval_data."""
-    images = DataConfig(n_sample_frames=1, **runs.SPRITES)
     settings = runs.config(
         tmp_path / "out",
         stage="1",
         use_img_free_guidance=False,
         max_train_steps=1,
         validation_steps=1,
-        train_data=images,
+        train_data=IMAGES,
     )
     assert settings.eval_data.n_sample_frames == 2
     out = runs.run(settings)
     assert list(runs.metrics(out, "validation/loss")) == [1]
+    assert list(runs.metrics(out, "validation/loss_without_boxes")) == [1]
+    assert "loss_without_image" not in (out / "metrics.jsonl").read_text()  # it has none
     assert (out / "validation" / "step-1" / "clip-0.png").is_file()
