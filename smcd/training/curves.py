@@ -12,7 +12,7 @@ import PIL.ImageFont
 from smcd.errors import InputError
 from smcd.files import new_file
 
-_WIDTH, _HEIGHT, _MARGIN = 360, 240, 44  # of a run's panel, in pixels
+_WIDTH, _HEIGHT, _MARGIN = 360, 240, 54  # of a run's panel, in pixels
 _SMOOTHED = 25  # entries that are averaged
 _INK, _GREY, _LINE = "#222222", "#bbbbbb", "#3b6fb6"
 _DOTS = {  # of validation
@@ -74,7 +74,7 @@ def _panel(name: str, train: Points, validation: dict[str, Points]) -> PIL.Image
         value = high * part / 4
         y = place(0, value)[1]
         draw.line((_MARGIN, y, _WIDTH - 14, y), fill=_GREY if part else _INK)
-        draw.text((4, y - 7), f"{value:.3f}", fill=_INK, font=font)
+        draw.text((4, y - 7), f"{value:.2g}", fill=_INK, font=font)
     x: float = _MARGIN
     for text, colour in ((f"{name}: loss", _LINE), *((label, _DOTS[label][1]) for label in validation)):
         draw.text((x, 8), text, fill=colour, font=font)
