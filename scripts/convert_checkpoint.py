@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument(
         "--base",
         default="ali-vilab/text-to-video-ms-1.7b",
-        help="diffusers text-to-video folder, ModelScope folder, or hub id (default: %(default)s)",
+        help="diffusers text-to-video, ModelScope or pipeline folder, or hub id (default: %(default)s)",
     )
     parser.add_argument("--tokenizer", help="folder or hub id of a tokenizer; a ModelScope base has none")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")

@@ -11,7 +11,6 @@ from smcd.config import CustomizeConfig, check_choices
 from smcd.custom_input import CustomInput, read_folder
 from smcd.custom_output import check_writable, squashed, write_outputs
 from smcd.errors import InputError
-from smcd.inputs import check_paths
 from smcd.key_frames import is_text
 from smcd.sampling import Sampler, check_model_config, on_device, with_defaults
 from smcd.sprites.built_in import log_overlap, warn_of_limits
@@ -50,11 +49,8 @@ def _make_videos(
     config: CustomizeConfig, given: CustomInput, device: torch.device, folders: dict[int, Path], formats: list[str]
 ) -> list[Path]:
     assert config.prompt is not None
-    sampler = Sampler(config, device)
-    try:
-        check_paths(sampler.pipe.unet.config, given.image, given.boxes)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    sampler = Sampler(config, device, progress_bar=True)
+    sampler.check_paths(given.image, given.boxes)
     built_in = config.trained_ckpt_path == SPRITES
     if built_in:
         warn_of_limits(sampler.pipe.tokenizer, [config.prompt, *given.phrases])

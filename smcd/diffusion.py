@@ -46,9 +46,6 @@ _DROPS = {
 }
 
 
-LARGEST_SCALE = 1000  # of guidance: more is a mistake
-
-
 @dataclass(frozen=True)
 class Guidance:
     """Guidance scales. With e(all) the prediction under all conditions:

@@ -17,11 +17,11 @@ from torch import nn
 from smcd.allocation import keep_freed_memory
 from smcd.assets import SPRITES
 from smcd.compilation import compile_transformers
-from smcd.config import ModelConfig
+from smcd.config import ModelConfig, SamplingConfig
 from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
-from smcd.diffusion import LARGEST_SCALE, make_scheduler
+from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
-from smcd.inputs import Image, check_parts, check_size
+from smcd.inputs import Image, check_parts, check_paths, check_size
 from smcd.media import to_uint8
 from smcd.models import use_channels_last
 from smcd.pipeline import SMCDPipeline
@@ -31,12 +31,22 @@ logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=ModelConfig)
 
 _LARGEST_SIDE = 8192
+_LARGEST_SCALE = 1000  # of guidance: more is a mistake
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def check_model_config(config: ModelConfig) -> None:
     """Raise an InputError for numbers that make no sense, and for a base without weights."""
-    sampling = config.validation_data
+    check_sampling(config.validation_data)
+    for name in ("img_free_guidance", "ti_free_guidance", "box_free_guidance"):
+        _check_scale(name, getattr(config, name))
+    base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
+    if config.trained_ckpt_path == SPRITES and any(getattr(config, name) for name in base):
+        raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
+
+
+def check_sampling(sampling: SamplingConfig) -> None:
+    """Raise an InputError for numbers that make no sense."""
     for name, value in (
         ("video_length", sampling.video_length),
         ("num_inference_steps", sampling.num_inference_steps),
@@ -46,13 +56,13 @@ def check_model_config(config: ModelConfig) -> None:
     for name, side in (("width", sampling.width), ("height", sampling.height)):
         if side is not None and not 1 <= side <= _LARGEST_SIDE:
             raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
-    text = sampling.guidance_scale or 0.0
-    scales = (text, config.img_free_guidance, config.ti_free_guidance, config.box_free_guidance)
-    if not all(abs(scale) <= LARGEST_SCALE for scale in scales):
-        raise InputError(f"guidance scales are {scales}; they must be from -{LARGEST_SCALE} to {LARGEST_SCALE}")
-    base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
-    if config.trained_ckpt_path == SPRITES and any(getattr(config, name) for name in base):
-        raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
+    if sampling.guidance_scale is not None:
+        _check_scale("guidance_scale", sampling.guidance_scale)
+
+
+def _check_scale(name: str, scale: float) -> None:
+    if not abs(scale) <= _LARGEST_SCALE:
+        raise InputError(f"{name} is {scale}; it must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
 
 
 def with_defaults(config: Config) -> Config:
@@ -64,7 +74,7 @@ def with_defaults(config: Config) -> Config:
     sampling = config.validation_data
     if None not in (sampling.height, sampling.width, sampling.guidance_scale):
         return config
-    own = sampling_defaults(config.trained_ckpt_path)
+    own = sampling_defaults(config.trained_ckpt_path, config.root_path or config.pretrained_model_path)
     missing = {name: value for name, value in own.items() if getattr(sampling, name) is None}
     return replace(config, validation_data=replace(sampling, **missing))
 
@@ -83,15 +93,26 @@ def clip_generator(seed: int, sequence: str) -> torch.Generator:
 class Sampler:
     """A pipeline on its device, with weights, scheduler, precision and attention as the config says.
 
+    Args:
+        progress_bar: whether every call shows the bar of its denoising steps.
+
     Raises:
         InputError: weights that cannot be loaded, are not what the config expects, or do not fit the size.
     """
 
-    def __init__(self, config: ModelConfig, device: torch.device):
+    def __init__(self, config: ModelConfig, device: torch.device, progress_bar: bool = False):
         config = with_defaults(config)
         self.config, self.device = config, device
         self._autocast = _autocast(config, device)
         self.pipe = _make_pipeline(config, device, self._autocast)
+        self.pipe.set_progress_bar_config(disable=not progress_bar)
+
+    def check_paths(self, image: object, boxes: object) -> None:
+        """Raise an InputError where one is not None, and the weights have no path for it."""
+        try:
+            check_paths(self.pipe.unet.config, image, boxes)
+        except ValueError as error:
+            raise InputError(f"{self.config.trained_ckpt_path}: {error}") from None
 
     def __call__(
         self,

@@ -56,8 +56,6 @@ def settle(config: BenchmarkConfig) -> Settings:
         raise InputError("--sweep measures this UNet alone: leave out --vs")
     if config.vs and config.branches > 2:
         raise InputError("diffusers' base has two branches, null text and text: with --vs give --branches 1 or 2")
-    if config.vs and config.low_memory and config.what == "clip":
-        raise InputError("--low_memory is of smcd's clip alone, both decode with one VAE: leave out --vs")
     if config.branches > 5:
         raise InputError(f"branches is {config.branches}; there are at most 5")
     for name in ("json", "picture"):

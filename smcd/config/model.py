@@ -41,7 +41,7 @@ class ModelConfig:
     )
     pretrained_model_path: str | None = option(
         None,
-        "base of published weights: diffusers folder or hub id; otherwise ali-vilab/text-to-video-ms-1.7b",
+        "base of published weights: diffusers or pipeline folder, or hub id; otherwise ali-vilab/text-to-video-ms-1.7b",
     )
     root_path: str | None = option(
         None, "the base as a ModelScope folder; pretrained_model_path then gives the tokenizer"

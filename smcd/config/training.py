@@ -63,8 +63,8 @@ class TrainConfig:
     )
     trainable_modules: list[str] = option(
         [],
-        "train the UNet's modules with these parts in their names, in place of the stage's; . is in all names "
-        "(stage 1 leaves out the temporal layers, as always)",
+        "train the UNet's modules with these parts in their names, in place of the stage's; . is in all names; on "
+        "single frames temporal layers never train",
     )
 
     # Data

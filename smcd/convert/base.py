@@ -1,4 +1,4 @@
-"""The text-to-video model underneath: VAE, text encoder and tokenizer from a diffusers or a ModelScope folder."""
+"""The text-to-video model underneath: a diffusers or ModelScope folder, or a pipeline folder of this project."""
 
 import json
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from smcd.errors import InputError, first_line
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 
 _PARTS = ("vae", "text_encoder")
+_DEFAULTS: dict[str, Any] = {"frame_height": int, "frame_width": int, "guidance_scale": int | float}
 _DOWNLOADED = ["*.json", "vae/*", "text_encoder/*", "tokenizer/*", modelscope.VAE_FILE, modelscope.TEXT_FILE]
 _UNET = ["unet/*", "position_net/*", "image_encoder/*", modelscope.UNET_FILE]
 
@@ -26,7 +27,8 @@ class Base:
     """Where the parts that are not SMCD's own come from.
 
     Attributes:
-        folder: of diffusers' layout (`vae/ text_encoder/ tokenizer/`) or of ModelScope's.
+        folder: of diffusers' layout (`vae/ text_encoder/ tokenizer/`), as pipelines of this project are, or of
+            ModelScope's.
         tokenizer_folder: the same one, or another for ModelScope's, which has no tokenizer.
     """
 
@@ -83,10 +85,32 @@ class Base:
 
 def is_own(folder: Path) -> bool:
     """Whether it is a folder of an SMCDPipeline."""
+    return _own_index(folder) is not None
+
+
+def own_defaults(folder: Path) -> dict[str, Any]:
+    """What a call of the SMCDPipeline in this folder takes by default, as far as it says so; of other folders nothing.
+
+    Returns:
+        Some of `frame_height`, `frame_width`, `guidance_scale`.
+
+    Raises:
+        InputError: one of them is no number.
+    """
+    index = _own_index(folder) or {}
+    given = {name: index[name] for name in _DEFAULTS if name in index}
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, _DEFAULTS[name]):
+            raise InputError(f"{folder / 'model_index.json'}: {name} is {value!r}; it must be a number")
+    return given
+
+
+def _own_index(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / "model_index.json").read_text())["_class_name"] == "SMCDPipeline"
+        index = json.loads((folder / "model_index.json").read_text())
+        return index if index["_class_name"] == "SMCDPipeline" else None
     except (OSError, ValueError, LookupError, TypeError):
-        return False
+        return None
 
 
 def load_model(kind: Any, folder: Path, subfolder: str, **options: Any) -> Any:

@@ -1,19 +1,17 @@
 """Folders of weights: a published folder with its base <-> a pipeline folder."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import nn
 from transformers import CLIPTextModel
 
-from smcd.convert.base import Base, load_model, load_tokenizer
-from smcd.convert.files import PUBLISHED_FILES, load_tensors, local_folder
-from smcd.convert.names import to_published
+from smcd.convert.base import Base, load_model, load_tokenizer, own_defaults
+from smcd.convert.files import local_folder
 from smcd.convert.networks import build_networks, check_widths
+from smcd.convert.published import published_folder, read_published, warn_of_left_out, write_published
 from smcd.diffusion import Guidance
 from smcd.errors import InputError, first_line
 from smcd.files import new_folder
@@ -22,11 +20,7 @@ from smcd.pipeline import FULL_SIZE, SMCDPipeline
 
 DEFAULT_BASE = "ali-vilab/text-to-video-ms-1.7b"
 
-_NETWORKS: dict[str, tuple[Any, str]] = {  # part of a published checkpoint: class, and subfolder of a pipeline
-    "unet": (SMCDUNet3D, "unet"),
-    "position_net": (PositionNet, "position_net"),
-    "visual_encoder": (ImageEncoder, "image_encoder"),
-}
+_NETWORKS: dict[str, Any] = {"unet": SMCDUNet3D, "position_net": PositionNet, "image_encoder": ImageEncoder}
 
 
 def load_pipeline(
@@ -42,7 +36,8 @@ def load_pipeline(
     Args:
         weights: a pipeline folder, a published folder (`pytorch_model.bin`, `_1`, `_2`), or a hub id of either.
         base: for a published folder: a text-to-video folder (diffusers or ModelScope layout) or hub id, which gives
-            VAE, text encoder and tokenizer; a pipeline folder of this project gives its noise schedule too.
+            VAE, text encoder and tokenizer; a pipeline folder of this project gives its noise schedule, frame size and
+            guidance too.
         tokenizer: folder or hub id; needed with a ModelScope base, which has none.
         base_unet: a file with the UNet tensors that the published folder lacks (`--pretrained_weight_path`).
         dtype: of everything but PositionNet, which stays float32.
@@ -56,14 +51,14 @@ def load_pipeline(
         if base_unet is not None:
             raise InputError(f"{weights}: a pipeline folder is complete; leave out --pretrained_weight_path")
         return _load_own(folder, dtype)
-    published = _published_folder(folder)
+    published = published_folder(folder)
     source = Base.find(base, tokenizer)
-    parts: dict[str, Any] = dict(build_networks(_read_published(published, dtype, base_unet), position_net))
+    parts: dict[str, Any] = dict(build_networks(read_published(published, dtype, base_unet), position_net))
     parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
     check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
     for part in parts.values():
         cast(part, dtype)
-    return SMCDPipeline(**parts, scheduler=source.scheduler())
+    return SMCDPipeline(**parts, scheduler=source.scheduler(), **own_defaults(source.folder))
 
 
 def convert(
@@ -77,7 +72,7 @@ def convert(
         InputError: `out` exists, or something does not fit, by name; nothing is written.
     """
     source = Base.find(base, tokenizer)
-    parts: dict[str, Any] = dict(build_networks(_read_published(_published_folder(local_folder(published)), dtype)))
+    parts: dict[str, Any] = dict(build_networks(read_published(published_folder(local_folder(published)), dtype)))
     parts |= {"vae": source.vae, "text_encoder": source.text_encoder, "tokenizer": source.tokenizer}
     parts["scheduler"] = source.scheduler()
     with new_folder(out) as folder:
@@ -91,7 +86,7 @@ def convert(
             if isinstance(part, nn.Module):
                 part.to("meta")  # frees its memory before the next part is read
         check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
-        SMCDPipeline(**parts).save_config(folder)
+        SMCDPipeline(**parts, **own_defaults(source.folder)).save_config(folder)
 
 
 def export(pipeline: str, out: Path) -> None:
@@ -101,37 +96,29 @@ def export(pipeline: str, out: Path) -> None:
         InputError: `out` exists, or the pipeline does not load; nothing is written.
     """
     folder = local_folder(pipeline)
-    networks = _load_networks(folder, torch.float32)
+    parts = _load_networks(folder, torch.float32)
+    scheduler, defaults = Base(folder, folder).scheduler(), sampling_defaults(pipeline)
     with new_folder(out) as target:
-        write_published(networks, target)
+        write_published(parts, target)
+    warn_of_left_out(out, scheduler, **defaults)
 
 
-def write_published(networks: Mapping[str, Any], target: Path) -> None:
-    """Write published files of the networks (`unet`, `position_net`, `image_encoder`; or None) into a folder."""
-    for part, (_, subfolder) in _NETWORKS.items():
-        if (network := networks[subfolder]) is not None:
-            tensors = to_published({part: network.state_dict()})[part]
-            try:
-                torch.save(tensors, target / PUBLISHED_FILES[part])
-            except RuntimeError as error:  # what torch makes of a full disk
-                raise OSError(first_line(error)) from None
-
-
-def sampling_defaults(weights: str) -> dict[str, Any]:
+def sampling_defaults(weights: str, base: str | None = None) -> dict[str, Any]:
     """`height` and `width` that trained weights (of any form) were trained with, and their text `guidance_scale`.
 
+    Published files do not say; with them, a `base` that is a pipeline folder of this project does.
+
     Raises:
-        InputError: no such folder.
+        InputError: no such folder, or it says something else than numbers.
     """
-    index = local_folder(weights) / "model_index.json"
-    try:
-        given = {name: value for name, value in json.loads(index.read_text()).items() if value is not None}
-    except (OSError, ValueError, AttributeError):  # published weights; or broken ones, of which loading tells more
-        given = {}
+    folder = local_folder(weights)
+    if base is not None and not (folder / "model_index.json").is_file():
+        folder = local_folder(base, ["model_index.json"])
+    own = own_defaults(folder)
     return {
-        "height": given.get("frame_height", FULL_SIZE),
-        "width": given.get("frame_width", FULL_SIZE),
-        "guidance_scale": given.get("guidance_scale", Guidance.text),
+        "height": own.get("frame_height", FULL_SIZE),
+        "width": own.get("frame_width", FULL_SIZE),
+        "guidance_scale": own.get("guidance_scale", Guidance.text),
     }
 
 
@@ -185,10 +172,8 @@ def _load_networks(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
             "SMCDPipeline are needed too"
         )
     networks: dict[str, Any] = {}
-    for network, subfolder in _NETWORKS.values():
-        networks[subfolder] = (
-            load_model(network, folder, subfolder, dtype=dtype) if (folder / subfolder).is_dir() else None
-        )
+    for name, kind in _NETWORKS.items():
+        networks[name] = load_model(kind, folder, name, dtype=dtype) if (folder / name).is_dir() else None
     unet = networks["unet"]
     if unet is None:
         raise InputError(f"{folder}: has no unet/")
@@ -197,34 +182,3 @@ def _load_networks(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
             raise InputError(f"{folder}: its UNet has an {gate.replace('_', ' ')}, but there is no {part}/")
     check_widths(unet, networks["position_net"], networks["image_encoder"])
     return networks
-
-
-def _published_folder(folder: Path) -> Path:
-    """The one folder at or below `folder` that holds a published UNet."""
-    name = PUBLISHED_FILES["unet"]
-    found = [folder] if (folder / name).is_file() else sorted(path.parent for path in folder.rglob(name))
-    if not found and (folder / "model_index.json").is_file():
-        raise InputError(f"{folder}: is a pipeline folder already (--to_published makes published files of it)")
-    if not found:
-        raise InputError(f"{folder}: neither model_index.json (a pipeline) nor {name} (published weights) is in it")
-    if len(found) > 1:
-        raise InputError(f"{folder}: several checkpoints, choose one: {', '.join(map(str, found))}")
-    return found[0]
-
-
-def _read_published(folder: Path, dtype: torch.dtype, base_unet: str | None = None) -> dict[str, dict[str, Tensor]]:
-    dtypes = {"unet": dtype, "position_net": torch.float32, "visual_encoder": dtype}
-    parts = {
-        part: load_tensors(folder / file, dtype=dtypes[part])
-        for part, file in PUBLISHED_FILES.items()
-        if (folder / file).is_file()
-    }
-    if base_unet is not None:
-        tensors = load_tensors(Path(base_unet).expanduser(), dtype=dtype)
-        if "conv_in.weight" in tensors:  # diffusers' names
-            try:
-                tensors = to_published({"unet": tensors})["unet"]
-            except ValueError as error:
-                raise InputError(f"{base_unet}: {error}") from None
-        parts["unet"] = tensors | parts["unet"]
-    return parts

@@ -31,6 +31,8 @@ def make_world(settings: Sequence[str]) -> World:
 
     start = WORLDS.get(settings[0]) if settings else None
     changes = list(settings[1:] if start else settings)
+    if names := [setting for setting in changes if "=" not in setting]:
+        raise InputError(f"{names[0]}: no such world; give {' or '.join(WORLDS)} or nothing first, then key=value")
     try:
         chosen = OmegaConf.merge(OmegaConf.structured(start or World()), OmegaConf.from_dotlist(changes))
         return OmegaConf.to_object(chosen)

@@ -73,7 +73,7 @@ class World:
                 raise ValueError(f"{name}: {getattr(self, name)} is not from {low} to 10")
 
 
-WORLDS = {
+WORLDS = {  # runs are known by these names: never change an entry, give a new world a new name
     "built-in": World(  # what the built-in model was trained on
         shapes=("circle", "square", "triangle", "star"),
         colours=("red", "green", "blue", "yellow", "purple", "cyan", "orange", "white"),

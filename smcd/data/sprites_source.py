@@ -1,5 +1,6 @@
 """Sprites without files: the synthetic world as a dataset."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ class Sprites:
         self.names = [f"{index:06d}" for index in range(clips)]
         self.dropped: dict[str, str] = {}
         self._settings = (frames, size, world)
+        self._fingerprint = hashlib.sha1(repr((size, world or World())).encode()).hexdigest()[:16]
         self._seed = seed
         self._last: tuple[int, SpriteClip] | None = None
         self._videos: dict[int, Video] = {}
@@ -49,7 +51,7 @@ class Sprites:
     def _make_video(self, index: int) -> Video:
         clip = self.clip(index)
         phrases = [sprite.phrase for sprite in clip.sprites]
-        return Video(self.names[index], clip.caption, phrases, clip.boxes, clip.box_mask, self.name)
+        return Video(self.names[index], clip.caption, phrases, clip.boxes, clip.box_mask, self.name, self._fingerprint)
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         pixels: np.ndarray = self.clip(index).frames

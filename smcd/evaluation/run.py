@@ -10,18 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
-import torch
 from accelerate import PartialState
 from torch import nn
 from tqdm import tqdm
 
 from smcd.config import EvaluationConfig
-from smcd.errors import InputError
 from smcd.evaluation.clips import EvaluationClips
 from smcd.evaluation.output import Output, write_clip
 from smcd.evaluation.report import check_scoring, write_scores
 from smcd.evaluation.settings import complete
-from smcd.inputs import check_paths
 from smcd.metrics.manifest import Clip
 from smcd.metrics.models import weights_hash
 from smcd.processes import in_main
@@ -90,7 +87,9 @@ def _make_plan(config: EvaluationConfig, data: EvaluationClips) -> Plan:
 def _sample_all(config: EvaluationConfig, plan: Plan, data: Callable[[], EvaluationClips], state: PartialState) -> None:
     """Sample and write this process's share of the groups."""
     mine = plan.groups[state.process_index :: state.num_processes]
-    sampler = make_sampler(config, state.device) if mine else None
+    sampler = Sampler(config, state.device) if mine else None
+    if sampler is not None:
+        sampler.check_paths("an image", "boxes")
 
     def begin() -> None:
         if sampler is not None:  # the main process always has a share
@@ -121,17 +120,6 @@ def _wait_for(writing: list[Future], bar: Any) -> None:
     while writing:
         writing.pop().result()
         bar.update()
-
-
-def make_sampler(config: EvaluationConfig, device: torch.device) -> Sampler:
-    """The pipeline. Raises an InputError where it does not take images and boxes."""
-    sampler = Sampler(config, device)
-    sampler.pipe.set_progress_bar_config(disable=True)
-    try:
-        check_paths(sampler.pipe.unet.config, "an image", "boxes")
-    except ValueError as error:
-        raise InputError(f"{config.trained_ckpt_path}: {error}") from None
-    return sampler
 
 
 def _hash_of(sampler: Sampler) -> str:

@@ -32,8 +32,12 @@ def log_overlap(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Sequence
 
 def unknown_words(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> list[str]:
     """Words of the texts that are not whole tokens, so that a model which learned words alone does not know them."""
-    words = dict.fromkeys(word for text in texts for word in re.findall(r"\w+", text))
+    words = dict.fromkeys(word for text in texts for word in _words(text))
     return [word for word in words if any(not token.endswith("</w>") for token in tokenizer.tokenize(word))]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
 
 
 def overlap_of_colours(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Sequence[str]) -> float | None:
@@ -47,7 +51,7 @@ def overlap_of_colours(frames: np.ndarray, boxes: Sequence[Sequence], phrases: S
     Returns:
         None where no colour is named, or one twice.
     """
-    named = {n: [word for word in phrase.lower().split() if word in COLOURS] for n, phrase in enumerate(phrases)}
+    named = {n: [word for word in _words(phrase.lower()) if word in COLOURS] for n, phrase in enumerate(phrases)}
     colours = {n: found[0] for n, found in named.items() if found}
     if not colours or len(set(colours.values())) < len(colours):
         return None

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from smcd import media
 from smcd.config import SpritesConfig, SpritesEvaluationConfig, check_choices
-from smcd.convert.files import local_folder
 from smcd.data.colour_tracker import track_colours
 from smcd.data.sprite_layouts import make_world
 from smcd.data.sprites import World
@@ -35,6 +34,7 @@ _SOME = 16  # scenes of the rows with unusual paths
 _BOUND = 32  # scenes in which phrases are swapped
 _PICTURED = 8
 _HELD = 0.2  # overlap of a colour with its box
+_ABLATIONS = {"zero conv alone": "zero_conv_ckpt_path", "image gate alone": "image_gate_ckpt_path"}
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,19 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
     Raises:
         InputError: weights or options that do not fit.
     """
-    for path in (config.stage1_ckpt_path, config.zero_conv_ckpt_path, config.image_gate_ckpt_path):
-        if path is not None:
-            local_folder(path)  # or it would be missed at the end
-    asked, (config, world, scenes) = config, prepare(config)
+    asked = config
+    config, world, scenes = prepare(asked)
     shape = (config.seed, config.validation_data.video_length, config.validation_data.size[1], world)
     with on_device() as state:
         sampler = Sampler(config, state.device)
-        sampler.pipe.set_progress_bar_config(disable=True)
+        ablated = {  # in the model's own size and guidance
+            name: Sampler(_of_weights(config, path), state.device)
+            for name, option in _ABLATIONS.items()
+            if (path := getattr(config, option)) is not None
+        }
+        for each in (sampler, *ablated.values()):
+            each.check_paths("an image", "boxes")
+        stage1 = _stage1_sampler(asked, state.device)
         rows, videos = _main_rows(config, sampler, scenes, world)
         some = min(_SOME, config.clips)
         for name, others in (
@@ -74,16 +79,9 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
             made = sample_scenes(config, sampler, others, name)
             rows.append(score(name, others, made, world))
             _write_picture(config, name.replace(" ", "_"), others, made)
-        for name, path in (
-            ("zero conv alone", config.zero_conv_ckpt_path),
-            ("image gate alone", config.image_gate_ckpt_path),
-        ):
-            if path is not None:
-                ablated = Sampler(_of_weights(config, path), state.device)
-                ablated.pipe.set_progress_bar_config(disable=True)
-                rows.append(score(name, scenes, sample_scenes(config, ablated, scenes, name), world))
-        stage1 = config.stage1_ckpt_path
-        binding = _binding(_of_weights(asked, stage1), state.device, world) if stage1 else {}
+        for name, other in ablated.items():
+            rows.append(score(name, scenes, sample_scenes(config, other, scenes, name), world))
+        binding = _binding(config, stage1, world) if stage1 is not None else {}
     _write_picture(config, "model", scenes, videos)
     return _write_table(config, rows, binding)
 
@@ -95,8 +93,8 @@ def prepare(config: Config) -> tuple[Config, World, list[Scene]]:
         InputError: options that do not fit, weights that are not there, or no torchmetrics: before anything is sampled.
     """
     check_choices(config)
-    config = with_defaults(config)
     check_model_config(config)
+    config = with_defaults(config)
     size = config.validation_data
     if size.width != size.height or config.clips < 1 or config.batch_size < 1:
         raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
@@ -113,6 +111,16 @@ def prepare(config: Config) -> tuple[Config, World, list[Scene]]:
 def _of_weights(config: SpritesEvaluationConfig, weights: str) -> SpritesEvaluationConfig:
     """For another model than the one that the options describe."""
     return replace(config, trained_ckpt_path=weights, train_grounding=None, cross_vision=False, cat_init=False)
+
+
+def _stage1_sampler(config: SpritesEvaluationConfig, device: torch.device) -> Sampler | None:
+    """Of still frames, as it was trained; in its own size and guidance where none is asked for."""
+    if config.stage1_ckpt_path is None:
+        return None
+    still = replace(config.validation_data, video_length=1)
+    sampler = Sampler(replace(_of_weights(config, config.stage1_ckpt_path), validation_data=still), device)
+    sampler.check_paths(None, "boxes")
+    return sampler
 
 
 def _main_rows(
@@ -186,15 +194,13 @@ def score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], worl
     return Row(name, len(scenes), numbers.get("ao"), numbers.get("sr50"), **alike)
 
 
-def _binding(config: SpritesEvaluationConfig, device: torch.device, world: World) -> dict[str, float]:
+def _binding(config: SpritesConfig, sampler: Sampler, world: World) -> dict[str, float]:
     """Of the stage-1 model: share of scenes whose boxes hold their phrases' colours, as given and swapped.
 
     It makes still frames, without the temporal layers, as it was trained.
     """
-    config = with_defaults(replace(config, validation_data=replace(config.validation_data, video_length=1)))
-    sampler = Sampler(config, device)
-    sampler.pipe.set_progress_bar_config(disable=True)
-    scenes = held_out(config.seed + 1, _BOUND, 1, config.validation_data.size[1], replace(world, objects=(2, 2)))
+    side = sampler.config.validation_data.size[1]
+    scenes = held_out(config.seed + 1, _BOUND, 1, side, replace(world, objects=(2, 2)))
     swapped = [replace(s, phrases=s.phrases[::-1], colours=s.colours[::-1]) for s in scenes]
     shares = {}
     for name, some in (("phrases as given", scenes), ("phrases swapped", swapped)):

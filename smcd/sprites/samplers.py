@@ -37,19 +37,22 @@ def compare_samplers(config: SpritesConfig, settings: Sequence[tuple[str, int]] 
     """The table, also as `samplers.md` in the config's `out`; the first of the settings is what the others are held to.
 
     The settings take turns, batch by batch, so that a machine's moods meet all of them; the noise is the same for all.
-    The first batch is made once more beforehand, to warm up.
+    The first batch is made once more beforehand, by the setting with the fewest steps, to warm up.
 
     Raises:
         InputError: weights or options that do not fit.
     """
-    if (config.scheduler, config.validation_data.num_inference_steps) != _REFERENCE:
+    usual = SpritesConfig()
+    asked = (config.scheduler, config.validation_data.num_inference_steps)
+    if asked != (usual.scheduler, usual.validation_data.num_inference_steps):
         raise InputError(
             "the samplers and their steps are the table's: leave out scheduler, num_inference_steps, preset"
         )
     config, world, scenes = prepare(config)
     with on_device() as state:
         runs = [_make(config, name, steps, state.device) for name, steps in settings]
-        sample_scenes(config, runs[0].sampler, scenes[: config.batch_size], None)
+        quickest = min(runs, key=lambda run: run.steps)
+        sample_scenes(config, quickest.sampler, scenes[: config.batch_size], None)
         for first in tqdm(range(0, len(scenes), config.batch_size), "samplers", unit="batch"):
             for run in runs:
                 start = time.perf_counter()
@@ -64,7 +67,6 @@ def compare_samplers(config: SpritesConfig, settings: Sequence[tuple[str, int]] 
 def _make(config: SpritesConfig, name: str, steps: int, device: torch.device) -> Setting:
     sampling = replace(config.validation_data, num_inference_steps=steps)
     sampler = Sampler(replace(config, scheduler=name, validation_data=sampling), device)
-    sampler.pipe.set_progress_bar_config(disable=True)
     return Setting(name, steps, sampler)
 
 

@@ -43,14 +43,13 @@ def read_losses(run: Path) -> tuple[Points, dict[str, Points]]:
     path = run / "metrics.jsonl"
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        keys = {"": "loss", **{name: key for name, (key, _) in _DOTS.items()}}
-        found = {name: {entry["step"]: entry[key] for entry in entries if key in entry} for name, key in keys.items()}
+        keys = ("loss", *(key for key, _ in _DOTS.values()))
+        found = {key: {entry["step"]: entry[key] for entry in entries if key in entry} for key in keys}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); name the output_dir of a run") from None
-    if not found[""]:
+    if not found["loss"]:
         raise InputError(f"{path}: holds no losses yet")
-    curves = {name: _points(losses) for name, losses in found.items() if losses}
-    return curves.pop(""), curves
+    return _points(found["loss"]), {name: _points(found[key]) for name, (key, _) in _DOTS.items() if found[key]}
 
 
 def _points(losses: dict[int, float]) -> Points:
@@ -60,14 +59,14 @@ def _points(losses: dict[int, float]) -> Points:
 
 def _panel(name: str, train: Points, validation: dict[str, Points]) -> PIL.Image.Image:
     steps, losses = train[0], smooth(train[1])
-    shown = [losses[len(losses) // 50 :]]  # the first steps would flatten the rest
-    high = (float(np.concatenate([*shown, *(points[1] for points in validation.values())]).max()) or 1.0) * 1.1
+    shown = losses[len(losses) // 50 :]  # the first steps would flatten the rest
+    high = (float(np.concatenate([shown, *(points[1] for points in validation.values())]).max()) or 1.0) * 1.1
     image = PIL.Image.new("RGB", (_WIDTH, _HEIGHT), "white")
     draw, font = PIL.ImageDraw.Draw(image), PIL.ImageFont.load_default(size=12)
 
     def place(step: float, loss: float) -> tuple[float, float]:
         x = _MARGIN + (_WIDTH - _MARGIN - 14) * step / steps[-1]
-        y = _HEIGHT - 30 - (_HEIGHT - 60) * min(loss, high) / high
+        y = _HEIGHT - 30 - (_HEIGHT - 78) * min(loss, high) / high
         return x, y
 
     for part in range(5):
@@ -75,10 +74,13 @@ def _panel(name: str, train: Points, validation: dict[str, Points]) -> PIL.Image
         y = place(0, value)[1]
         draw.line((_MARGIN, y, _WIDTH - 14, y), fill=_GREY if part else _INK)
         draw.text((4, y - 7), f"{value:.2g}", fill=_INK, font=font)
+    draw.line((_MARGIN, 15, _MARGIN + 12, 15), fill=_LINE, width=2)
+    draw.text((_MARGIN + 18, 8), f"{name}: loss", fill=_INK, font=font)
     x: float = _MARGIN
-    for text, colour in ((f"{name}: loss", _LINE), *((label, _DOTS[label][1]) for label in validation)):
-        draw.text((x, 8), text, fill=colour, font=font)
-        x += draw.textlength(text, font=font) + 10
+    for label in validation:
+        draw.ellipse((x + 2, 28, x + 10, 36), fill=_DOTS[label][1])
+        draw.text((x + 18, 25), label, fill=_INK, font=font)
+        x += draw.textlength(label, font=font) + 30
     draw.text((_MARGIN, _HEIGHT - 24), "step 0", fill=_INK, font=font)
     draw.text((_WIDTH - 14, _HEIGHT - 24), f"{steps[-1]:.0f}", fill=_INK, font=font, anchor="ra")
     draw.line([place(step, loss) for step, loss in zip(steps, losses, strict=True)], fill=_LINE, width=2)

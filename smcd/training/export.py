@@ -1,14 +1,14 @@
 """From a checkpoint to a whole model: what trained, over what it started from."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from smcd.config import TrainConfig, load_config
-from smcd.convert.folders import cast, write_published
+from smcd.convert.folders import cast
+from smcd.convert.published import warn_of_left_out, write_published
 from smcd.errors import InputError
 from smcd.files import new_folder
 from smcd.pipeline import SMCDPipeline
@@ -16,8 +16,6 @@ from smcd.training import checkpoint
 from smcd.training.objective import TrainedNetworks
 from smcd.training.stages import make_stage
 from smcd.training.start import build_start
-
-logger = logging.getLogger(__name__)
 
 
 def find_checkpoint(path: Path) -> Path | None:
@@ -73,12 +71,13 @@ def export(
     pipe = load_checkpoint(found, ema, overrides)
     with new_folder(out) as folder:
         if published:
-            if make_stage(load_config(TrainConfig, argparse.Namespace(config=found / checkpoint.CONFIG))).text_encoder:
-                logger.warning(
-                    f"{out}: published files have no place for the text encoder that trained; it is left out"
-                )
             write_published(pipe.components, folder)
         else:
             for part in pipe.components.values():
                 cast(part, dtype)
             pipe.save_pretrained(folder)
+    if published:
+        own = pipe.config
+        trained = make_stage(load_config(TrainConfig, argparse.Namespace(config=found / checkpoint.CONFIG)))
+        size = (own.frame_height, own.frame_width)
+        warn_of_left_out(out, pipe.scheduler, *size, own.guidance_scale, trained.text_encoder)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from smcd.config import TrainConfig, check_choices
-from smcd.diffusion import LARGEST_SCALE
+from smcd.data.sprite_layouts import make_world
 from smcd.errors import InputError
+from smcd.sampling import check_sampling
 from smcd.training import checkpoint
 
 logger = logging.getLogger(__name__)
@@ -54,11 +55,7 @@ def check_config(config: TrainConfig) -> None:
         raise InputError(f"{config.output_dir}: is a file; choose another --output_dir")
     if not math.isfinite(config.gate_init):
         raise InputError(f"gate_init is {config.gate_init}; it must be a number")
-    guidance = config.validation_data.guidance_scale
-    if guidance is not None and not abs(guidance) <= LARGEST_SCALE:
-        raise InputError(
-            f"validation_data.guidance_scale is {guidance}; it must be from -{LARGEST_SCALE} to {LARGEST_SCALE}"
-        )
+    check_sampling(config.validation_data)
     for name in ("adam_weight_decay", "snr_gamma"):
         if not 0 <= getattr(config, name) < math.inf:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 0")
@@ -102,6 +99,8 @@ def result_settings(config: TrainConfig, paths: dict[str, Any], num_processes: i
     settings = _flat(dataclasses.asdict(config))
     settings = {name: value for name, value in settings.items() if not {name, name.partition(".")[0]} & _FREE}
     settings |= paths
+    if config.train_data.name == "sprites":  # by what it is, not by its name
+        settings["sprites world"] = repr(make_world(settings.pop("train_data.sprites_world").split()))
     settings["learning_rate"] = learning_rate(config, num_processes)
     settings["clips of a step"] = global_batch(config, num_processes)
     if config.lr_scheduler not in ("constant", "constant_with_warmup"):

@@ -15,7 +15,7 @@ from diffusers.training_utils import EMAModel
 from diffusers.utils import is_bitsandbytes_available, is_xformers_available
 from torch import nn
 
-from smcd.config import TrainConfig
+from smcd.config import DataConfig, TrainConfig
 from smcd.data.build import build_data
 from smcd.data.latent_cache import EncoderHashes
 from smcd.data.mixing import ClipLoader
@@ -154,16 +154,21 @@ def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetw
 
 def _check_sizes(config: TrainConfig, multiple: int) -> None:
     """Raise an InputError for pictures that the networks cannot take."""
-    sizes = [("train_data", config.train_data)]
+    sides = _sides("train_data", config.train_data)
     if config.validation_steps:
-        sizes += [("eval_data", config.eval_data)]
-    for section, data in sizes:
-        sides = {"width": data.width, "height": data.height}
-        if data.name == "gligen":
-            sides = {f"dataset_names.{name}.image_size": some.image_size for name, some in data.dataset_names.items()}
-        for name, side in sides.items():
-            if side < multiple or side % multiple:
-                raise InputError(f"{section}.{name} is {side}; this model takes multiples of {multiple}")
+        sides |= _sides("eval_data", config.eval_data)
+        sampling = config.validation_data
+        sides |= {"validation_data.width": sampling.width, "validation_data.height": sampling.height}
+    for name, side in sides.items():
+        if side is not None and (side < multiple or side % multiple):
+            raise InputError(f"{name} is {side}; this model takes multiples of {multiple}")
+
+
+def _sides(section: str, data: DataConfig) -> dict[str, int | None]:
+    if data.name == "gligen":
+        sets = data.dataset_names.items()
+        return {f"{section}.dataset_names.{name}.image_size": some.image_size for name, some in sets}
+    return {f"{section}.width": data.width, f"{section}.height": data.height}
 
 
 def make_run(

@@ -71,10 +71,9 @@ class Stage:
         return {name: getattr(self, name) for name in ("object_gate", "image_gate", "image_concat")}
 
     @property
-    def conditions(self) -> list[str]:
-        """What is given beside the text, named as in `Conditions.drop`: boxes, image."""
-        given = {"boxes": self.object_gate, "image": self.image_gate or self.image_concat}
-        return [name for name, is_given in given.items() if is_given]
+    def conditions(self) -> dict[str, bool]:
+        """Which are given beside the text, named as in `Conditions.drop`."""
+        return {"boxes": self.object_gate, "image": self.image_gate or self.image_concat}
 
 
 def make_stage(config: TrainConfig) -> Stage:

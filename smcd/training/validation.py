@@ -64,7 +64,7 @@ class Validation:
         config, accelerator = run.config, run.accelerator
         clips, size = config.validation_clips, config.val_batch_size * accelerator.num_processes
         drops: dict[str, dict[str, bool]] = {"loss": {}}
-        drops |= {f"loss_without_{name}": {name: True} for name in run.stage.conditions}
+        drops |= {f"loss_without_{name}": {name: True} for name, given in run.stage.conditions.items() if given}
         batches = self._loader.batches()
         total = torch.zeros(len(drops) + 1, device=accelerator.device)
         for number in range(-(-clips // size)):  # rounded up: as many in every process
@@ -104,14 +104,14 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     phrases = [phrase for phrase in batch.phrases[0] if phrase]
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
     boxes = [of_frame[: len(phrases)] for of_frame in boxes]
-    with_boxes, with_image = (name in run.stage.conditions for name in ("boxes", "image"))
+    given = run.stage.conditions
     time = nullcontext() if run.stage.temporal else without_temporal_layers(run.pipe.unet)
     with time, run.autocast():
         output: Any = run.pipe(
             batch.prompts[0],
-            truth[0] if with_image else None,
-            boxes if with_boxes and phrases else None,
-            phrases if with_boxes and phrases else None,
+            truth[0] if given["image"] else None,
+            boxes if given["boxes"] and phrases else None,
+            phrases if given["boxes"] and phrases else None,
             num_frames=len(truth),
             height=sampling.height or truth.shape[1],
             width=sampling.width or truth.shape[2],

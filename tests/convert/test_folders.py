@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from smcd import SMCDPipeline
-from smcd.convert import convert, export, load_pipeline
+from smcd.convert import convert, export, load_pipeline, sampling_defaults
 from smcd.convert.files import load_tensors
 from smcd.diffusion import make_scheduler
 from smcd.errors import InputError
@@ -25,16 +25,24 @@ def folders(pipe, tmp_path) -> dict[str, str]:
     return {"published": str(published), "base": str(base)}
 
 
-def test_a_noise_schedule_of_its_own_comes_with_the_base(pipe, tmp_path):
-    """Published files have no place for it."""
+def test_what_published_files_have_no_place_for_comes_with_the_base(pipe, tmp_path, caplog):
     pipe.scheduler = make_scheduler(config={"beta_schedule": "linear", "beta_end": 0.02})
+    pipe.register_to_config(frame_height=32, frame_width=48, guidance_scale=2.5)
+    pipe.save_pretrained(tmp_path / "own")
+    published, own = str(tmp_path / "published"), str(tmp_path / "own")
+    export(own, tmp_path / "published")
+    assert "no place for the noise schedule, the size of 32 x 48, the guidance scale 2.5" in caplog.text
+    assert sampling_defaults(published) == {"height": 256, "width": 256, "guidance_scale": 7.5}
+    assert sampling_defaults(published, own) == {"height": 32, "width": 48, "guidance_scale": 2.5}
+    convert(published, own, tmp_path / "converted")
+    for back in (load_pipeline(published, own), SMCDPipeline.from_pretrained(tmp_path / "converted")):
+        assert torch.equal(back.scheduler.alphas_cumprod, pipe.scheduler.alphas_cumprod)
+        assert (back.config.frame_height, back.config.frame_width, back.config.guidance_scale) == (32, 48, 2.5)
+
+
+def test_a_broken_noise_schedule_of_the_base_is_named(pipe, tmp_path):
     pipe.save_pretrained(tmp_path / "own")
     export(str(tmp_path / "own"), tmp_path / "published")
-    back = load_pipeline(str(tmp_path / "published"), str(tmp_path / "own"))
-    assert torch.equal(back.scheduler.alphas_cumprod, pipe.scheduler.alphas_cumprod)
-    convert(str(tmp_path / "published"), str(tmp_path / "own"), tmp_path / "converted")
-    back = SMCDPipeline.from_pretrained(tmp_path / "converted")
-    assert torch.equal(back.scheduler.alphas_cumprod, pipe.scheduler.alphas_cumprod)
     (tmp_path / "own" / "scheduler" / "scheduler_config.json").write_text("{")
     with pytest.raises(InputError, match=r"scheduler_config\.json: no noise schedule"):
         load_pipeline(str(tmp_path / "published"), str(tmp_path / "own"))

@@ -30,6 +30,7 @@ def pipe() -> SMCDPipeline:
 def test_it_is_small_and_names_no_folder_of_the_machine_that_made_it():
     weights = [path for path in FOLDER.glob("*/*") if path.is_file()]  # beside them stand the card and its pictures
     assert sum(path.stat().st_size for path in weights) <= 15_000_000
+    assert sum(path.stat().st_size for path in FOLDER.glob("*") if path.is_file()) <= 500_000
     for path in FOLDER.rglob("*.json"):
         assert not str(json.loads(path.read_text()).get("_name_or_path", "")).startswith("/")
 
@@ -49,14 +50,20 @@ def test_what_is_not_given_is_the_models_own():
 
 
 def test_a_folder_that_says_nothing_has_the_full_size(tmp_path):
-    (tmp_path / "model_index.json").write_text('{"_class_name": "SMCDPipeline", "guidance_scale": null}')
+    (tmp_path / "model_index.json").write_text('{"_class_name": "SMCDPipeline"}')
     assert sampling_defaults(str(tmp_path)) == {"height": 256, "width": 256, "guidance_scale": 7.5}
+
+
+@pytest.mark.parametrize("name", ["frame_height", "frame_width", "guidance_scale"])
+def test_a_folder_that_says_no_number_is_named(tmp_path, name):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "SMCDPipeline", name: "2"}))
+    with pytest.raises(InputError, match=rf"model_index\.json: {name} is '2'; it must be a number"):
+        sampling_defaults(str(tmp_path))
 
 
 def test_objects_follow_their_boxes():
     """AO against the same model without boxes: what the method is for, on scenes of a seed never trained on."""
     sampler = Sampler(ModelConfig(validation_data=SamplingConfig(num_inference_steps=20)), torch.device("cpu"))
-    sampler.pipe.set_progress_bar_config(disable=True)
     scenes = held_out(77, 4, 8, 64, WORLD)
     overlaps = {}
     for name in ("with", "without"):

@@ -7,7 +7,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from smcd.config import SamplingConfig, SpritesEvaluationConfig
+from smcd.config import SamplingConfig, SpritesConfig, SpritesEvaluationConfig
 from smcd.data.sprite_layouts import make_world
 from smcd.errors import InputError
 from smcd.sprites.evaluation import _holds, evaluate_sprites
@@ -80,17 +80,32 @@ def test_the_table_and_the_pictures(tmp_path):
     assert content["binding"].keys() == {"phrases as given", "phrases swapped"}
     assert imageio.imread(tmp_path / "out" / "model.png").shape[2] == 3
     assert imageio.imread(tmp_path / "out" / "phrases_swapped.png").shape[1] > 8 * 64  # still frames, side by side
-    with pytest.raises(InputError, match="no such folder"):  # at once, not after an hour of sampling
-        evaluate_sprites(replace(config, clips=10**6, zero_conv_ckpt_path=str(tmp_path / "typo")))
     with pytest.raises(InputError, match="sprites are square"):
         evaluate_sprites(replace(config, validation_data=SamplingConfig(4, 32, 48, 2)))
     with pytest.raises(InputError, match="video_length is 1"):
         evaluate_sprites(replace(config, validation_data=SamplingConfig(1, 32, 32, 2)))
 
 
+@pytest.mark.parametrize(
+    ("option", "folder", "message"),
+    [
+        ("zero_conv_ckpt_path", "typo", "no such folder"),
+        ("stage1_ckpt_path", "run", "neither model_index.json"),
+        ("image_gate_ckpt_path", "stage1", "stage1: an image was given, but this model has no image path"),
+    ],
+)
+def test_other_models_that_do_not_fit_are_refused_before_anything_is_sampled(tmp_path, option, folder, message):
+    (tmp_path / "run").mkdir()
+    tiny_pipeline(image_gate=False, image_concat=False).save_pretrained(tmp_path / "stage1")
+    config = SpritesEvaluationConfig(validation_data=SamplingConfig(4, 32, 32, 2), out=str(tmp_path / "out"), clips=2)
+    with pytest.raises(InputError, match=message):
+        evaluate_sprites(replace(config, **{option: str(tmp_path / folder)}))
+    assert not (tmp_path / "out").exists()
+
+
 def test_samplers_are_held_to_the_first(tmp_path):
     open_gates(tiny_pipeline()).save_pretrained(tmp_path / "model")
-    config = SpritesEvaluationConfig(
+    config = SpritesConfig(
         trained_ckpt_path=str(tmp_path / "model"),
         validation_data=SamplingConfig(2, 32, 32),
         out=str(tmp_path / "out"),

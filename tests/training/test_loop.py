@@ -64,19 +64,16 @@ def test_validation_is_fixed_and_does_not_change_training(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("gate_init", "cat_init", "counting"),
+    ("start", "counting"),
     [
-        (0.0, False, set()),
-        (1.0, True, {"boxes"}),  # the image comes through the zero conv alone, which is closed
-        (None, False, {"boxes", "image"}),  # everything is open
+        ({"gate_init": 0.0}, set()),
+        ({"gate_init": 1.0, "cat_init": True}, {"boxes"}),  # the image's only way is the zero conv, which is closed
+        ({"tune_from_ckpt_path": "open"}, {"boxes", "image"}),
     ],
 )
-def test_validation_says_which_conditions_count(tmp_path, gate_init, cat_init, counting):
-    if gate_init is None:
-        open_gates(tiny_pipeline()).save_pretrained(tmp_path / "start")
-        start = {"tune_from_ckpt_path": str(tmp_path / "start")}
-    else:
-        start = {"gate_init": gate_init, "cat_init": cat_init}
+def test_validation_says_which_conditions_count(tmp_path, monkeypatch, start, counting):
+    monkeypatch.chdir(tmp_path)
+    open_gates(tiny_pipeline()).save_pretrained("open")
     settings = runs.config(tmp_path / "out", max_train_steps=1, learning_rate=1e-12, validation_steps=1, **start)
     runs.run(settings)
     names = ("", "_without_boxes", "_without_image")
@@ -238,6 +235,8 @@ def test_a_dry_run_looks_at_the_data(tmp_path, capsys):
         ({"ema_decay": 1.0}, "ema_decay is 1.0"),
         ({"gate_init": math.nan}, "gate_init is nan"),
         ({"validation_data": SamplingConfig(guidance_scale=math.nan)}, "guidance_scale is nan"),
+        ({"validation_data": SamplingConfig(num_inference_steps=0)}, "num_inference_steps is 0"),
+        ({"validation_steps": 5, "validation_data": SamplingConfig(width=40)}, "validation_data.width is 40"),
         ({"output_dir": " "}, "output_dir is empty"),
         ({"stage": "3"}, "stage is '3'; choose from 1, 2, base"),
         ({"report_to": ["jsonl", "mlflow"]}, "report_to: 'mlflow' is unknown"),

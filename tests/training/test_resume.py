@@ -196,6 +196,15 @@ def test_other_sets_of_gligen_are_another_config():
     check_same(Path("checkpoint-1"), one, settings("FlickrGrounding"))
 
 
+def test_a_world_is_known_by_what_it_is_not_by_its_name():
+    def settings(world):
+        return result_settings(TrainConfig(train_data=DataConfig(name="sprites", sprites_world=world)), {}, 1)
+
+    check_same(Path("checkpoint-1"), settings("built-in"), settings("built-in speed=0.45"))
+    with pytest.raises(InputError, match="sprites world"):
+        check_same(Path("checkpoint-1"), settings("built-in"), settings("built-in speed=0.3"))
+
+
 def runs_to(out: Path, step: int) -> bool:
     return not step or (
         (out / "metrics.jsonl").is_file() and len((out / "metrics.jsonl").read_text().splitlines()) >= step

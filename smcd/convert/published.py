@@ -1,0 +1,93 @@
+"""Folders of published files: finding, reading and writing them."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+
+from smcd.convert.files import PUBLISHED_FILES, load_tensors
+from smcd.convert.names import to_published
+from smcd.diffusion import Guidance, make_scheduler
+from smcd.errors import InputError, first_line
+from smcd.pipeline import FULL_SIZE
+
+logger = logging.getLogger(__name__)
+
+_COMPONENTS = {"unet": "unet", "position_net": "position_net", "visual_encoder": "image_encoder"}  # of a pipeline
+
+
+def published_folder(folder: Path) -> Path:
+    """The one folder at or below `folder` that holds a published UNet.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    name = PUBLISHED_FILES["unet"]
+    found = [folder] if (folder / name).is_file() else sorted(path.parent for path in folder.rglob(name))
+    if not found and (folder / "model_index.json").is_file():
+        raise InputError(f"{folder}: is a pipeline folder already (--to_published makes published files of it)")
+    if not found:
+        raise InputError(f"{folder}: neither model_index.json (a pipeline) nor {name} (published weights) is in it")
+    if len(found) > 1:
+        raise InputError(f"{folder}: several checkpoints, choose one: {', '.join(map(str, found))}")
+    return found[0]
+
+
+def read_published(folder: Path, dtype: torch.dtype, base_unet: str | None = None) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each file that is there, in `dtype` (PositionNet's: float32), by part and published name.
+
+    Args:
+        base_unet: a file with the tensors that the UNet's lacks.
+    """
+    dtypes = {"unet": dtype, "position_net": torch.float32, "visual_encoder": dtype}
+    parts = {
+        part: load_tensors(folder / file, dtype=dtypes[part])
+        for part, file in PUBLISHED_FILES.items()
+        if (folder / file).is_file()
+    }
+    if base_unet is not None:
+        tensors = load_tensors(Path(base_unet).expanduser(), dtype=dtype)
+        if "conv_in.weight" in tensors:  # diffusers' names
+            try:
+                tensors = to_published({"unet": tensors})["unet"]
+            except ValueError as error:
+                raise InputError(f"{base_unet}: {error}") from None
+        parts["unet"] = tensors | parts["unet"]
+    return parts
+
+
+def write_published(components: Mapping[str, Any], target: Path) -> None:
+    """Write published files of a pipeline's networks (those that are not None) into a folder."""
+    for part, name in _COMPONENTS.items():
+        if (network := components[name]) is not None:
+            tensors = to_published({part: network.state_dict()})[part]
+            try:
+                torch.save(tensors, target / PUBLISHED_FILES[part])
+            except RuntimeError as error:  # what torch makes of a full disk
+                raise OSError(first_line(error)) from None
+
+
+def warn_of_left_out(
+    out: Path, scheduler: SchedulerMixin, height: int, width: int, guidance_scale: float, text_encoder: bool = False
+) -> None:
+    """Log what published files have no place for, where it is not that of the published model.
+
+    Args:
+        text_encoder: whether it trained.
+    """
+    left_out = ["the text encoder that trained"] if text_encoder else []
+    if not torch.equal(scheduler.alphas_cumprod, make_scheduler().alphas_cumprod):
+        left_out.append("the noise schedule")
+    if (height, width) != (FULL_SIZE, FULL_SIZE):
+        left_out.append(f"the size of {height} x {width}")
+    if guidance_scale != Guidance.text:
+        left_out.append(f"the guidance scale {guidance_scale:g}")
+    if left_out:
+        logger.warning(
+            f"{out}: published files have no place for {', '.join(left_out)}: use them with a pipeline folder of this "
+            "model as the base, --pretrained_model_path FOLDER"
+        )
