@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
@@ -14,11 +15,17 @@ def compile_transformers(network: Any, mode: str = "default") -> None:
     The first call of every new shape compiles, which takes from seconds to minutes, and says so in the log.
 
     Args:
-        mode: torch.compile's; "reduce-overhead" and "max-autotune" replay CUDA graphs. The keys and values of the
-            conditions are computed outside of what is compiled, so that a graph has no cache to fill.
+        mode: torch.compile's; on a GPU "reduce-overhead" and "max-autotune" replay CUDA graphs. The keys and values of
+            the conditions are computed outside of what is compiled, so that a graph has no cache to fill; and what a
+            graph gives is used up within the UNet's call, so that the next call may overwrite it.
     """
     network.compile_repeated_blocks(fullgraph=True, dynamic=False, mode=mode)
     network.register_forward_pre_hook(_Announce(), with_kwargs=True)
+    network.register_forward_pre_hook(_begin_step)
+
+
+def _begin_step(*_: Any) -> None:
+    torch.compiler.cudagraph_mark_step_begin()
 
 
 class _Announce:

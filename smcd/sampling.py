@@ -195,7 +195,7 @@ def _tune(pipe: SMCDPipeline, config: ModelConfig, device: torch.device) -> None
             if part is not None:
                 use_channels_last(part)
     if config.compile:
-        compile_transformers(pipe.unet)
+        compile_transformers(pipe.unet, config.compile_mode)
 
 
 def _make_scheduler(pipe: SMCDPipeline, config: ModelConfig) -> SchedulerMixin:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from smcd.config.model import COMPILE_MODES
 from smcd.config.options import option
 
 
@@ -31,9 +32,7 @@ class BenchmarkConfig:
     base_channels_last: bool | None = option(None, "the same for diffusers' networks; otherwise as ours")
     keep_memory: bool = option(True, "CPU: the allocator keeps freed memory, as the commands that sample have it")
     compile: bool = option(False, "torch.compile of the transformers, both ours and diffusers'")
-    compile_mode: str = option(
-        "default", "torch.compile's", ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-    )
+    compile_mode: str = option("default", "torch.compile's", COMPILE_MODES)
     steps: int = option(50, "clip: denoising steps")
     frames: int = option(8, "of a clip")
     pixels: int = option(256, "side of the square frames")

@@ -8,6 +8,7 @@ PRESETS = {
     "published": {"scheduler": "ddim", "num_inference_steps": 50},
     "fast": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
 }
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
 @dataclass
@@ -72,4 +73,7 @@ class ModelConfig:
     dtype: str = option("float32", "of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16"))
     low_memory: bool = option(False, "less memory, more time: guidance branches and frames one after the other")
     compile: bool = option(False, "torch.compile of the transformers: a slow first step, faster ones after it")
+    compile_mode: str = option(
+        "default", "torch.compile's; on a GPU reduce-overhead and max-autotune replay CUDA graphs", COMPILE_MODES
+    )
     enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")
