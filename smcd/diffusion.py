@@ -26,6 +26,20 @@ def make_scheduler(name: str = "ddim", config: dict | None = None) -> SchedulerM
     return DDIMScheduler.from_config(config)
 
 
+def first_timestep(scheduler: SchedulerMixin, steps: int) -> int:
+    """Where sampling in so many steps begins; the scheduler is set to them.
+
+    Raises:
+        ValueError: more steps than half of those it was trained with: the first would lie beyond the last of these.
+    """
+    trained = scheduler.config.num_train_timesteps
+    scheduler.set_timesteps(min(steps, trained))
+    first = int(scheduler.timesteps.max())
+    if steps > trained // 2 or first >= trained:
+        raise ValueError(f"num_inference_steps is {steps}; this noise schedule takes at most {trained // 2}")
+    return first
+
+
 _PUBLISHED = {
     "beta_start": 0.00085,
     "beta_end": 0.012,

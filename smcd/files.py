@@ -17,8 +17,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         InputError: `out` exists and is not an empty folder, or cannot be written.
     """
     out = out.expanduser().absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists already; choose another place or delete it")
+    check_new(out)
     new_parents = [parent for parent in out.parents if not parent.exists()]
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
@@ -36,6 +35,13 @@ def new_folder(out: Path) -> Iterator[Path]:
         for parent in new_parents:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+def check_new(out: Path) -> None:
+    """Raise an InputError where `out` exists and is not an empty folder."""
+    out = out.expanduser().absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists already; choose another place or delete it")
 
 
 @contextmanager

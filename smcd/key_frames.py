@@ -136,6 +136,10 @@ def is_text(text: str) -> bool:
 def make_track(keys: KeyFrames, num_frames: int, size: tuple[int, int], what: str) -> list[PixelBox | None]:
     """A box in 0..1, or None, for each frame; cut to the image (`size`: width, height) with a warning."""
     width, height = size
+    if all(max(box) <= 1 for box in keys.values() if box is not None):
+        raise InputError(
+            f"{what}: all boxes lie within one pixel; give pixels of the image ({width} x {height}), not parts of it"
+        )
     track = interpolate(keys, num_frames)
     beyond = [
         str(frame)
@@ -168,7 +172,8 @@ def _frame_index(text: str, num_frames: int, where: str) -> int:
         raise InputError(f"{where}: {text!r} is not a frame number")
     if int(text) >= num_frames:
         raise InputError(
-            f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1} (there are {num_frames})"
+            f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1} (there are {num_frames}): "
+            f"delete it, or give --video_length {int(text) + 1}"
         )
     return int(text)
 

@@ -17,9 +17,9 @@ from torch import nn
 from smcd.allocation import keep_freed_memory
 from smcd.assets import SPRITES
 from smcd.compilation import compile_transformers
-from smcd.config import ModelConfig, SamplingConfig
+from smcd.config import ModelConfig, check_compile_mode, check_sampling, check_scale
 from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
-from smcd.diffusion import make_scheduler
+from smcd.diffusion import first_timestep, make_scheduler
 from smcd.errors import InputError
 from smcd.inputs import Image, check_parts, check_paths, check_size
 from smcd.media import to_uint8
@@ -30,53 +30,33 @@ from smcd.processes import shared_work
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=ModelConfig)
 
-_LARGEST_SIDE = 8192
-_LARGEST_SCALE = 1000  # of guidance: more is a mistake
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def check_model_config(config: ModelConfig) -> None:
     """Raise an InputError for numbers that make no sense, and for a base without weights."""
     check_sampling(config.validation_data)
+    check_compile_mode(config.compile, config.compile_mode)
     for name in ("img_free_guidance", "ti_free_guidance", "box_free_guidance"):
-        _check_scale(name, getattr(config, name))
+        check_scale(name, getattr(config, name))
     base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
     if config.trained_ckpt_path == SPRITES and any(getattr(config, name) for name in base):
         raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
-
-
-def check_sampling(sampling: SamplingConfig) -> None:
-    """Raise an InputError for numbers that make no sense."""
-    for name, value in (
-        ("video_length", sampling.video_length),
-        ("num_inference_steps", sampling.num_inference_steps),
-    ):
-        if not 1 <= value <= 10_000:
-            raise InputError(f"{name} is {value}; it must be from 1 to 10000")
-    for name, side in (("width", sampling.width), ("height", sampling.height)):
-        if side is not None and not 1 <= side <= _LARGEST_SIDE:
-            raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
-    if sampling.guidance_scale is not None:
-        _check_scale("guidance_scale", sampling.guidance_scale)
-
-
-def _check_scale(name: str, scale: float) -> None:
-    if not abs(scale) <= _LARGEST_SCALE:
-        raise InputError(f"{name} is {scale}; it must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
 
 
 def with_defaults(config: Config) -> Config:
     """The config with width, height and text guidance spelt out: where they are not given, the model's own.
 
     Raises:
-        InputError: no weights are there.
+        InputError: no weights are there, or what they say makes no sense.
     """
     sampling = config.validation_data
     if None not in (sampling.height, sampling.width, sampling.guidance_scale):
         return config
     own = sampling_defaults(config.trained_ckpt_path, config.root_path or config.pretrained_model_path)
-    missing = {name: value for name, value in own.items() if getattr(sampling, name) is None}
-    return replace(config, validation_data=replace(sampling, **missing))
+    sampling = replace(sampling, **{name: value for name, value in own.items() if getattr(sampling, name) is None})
+    check_sampling(sampling)
+    return replace(config, validation_data=sampling)
 
 
 def on_device() -> AbstractContextManager[PartialState]:
@@ -201,10 +181,10 @@ def _tune(pipe: SMCDPipeline, config: ModelConfig, device: torch.device) -> None
 def _make_scheduler(pipe: SMCDPipeline, config: ModelConfig) -> SchedulerMixin:
     scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
     steps, trained = config.validation_data.num_inference_steps, scheduler.config.num_train_timesteps
-    scheduler.set_timesteps(min(steps, trained))
-    first = int(scheduler.timesteps.max())
-    if steps > trained // 2 or first >= trained:
-        raise InputError(f"num_inference_steps is {steps}; {config.scheduler} takes at most {trained // 2}")
+    try:
+        first = first_timestep(scheduler, steps)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     if first < 0.75 * trained:
         logger.warning(
             f"{steps} steps of {config.scheduler} begin at timestep {first} of {trained}, below full noise: 10 to 100 "

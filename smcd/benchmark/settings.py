@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from smcd.config import BenchmarkConfig, check_choices
+from smcd.config import BenchmarkConfig, check_choices, check_compile_mode
 from smcd.diffusion import Guidance
 from smcd.errors import InputError
 
@@ -56,6 +56,7 @@ def settle(config: BenchmarkConfig) -> Settings:
         raise InputError("--sweep measures this UNet alone: leave out --vs")
     if config.vs and config.branches > 2:
         raise InputError("diffusers' base has two branches, null text and text: with --vs give --branches 1 or 2")
+    check_compile_mode(config.compile, config.compile_mode)
     if config.branches > 5:
         raise InputError(f"branches is {config.branches}; there are at most 5")
     for name in ("json", "picture"):

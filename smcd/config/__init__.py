@@ -6,7 +6,7 @@ from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig
 from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
 from smcd.config.loading import add_flags, check_choices, load_config
-from smcd.config.model import ModelConfig, SamplingConfig
+from smcd.config.model import ModelConfig, SamplingConfig, check_compile_mode, check_sampling, check_scale
 from smcd.config.prepare import PrepareConfig
 from smcd.config.small_model import SmallModelConfig
 from smcd.config.sprites import SpritesConfig, SpritesEvaluationConfig
@@ -31,5 +31,8 @@ __all__ = [
     "TrainConfig",
     "add_flags",
     "check_choices",
+    "check_compile_mode",
+    "check_sampling",
+    "check_scale",
     "load_config",
 ]

@@ -22,7 +22,9 @@ class EvaluationDataConfig:
     on_error: str = option("error", "broken annotations: stop, or leave the video out", ("error", "skip"))
     sprites_clips: int = option(8, "clips of the sprites dataset")
     sprites_seed: int = option(1, "of the sprites dataset; training has 0: another seed, another world")
-    sprites_world: str = option("", "how rich the sprites world is: built-in speed=0.4 objects=[1,2]")
+    sprites_world: str = option(
+        "built-in", "how rich the sprites world is: that of the built-in model, or built-in speed=0.4 objects=[1,2]"
+    )
 
 
 @dataclass

@@ -92,7 +92,7 @@ def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise InputError(f"{override!r}: neither a flag nor key=value")
+            raise InputError(f'{override!r}: neither a flag nor key=value; quote a text of several words: "A red car."')
         owner, kind = _owner(config, key)
         setattr(owner, key.rpartition(".")[2], _value(kind, key, text, override))
     return config

@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 
 from smcd.config.options import option
+from smcd.errors import InputError
 
 PRESETS = {
     "published": {"scheduler": "ddim", "num_inference_steps": 50},
     "fast": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
 }
+_LARGEST_SIDE = 8192
+_LARGEST_SCALE = 1000  # of guidance: more is a mistake
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -77,3 +80,30 @@ class ModelConfig:
         "default", "torch.compile's; on a GPU reduce-overhead and max-autotune replay CUDA graphs", COMPILE_MODES
     )
     enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")
+
+
+def check_sampling(sampling: SamplingConfig) -> None:
+    """Raise an InputError for numbers that make no sense."""
+    for name, value in (
+        ("video_length", sampling.video_length),
+        ("num_inference_steps", sampling.num_inference_steps),
+    ):
+        if not 1 <= value <= 10_000:
+            raise InputError(f"{name} is {value}; it must be from 1 to 10000")
+    for name, side in (("width", sampling.width), ("height", sampling.height)):
+        if side is not None and not 1 <= side <= _LARGEST_SIDE:
+            raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
+    if sampling.guidance_scale is not None:
+        check_scale("guidance_scale", sampling.guidance_scale)
+
+
+def check_scale(name: str, scale: float) -> None:
+    """Raise an InputError for a guidance scale that makes no sense."""
+    if not abs(scale) <= _LARGEST_SCALE:
+        raise InputError(f"{name} is {scale}; it must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
+
+
+def check_compile_mode(is_compiled: bool, mode: str) -> None:
+    """Raise an InputError for a mode that would be without effect."""
+    if mode != COMPILE_MODES[0] and not is_compiled:
+        raise InputError(f"compile_mode is {mode}, but nothing is compiled: add --compile")

@@ -63,8 +63,8 @@ class TrainConfig:
     )
     trainable_modules: list[str] = option(
         [],
-        "train the UNet's modules with these parts in their names, in place of the stage's; . is in all names; on "
-        "single frames temporal layers never train",
+        "train the UNet's modules with these parts in their names, in place of the stage's; . is in all names "
+        "(but where temporal layers are bypassed, they do not train)",
     )
 
     # Data

@@ -102,8 +102,13 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
         return path
     if path.exists():
         raise InputError(f"{path}: is a file; give the folder that holds it")
+    if path_or_id[0] in "./~" or path_or_id.count("/") > 1:
+        raise InputError(f"{path_or_id}: no such folder")
     try:
         return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=_HALF))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = first_line(error)
-        raise InputError(f"{path_or_id}: no such folder, and not to be had from the hub ({reason})") from None
+        raise InputError(
+            f"{path_or_id}: no such folder, and not to be had from the hub ({reason}); docs/checkpoints.md says where "
+            "weights come from"
+        ) from None

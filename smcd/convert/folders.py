@@ -14,7 +14,7 @@ from smcd.convert.networks import build_networks, check_widths
 from smcd.convert.published import published_folder, read_published, warn_of_left_out, write_published
 from smcd.diffusion import Guidance
 from smcd.errors import InputError, first_line
-from smcd.files import new_folder
+from smcd.files import check_new, new_folder
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import FULL_SIZE, SMCDPipeline
 
@@ -71,8 +71,10 @@ def convert(
     Raises:
         InputError: `out` exists, or something does not fit, by name; nothing is written.
     """
+    check_new(out)
+    found = published_folder(local_folder(published))
     source = Base.find(base, tokenizer)
-    parts: dict[str, Any] = dict(build_networks(read_published(published_folder(local_folder(published)), dtype)))
+    parts: dict[str, Any] = dict(build_networks(read_published(found, dtype)))
     parts |= {"vae": source.vae, "text_encoder": source.text_encoder, "tokenizer": source.tokenizer}
     parts["scheduler"] = source.scheduler()
     with new_folder(out) as folder:
@@ -97,7 +99,7 @@ def export(pipeline: str, out: Path) -> None:
     """
     folder = local_folder(pipeline)
     parts = _load_networks(folder, torch.float32)
-    scheduler, defaults = Base(folder, folder).scheduler(), sampling_defaults(pipeline)
+    scheduler, defaults = Base(folder, folder).scheduler(), sampling_defaults(str(folder))
     with new_folder(out) as target:
         write_published(parts, target)
     warn_of_left_out(out, scheduler, **defaults)

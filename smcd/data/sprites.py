@@ -4,8 +4,10 @@ Clip number i of seed s is always the same clip. Colours and shapes make the phr
 motion ("moving left"), and together they make the caption.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -72,8 +74,15 @@ class World:
             if not low <= getattr(self, name) <= 10:
                 raise ValueError(f"{name}: {getattr(self, name)} is not from {low} to 10")
 
+    def description(self) -> dict[str, Any]:
+        """By field, as in JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple | list) else float(value)
+            for name, value in dataclasses.asdict(self).items()
+        }
 
-WORLDS = {  # runs are known by these names: never change an entry, give a new world a new name
+
+WORLDS = {  # an evaluation's manifest knows them by their names: never change an entry, give a new world a new name
     "built-in": World(  # what the built-in model was trained on
         shapes=("circle", "square", "triangle", "star"),
         colours=("red", "green", "blue", "yellow", "purple", "cyan", "orange", "white"),

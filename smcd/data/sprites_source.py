@@ -1,6 +1,7 @@
 """Sprites without files: the synthetic world as a dataset."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,10 @@ from smcd.data.clips import Video
 from smcd.data.sprites import SpriteClip, World, make_clip
 
 _KEPT = 20_000  # annotations, of 1 to 2 KB
+
+
+def _fingerprint(world: World) -> str:
+    return hashlib.sha1(json.dumps(world.description()).encode()).hexdigest()[:16]
 
 
 class Sprites:
@@ -28,7 +33,7 @@ class Sprites:
         self.names = [f"{index:06d}" for index in range(clips)]
         self.dropped: dict[str, str] = {}
         self._settings = (frames, size, world)
-        self._fingerprint = hashlib.sha1(repr((size, world or World())).encode()).hexdigest()[:16]
+        self._fingerprint = _fingerprint(world or World())
         self._seed = seed
         self._last: tuple[int, SpriteClip] | None = None
         self._videos: dict[int, Video] = {}

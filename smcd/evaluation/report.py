@@ -1,5 +1,6 @@
 """The report of an evaluation's videos."""
 
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +15,27 @@ from smcd.evaluation.output import CONFIG_NAME, REPORT_NAME
 from smcd.evaluation.settings import read_settings
 from smcd.metrics.evaluate import evaluate
 from smcd.metrics.frechet import I3D
+from smcd.metrics.models import MissingModel
 from smcd.metrics.report import summary_text, write_report
 from smcd.metrics.scoring import Options
+from smcd.metrics.similarity import FrameFidelity
+from smcd.metrics.tracking import CSRT
 from smcd.metrics.truth import MANIFEST_NAME
+
+logger = logging.getLogger(__name__)
 
 
 def check_scoring(config: EvaluationConfig, clips: int) -> None:
-    """Raise an InputError for what would stop the report, before hours of work for it."""
+    """Before hours of work for the report: warn of what it will lack, and refuse what would stop it (InputError)."""
     if config.fvd_weights is not None:
         if clips < 2:
             raise InputError("FVD needs at least 2 clips: leave out --fvd_weights")
         I3D(Path(config.fvd_weights))
+    for make in (FrameFidelity, *([CSRT] if config.tracker == "csrt" else [])):
+        try:
+            make()
+        except MissingModel as error:
+            logger.warning(f"the report will be without a part, which can be made later by the same command: {error}")
 
 
 def write_scores(config: EvaluationConfig, root: Path, device: torch.device) -> None:

@@ -134,7 +134,9 @@ class FrameFidelity:
         try:
             import torchmetrics
         except ImportError:
-            raise MissingModel("PSNR and SSIM need torchmetrics: pip install 'smcd[metrics]'") from None
+            raise MissingModel(
+                "PSNR and SSIM need torchmetrics: pip install -c constraints.txt -e '.[metrics]'"
+            ) from None
         self.version = torchmetrics.__version__
 
     def __call__(self, frame: np.ndarray, reference: np.ndarray) -> dict[str, float]:

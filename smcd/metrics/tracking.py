@@ -46,7 +46,7 @@ class CSRT:
             import cv2
         except ImportError:
             raise MissingModel(
-                "the csrt tracker needs opencv-contrib-python-headless: pip install 'smcd[metrics]'"
+                "the csrt tracker needs opencv-contrib-python-headless: pip install -c constraints.txt -e '.[metrics]'"
             ) from None
         if not hasattr(cv2, "TrackerCSRT_create"):
             raise MissingModel("this OpenCV has no CSRT tracker: install opencv-contrib-python-headless instead")

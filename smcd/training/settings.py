@@ -6,10 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from smcd.config import TrainConfig, check_choices
+from smcd.config import TrainConfig, check_choices, check_sampling
 from smcd.data.sprite_layouts import make_world
 from smcd.errors import InputError
-from smcd.sampling import check_sampling
 from smcd.training import checkpoint
 
 logger = logging.getLogger(__name__)
@@ -99,8 +98,9 @@ def result_settings(config: TrainConfig, paths: dict[str, Any], num_processes: i
     settings = _flat(dataclasses.asdict(config))
     settings = {name: value for name, value in settings.items() if not {name, name.partition(".")[0]} & _FREE}
     settings |= paths
-    if config.train_data.name == "sprites":  # by what it is, not by its name
-        settings["sprites world"] = repr(make_world(settings.pop("train_data.sprites_world").split()))
+    world = make_world(settings.pop("train_data.sprites_world").split())  # by what it is, not by its name
+    if "sprites" in config.train_data.datasets:
+        settings |= _flat(world.description(), "train_data.sprites_world.")
     settings["learning_rate"] = learning_rate(config, num_processes)
     settings["clips of a step"] = global_batch(config, num_processes)
     if config.lr_scheduler not in ("constant", "constant_with_warmup"):

@@ -19,6 +19,7 @@ from smcd.config import DataConfig, TrainConfig
 from smcd.data.build import build_data
 from smcd.data.latent_cache import EncoderHashes
 from smcd.data.mixing import ClipLoader
+from smcd.diffusion import first_timestep
 from smcd.errors import InputError
 from smcd.pipeline import SMCDPipeline
 from smcd.training.encode import Encoders
@@ -118,7 +119,7 @@ def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetw
             "everything is in place"
         )
     pipe, new_position_net = build_start(config, stage)
-    _check_sizes(config, pipe.size_multiple)
+    _check_sizes(config, pipe)
     networks = TrainedNetworks(
         pipe.unet,
         pipe.position_net,
@@ -152,13 +153,19 @@ def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetw
     return stage, pipe, networks
 
 
-def _check_sizes(config: TrainConfig, multiple: int) -> None:
-    """Raise an InputError for pictures that the networks cannot take."""
+def _check_sizes(config: TrainConfig, pipe: SMCDPipeline) -> None:
+    """Raise an InputError for pictures that the networks cannot take, or steps that sampling cannot."""
     sides = _sides("train_data", config.train_data)
     if config.validation_steps:
         sides |= _sides("eval_data", config.eval_data)
+    if config.validation_steps and config.validation_videos:
         sampling = config.validation_data
         sides |= {"validation_data.width": sampling.width, "validation_data.height": sampling.height}
+        try:
+            first_timestep(pipe.scheduler, sampling.num_inference_steps)
+        except ValueError as error:
+            raise InputError(f"validation_data.{error}") from None
+    multiple = pipe.size_multiple
     for name, side in sides.items():
         if side is not None and (side < multiple or side % multiple):
             raise InputError(f"{name} is {side}; this model takes multiples of {multiple}")
@@ -185,6 +192,7 @@ def make_run(
     hashes = encoder_hashes(config, pipe)  # before the encoders are cast
     encoders = Encoders(pipe, device, _HALF[config.mixed_precision], stage.text_encoder)
     mixture, order = build_data(config.train_data, config.seed, hashes)
+    logger.info(f"data: {len(mixture)} clips of {', '.join(source.name for source in mixture.sources)}")
     position = (accelerator.process_index, accelerator.num_processes)
     loader = ClipLoader(mixture, order, config.train_batch_size, config.num_workers, *position)
     set_seed(config.seed, device_specific=True)  # dropout; everything else is drawn by `draws.draw`

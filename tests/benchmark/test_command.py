@@ -61,6 +61,8 @@ def test_wrong_options_are_one_line():
         run(BenchmarkConfig(what="vae", vs="base"))
     with pytest.raises(InputError, match="leave out --vs"):
         run(BenchmarkConfig(sweep="frames", vs="base"))
+    with pytest.raises(InputError, match="nothing is compiled"):
+        run(BenchmarkConfig(compile_mode="max-autotune"))
     with pytest.raises(InputError, match="--branches 1 or 2"):
         run(BenchmarkConfig(branches=3, vs="base"))
 
@@ -123,6 +125,7 @@ def test_a_clip_with_low_memory_is_decoded_in_slices(tmp_path, monkeypatch, low_
     batches = []
     decode = Decoder.forward
     monkeypatch.setattr(Decoder, "forward", lambda part, z, *rest: batches.append(len(z)) or decode(part, z, *rest))
+    monkeypatch.setattr("smcd.benchmark.clips.count", lambda work: 1)  # which would decode once more
     measure(tmp_path, what="clip", vs="base", steps=1, low_memory=low_memory)
     assert set(batches) == ({1, 8} if low_memory else {8})  # the base decodes at once
 

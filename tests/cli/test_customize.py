@@ -24,6 +24,7 @@ from smcd.errors import InputError
 from tests.convert.published import write_diffusers_base, write_published
 
 SMALL = ["--width", "32", "--height", "32", "--num_inference_steps", "2", "--video_length", "3"]
+REPOSITORY = Path(__file__).parents[2]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--cpu"]
 
 
@@ -153,12 +154,16 @@ def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
         ({"validation_data": SamplingConfig(3, 40, 32, 1)}, "width 40 is not a multiple of 16: the nearest is 32"),
         ({"validation_data": SamplingConfig(0, 32, 32, 1)}, "video_length is 0"),
         ({"validation_data": SamplingConfig(2, 32, 32, 1)}, "frame 2 is beyond the last frame, 1"),
-        ({"validation_data": SamplingConfig(3, 32, 32, 2000)}, "num_inference_steps is 2000; ddim takes at most 500"),
+        (
+            {"validation_data": SamplingConfig(3, 32, 32, 2000)},
+            "num_inference_steps is 2000; this noise schedule takes at most 500",
+        ),
         ({"scheduler": "euler"}, "scheduler is 'euler'; choose from ddim, dpmsolver++, unipc"),
         ({"resize": "nearest"}, "resize is 'nearest'"),
         ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8'"),
         ({"output_dir": ""}, "output_dir is empty"),
         ({"trained_ckpt_path": " "}, "a path is empty"),
+        ({"compile_mode": "max-autotune"}, "nothing is compiled: add --compile"),
         ({"box_free_guidance": float("nan")}, "box_free_guidance is nan"),
         ({"validation_data": SamplingConfig(3, 10**20, 32, 1)}, "width is 100000000000000000000; it must be from 1"),
         ({"pretrained_model_path": "base"}, "no trained weights: add --trained_ckpt_path"),
@@ -334,3 +339,11 @@ def test_the_demo_prints_how_well_the_object_follows_its_boxes(tmp_path):
     assert "does not know" not in done.stderr
     assert imageio.imread(tmp_path / "cus_pred.gif").shape == (8, 64, 64, 3)
     assert imageio.imread(tmp_path / "boxes_pred.gif").shape == (8, 128, 128, 3)  # enlarged
+
+
+def test_the_readmes_python(tmp_path):
+    section = (REPOSITORY / "README.md").read_text().split("## From Python")[1].split("\n## ")[0]
+    code = "\n".join(re.findall(r"^    (.*)$", section, re.M)).replace("examples/", f"{REPOSITORY}/examples/")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert imageio.imread(tmp_path / "circle.gif", index=None).shape == (8, 64, 64, 3)

@@ -44,11 +44,11 @@ def run(monkeypatch):
 
 
 def readme_commands(out: Path) -> str:
-    """The commands of the README's section on training, with `outputs` in another place."""
+    """The commands of the README's section on training, with `outputs/try` in another place."""
     section = (REPOSITORY / "README.md").read_text().split("## Training")[1].split("\n## ")[0]
     commands = "\n".join(re.findall(r"^    (.*)$", section, re.M))
     assert commands.count("python ") == 3
-    return commands.replace("outputs/", f"{out}/")
+    return commands.replace("outputs/try/", f"{out}/")
 
 
 def test_both_stages_and_a_video_as_the_readme_says(tmp_path):

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from smcd.config import EvaluationConfig, add_flags, load_config
-from smcd.data.sprites import make_clip
+from smcd.data.sprites import WORLDS, make_clip
 from smcd.data.youtube_vis import held_out_names
 from smcd.errors import InputError
 from smcd.evaluation.clips import EvaluationClips, present_boxes
@@ -92,7 +92,7 @@ def test_sprites_are_another_world_than_that_of_training(config):
     assert len(manifest.clips) == 6
     assert chosen.objects == 3
     for index, clip in enumerate(manifest.clips):
-        made = make_clip(1, index, 3, 32)
+        made = make_clip(1, index, 3, 32, WORLDS["built-in"])
         assert np.array_equal(chosen.frames(clip), made.frames)
         assert clip.prompt == made.caption
         assert clip.phrases == [sprite.phrase for sprite in made.sprites][:3]

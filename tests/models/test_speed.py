@@ -40,6 +40,18 @@ def test_feed_forward_in_parts(tokens):
         assert torch.allclose(layer(x), whole, atol=1e-6)
 
 
+@torch.no_grad()
+def test_every_call_of_a_compiled_network_begins_a_step_of_cuda_graphs(monkeypatch):
+    unet = small_unet()
+    begun = []
+    monkeypatch.setattr(unet, "compile_repeated_blocks", lambda **_: None)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: begun.append(len(begun)))
+    compile_transformers(unet, mode="reduce-overhead")
+    for _ in range(2):
+        unet(**inputs())
+    assert begun == [0, 1]
+
+
 @pytest.mark.slow  # a minute of compiling
 @torch.no_grad()
 def test_compiled_transformers_with_a_cache_that_is_filled_and_read(caplog):

@@ -175,9 +175,10 @@ def test_stage_base_with_text_encoder_on_single_images(tmp_path):
     assert any("temp_" in name for name in load_file(runs.run(video) / "checkpoint-2" / "trained.safetensors"))
 
 
-def test_export_as_published_files(tmp_path):
+def test_export_as_published_files(tmp_path, caplog):
     out = runs.run(runs.config(tmp_path / "out", max_train_steps=1))
     export(out, tmp_path / "published", published=True)
+    assert "published files have no place for the size of 32 x 32: use them with" in caplog.text
     made = {path.name for path in (tmp_path / "published").iterdir()}
     assert made == {"pytorch_model.bin", "pytorch_model_1.bin", "pytorch_model_2.bin"}
     unet = torch.load(tmp_path / "published" / "pytorch_model.bin", weights_only=True)
@@ -236,7 +237,14 @@ def test_a_dry_run_looks_at_the_data(tmp_path, capsys):
         ({"gate_init": math.nan}, "gate_init is nan"),
         ({"validation_data": SamplingConfig(guidance_scale=math.nan)}, "guidance_scale is nan"),
         ({"validation_data": SamplingConfig(num_inference_steps=0)}, "num_inference_steps is 0"),
-        ({"validation_steps": 5, "validation_data": SamplingConfig(width=40)}, "validation_data.width is 40"),
+        (
+            {"validation_steps": 5, "validation_videos": 1, "validation_data": SamplingConfig(width=40)},
+            "validation_data.width is 40",
+        ),
+        (
+            {"validation_steps": 5, "validation_videos": 1, "validation_data": SamplingConfig(num_inference_steps=501)},
+            "validation_data.num_inference_steps is 501; this noise schedule takes at most 500",
+        ),
         ({"output_dir": " "}, "output_dir is empty"),
         ({"stage": "3"}, "stage is '3'; choose from 1, 2, base"),
         ({"report_to": ["jsonl", "mlflow"]}, "report_to: 'mlflow' is unknown"),

@@ -198,10 +198,10 @@ def test_other_sets_of_gligen_are_another_config():
 
 def test_a_world_is_known_by_what_it_is_not_by_its_name():
     def settings(world):
-        return result_settings(TrainConfig(train_data=DataConfig(name="sprites", sprites_world=world)), {}, 1)
+        return result_settings(TrainConfig(train_data=DataConfig(datasets=["sprites"], sprites_world=world)), {}, 1)
 
     check_same(Path("checkpoint-1"), settings("built-in"), settings("built-in speed=0.45"))
-    with pytest.raises(InputError, match="sprites world"):
+    with pytest.raises(InputError, match=r"train_data\.sprites_world\.speed 0\.45 there, 0\.3 here\. Use"):
         check_same(Path("checkpoint-1"), settings("built-in"), settings("built-in speed=0.3"))
 
 
