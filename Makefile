@@ -20,8 +20,8 @@ sprites: setup-dev
 	test -d $(SPRITES)/vae/vae || $(RUN) scripts/train_vae.py --config configs/sprites_vae.yaml
 	test -d $(SPRITES)/untrained || $(RUN) scripts/new_model.py --config configs/sprites_model.yaml
 	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml
-	for part in base_frames base stage1 stage2; do $(RUN) ms_main.py --config configs/sprites_$$part.yaml || exit; done
-	test -d $(SPRITES)/model || $(RUN) scripts/export.py $(SPRITES)/stage2 $(SPRITES)/model --dtype float16
+	for part in base_frames base stage1 stage2 stage2_more; do $(RUN) ms_main.py --config configs/sprites_$$part.yaml || exit; done
+	test -d $(SPRITES)/model || $(RUN) scripts/export.py $(SPRITES)/stage2_more $(SPRITES)/model --dtype float16
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 
