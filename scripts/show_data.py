@@ -4,17 +4,16 @@
 from pathlib import Path
 
 from smcd.command import configured
-from smcd.config import ShowConfig, check_choices
+from smcd.config import ShowConfig, TrainConfig, check_choices
 from smcd.errors import InputError
 
 
 def main() -> None:
-    with configured(ShowConfig, __doc__) as config:
+    with configured(ShowConfig, __doc__, other=TrainConfig) as config:
         check_choices(config)
         if Path(config.out).suffix not in (".png", ".jpg"):
             raise InputError(f"--out {config.out}: name a .png or .jpg")
-        if config.train_data.latents:
-            raise InputError("cached latents show no pictures: leave out train_data.latents")
+        config.train_data.latents = None  # the frames that they are made of
         from smcd.data.build import build_data
         from smcd.data.contact_sheet import contact_sheet
         from smcd.files import new_file

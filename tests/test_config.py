@@ -151,7 +151,7 @@ SHIPPED = {
     "object_tracking_eval.yaml": EvaluationConfig,
     "object_tracking_ms_stage1.yaml": TrainConfig,
     "object_tracking_ms_stage2.yaml": TrainConfig,
-    **{f"sprites_{name}.yaml": TrainConfig for name in ("base_frames", "base", "stage1", "stage2")},
+    **{f"sprites_{name}.yaml": TrainConfig for name in ("base_frames", "base", "stage1", "stage2", "stage2_more")},
     "sprites_latents.yaml": PrepareConfig,
     "sprites_vae.yaml": AutoencoderConfig,
     "sprites_model.yaml": SmallModelConfig,

@@ -68,19 +68,24 @@ def check_choices(config: Any, prefix: str = "") -> None:
 
 
 def _shown(option: Field) -> str:
-    default = option.default if option.default is not MISSING else ""
+    default = option.default
+    if option.default_factory is not MISSING:
+        default = ",".join(map(str, option.default_factory()))
     return "" if default in (None, "") else f" (default: {default})"
 
 
-def load_config(schema: type[Config], arguments: argparse.Namespace) -> Config:
+def load_config(schema: type[Config], arguments: argparse.Namespace, other: type | None = None) -> Config:
     """The config from parsed flags (see `add_flags`): defaults < YAML < flags < key=value.
+
+    Args:
+        other: another command's config, whose file is taken too; what only that command knows is left out.
 
     Raises:
         InputError: an unreadable file, an unknown key (with its line), a value of another type.
     """
     flags = dict(vars(arguments))
     path, overrides = flags.pop("config", None), flags.pop("overrides", [])
-    content = {} if path is None else _read_yaml(schema, Path(path))
+    content = {} if path is None else _read_yaml(schema, Path(path), other)
     config = schema()
     _set_all(config, _presets(schema, content))
     config = _typed(config, content, str(path))
@@ -199,7 +204,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _read_yaml(schema: type, path: Path) -> dict[str, Any]:
+def _read_yaml(schema: type, path: Path, other: type | None) -> dict[str, Any]:
     import yaml
 
     try:
@@ -214,6 +219,9 @@ def _read_yaml(schema: type, path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: should hold key: value lines")
+    if other is not None:
+        elsewhere = {option.name for option in fields(other)} - {option.name for option in fields(schema)}
+        node.value = [(key, value) for key, value in node.value if key.value not in elsewhere]
     return _known_keys(schema, content, node, path)
 
 

@@ -102,7 +102,9 @@ def data_path(config: DataConfig) -> Path:
     """The folder of the data. Raises an InputError where none is named, or it does not exist."""
     path = config.data_path or config.path
     if not path:
-        raise InputError("no data: name the folder that holds them, train_data.path (see docs/data.md)")
+        raise InputError(
+            "no data: name the folder that holds them, train_data.path, or use datasets=[sprites] (see docs/data.md)"
+        )
     if not Path(path).is_dir():
         raise InputError(f"{path}: no such folder; see docs/data.md for how datasets must lie on disk")
     return Path(path)

@@ -261,6 +261,15 @@ def test_show_data(data, layout):
     assert 0 < (page == 255).all(-1).mean() < 0.6  # white around pictures
 
 
+def test_show_data_takes_a_trainings_file(tmp_path):
+    repository = Path(__file__).parents[2]
+    for name in ("object_tracking_ms_stage2", "sprites_stage2"):  # the second names cached latents
+        out = tmp_path / f"{name}.png"
+        done = run("show_data", "--config", repository / "configs" / f"{name}.yaml", "--clips", 1, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert imageio.imread(out).shape[1] == 8 * 168
+
+
 def test_a_contact_sheet_shows_frames_boxes_and_captions():
     mixture, order = build_data(DataConfig(datasets=["sprites"], sprites_clips=2, n_sample_frames=3), 0)
     clips = [mixture.clip(order[position]) for position in range(2)]
