@@ -80,8 +80,15 @@ def test_the_published_layout_and_what_the_model_is_given(config, tmp_path, monk
 
 
 def test_batches_differ_by_at_most_a_grey_level_and_again_not_at_all(config, tmp_path):
+    """With videos that show something: a tracker on noise makes much of one grey level."""
+    given = {
+        "dataset": "sprites",
+        "sprites_clips": 4,
+        "num_max_obj": 4,
+        "validation_data": SamplingConfig(4, 64, 64, 8),
+    }
     for out, size, report in (("one", 1, True), ("four", 4, True), ("again", 4, False)):
-        run_evaluation(config(out, batch_size=size, tracker="csrt", report=report))
+        run_evaluation(config(out, batch_size=size, tracker="csrt", report=report, **given))
     one, four, again = (clips_in(tmp_path / out) for out in ("one", "four", "again"))
     assert four == again
     assert set(one) == set(four)
