@@ -78,14 +78,19 @@ def guided_base_step(settings: Settings, pipe: SMCDPipeline, base: UNet3DConditi
     return step
 
 
-def call(settings: Settings) -> list[Row]:
-    """A guided step of ours and, with `--vs base`, one of diffusers' base."""
+def guided_works(settings: Settings) -> dict[str, Step]:
+    """A guided step of ours and, with `--vs base`, one of diffusers' base, which comes first."""
     pipe = ready_pipeline(settings)
     ours = guided_step(settings, pipe)
     works: dict[str, Step] = {}
     if settings.config.vs:
         works["diffusers' base"] = guided_base_step(settings, pipe, ready_base(settings, pipe))
-    works["smcd"] = ours
+    return {**works, "smcd": ours}
+
+
+def call(settings: Settings) -> list[Row]:
+    """Time, memory and FLOPs of `guided_works`."""
+    works = guided_works(settings)
     rows = by_turns(works, settings.config.repeats, settings.device)
     for name, row in rows.items():
         dtype = settings.dtype if name == "smcd" else settings.base_dtype

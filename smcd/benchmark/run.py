@@ -6,6 +6,7 @@ from pathlib import Path
 from smcd.allocation import keep_freed_memory
 from smcd.benchmark.calls import call, sweep
 from smcd.benchmark.clips import clip, memory, vae
+from smcd.benchmark.kinds import kinds
 from smcd.benchmark.loading import load
 from smcd.benchmark.picture import bars, lines
 from smcd.benchmark.precision import precision
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _WORKS = {
     "call": call,
+    "profile": kinds,
     "clip": clip,
     "train": train,
     "vae": vae,

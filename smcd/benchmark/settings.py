@@ -13,7 +13,7 @@ from smcd.errors import InputError
 _MULTIPLE = {"full": 64, "tiny": 16}  # pixels
 _POSITIVE = ("steps", "frames", "pixels", "objects", "batch", "branches", "repeats")
 _NEEDS = {  # option: the works that it belongs to
-    "vs": ("call", "clip"),
+    "vs": ("call", "profile", "clip"),
     "sweep": ("call",),
     "low_memory": ("call", "clip"),
     "gradient_checkpointing": ("train",),

@@ -12,11 +12,11 @@ class BenchmarkConfig:
 
     what: str = option(
         "call",
-        "a guided step, a whole clip, training steps, decoding, loading, the memory of --low_memory, or the errors of "
-        "16 bits",
-        ("call", "clip", "train", "vae", "load", "memory", "precision"),
+        "a guided step, what it spends its time on, a whole clip, training steps, decoding, loading, the memory of "
+        "--low_memory, or the errors of 16 bits",
+        ("call", "profile", "clip", "train", "vae", "load", "memory", "precision"),
     )
-    vs: str | None = option(None, "call and clip: beside diffusers' own text-to-video, by turns", ("base",))
+    vs: str | None = option(None, "call, profile and clip: beside diffusers' own text-to-video, by turns", ("base",))
     sweep: str | None = option(None, "call: cost against this", ("frames", "pixels", "objects"))
     size: str | None = option(
         None,

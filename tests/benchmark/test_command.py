@@ -57,7 +57,7 @@ def test_wrong_options_are_one_line():
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["error: pixels is 33; it must be a multiple of 16"]
-    with pytest.raises(InputError, match="goes with --what call or clip"):
+    with pytest.raises(InputError, match="goes with --what call or profile or clip"):
         run(BenchmarkConfig(what="vae", vs="base"))
     with pytest.raises(InputError, match="leave out --vs"):
         run(BenchmarkConfig(sweep="frames", vs="base"))
@@ -113,6 +113,13 @@ def test_training_with_gradient_checkpointing_computes_more(tmp_path, stage):
     [checkpointed] = measure(tmp_path, what="train", stage=stage, gradient_checkpointing=True)
     assert checkpointed["flops"] > 1.1 * plain["flops"]
     assert plain["notes"]["steps a second"] == pytest.approx(1 / plain["median"])
+
+
+def test_a_profile_says_what_a_step_spends_its_time_on(tmp_path):
+    for row in measure(tmp_path, what="profile", vs="base"):
+        shares = {kind: int(share.rstrip("%")) for kind, share in row["notes"].items()}
+        assert 95 <= sum(shares.values()) <= 105
+        assert min(shares["convolutions"], shares["linear layers"], shares["attention"]) > 0
 
 
 def test_decoding_and_low_memory(tmp_path):
