@@ -136,7 +136,8 @@ def is_text(text: str) -> bool:
 def make_track(keys: KeyFrames, num_frames: int, size: tuple[int, int], what: str) -> list[PixelBox | None]:
     """A box in 0..1, or None, for each frame; cut to the image (`size`: width, height) with a warning."""
     width, height = size
-    if all(max(box) <= 1 for box in keys.values() if box is not None):
+    boxes = [box for box in keys.values() if box is not None]
+    if boxes and all(max(box) <= 1 for box in boxes):
         raise InputError(
             f"{what}: all boxes lie within one pixel; give pixels of the image ({width} x {height}), not parts of it"
         )

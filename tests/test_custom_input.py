@@ -104,6 +104,7 @@ def one_object(**changes) -> list:
         ("\n".join([BOX] * 5), "5 lines for 4 frames"),
         (f"0: {BOX}\n{BOX}", "bbox.txt:2: '10,10,60,30': either every line starts with its frame"),
         (f"0: {BOX}\n0: {BOX}", "bbox.txt:2: frame 0 was given before"),
+        ("0: 0.1,0.2,0.5,0.6", "all boxes lie within one pixel; give pixels of the image (100 x 50)"),
         (f"4: {BOX}", "bbox.txt:1: frame 4 is beyond the last frame, 3"),
         (f"-1: {BOX}", "bbox.txt:1: '-1' is not a frame number"),
         (f"x: {BOX}", "bbox.txt:1: 'x' is not a frame number"),
