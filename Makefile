@@ -21,7 +21,8 @@ sprites: setup-dev
 	test -d $(SPRITES)/untrained || $(RUN) scripts/new_model.py --config configs/sprites_model.yaml
 	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml
 	for part in base_frames base stage1 stage2 stage2_more; do $(RUN) ms_main.py --config configs/sprites_$$part.yaml || exit; done
-	test -d $(SPRITES)/model || $(RUN) scripts/export.py $(SPRITES)/stage2_more $(SPRITES)/model --dtype float16
+	rm -rf $(SPRITES)/model
+	$(RUN) scripts/export.py $(SPRITES)/stage2_more $(SPRITES)/model --dtype float16
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 
@@ -40,8 +41,9 @@ setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c "$(SUPPORTED)" || { echo "needs Python 3.11 or 3.12; name one: make PYTHON=python3.12 demo"; exit 1; }
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@test -x $(VENV)/bin/pip || $(PYTHON) -c "$(SUPPORTED)" || \
+	    { echo "needs Python 3.11 or 3.12; name one: make PYTHON=python3.12 demo"; exit 1; }
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@echo "installing torch, diffusers and what they need: the first time this takes minutes"
 	$(PIP) install -c constraints.txt -e .
 	touch $@

@@ -13,7 +13,9 @@ def main() -> None:
         check_choices(config)
         if Path(config.out).suffix not in (".png", ".jpg"):
             raise InputError(f"--out {config.out}: name a .png or .jpg")
-        config.train_data.latents = None  # the frames that they are made of
+        if config.train_data.latents:
+            print("cached latents show no pictures: these are the frames that they are made of")
+            config.train_data.latents = None
         from smcd.data.build import build_data
         from smcd.data.contact_sheet import contact_sheet
         from smcd.files import new_file

@@ -30,7 +30,7 @@ def first_timestep(scheduler: SchedulerMixin, steps: int) -> int:
     """Where sampling in so many steps begins; the scheduler is set to them.
 
     Raises:
-        ValueError: more steps than half of those it was trained with: the first would lie beyond the last of these.
+        ValueError: more steps than half of those it was trained with: one by one, they would begin below full noise.
     """
     trained = scheduler.config.num_train_timesteps
     scheduler.set_timesteps(min(steps, trained))

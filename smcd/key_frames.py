@@ -173,8 +173,8 @@ def _frame_index(text: str, num_frames: int, where: str) -> int:
         raise InputError(f"{where}: {text!r} is not a frame number")
     if int(text) >= num_frames:
         raise InputError(
-            f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1} (there are {num_frames}): "
-            f"delete it, or give --video_length {int(text) + 1}"
+            f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1} (there are {num_frames}; "
+            "--video_length of a video that is to be made)"
         )
     return int(text)
 

@@ -12,8 +12,8 @@ from smcd.benchmark.settings import Settings
 
 _KINDS = {  # parts of the operations' names; the first kind that fits counts
     "convolutions": ("convolution",),
-    "attention": ("scaled_dot_product",),
-    "linear layers": ("linear", "mm"),
+    "attention": ("attention", "softmax"),
+    "linear layers": ("linear", "mm", "matmul"),
     "norms": ("norm",),
     "copies": ("copy", "clone", "cat", "repeat"),
     "element by element": ("gelu", "silu", "mul", "add", "sub", "div"),
@@ -22,7 +22,7 @@ _REST = "the rest"
 
 
 def kinds(settings: Settings) -> list[Row]:
-    """Shares of the time of each work's second run."""
+    """Shares of the time of each work's second run, as it is without compiling."""
     rows = []
     for name, work in guided_works(settings).items():
         work()
@@ -39,9 +39,10 @@ def _shares(work: Work, device: torch.device) -> dict[str, float]:
     times: Counter[str] = Counter()
     for event in profiler.key_averages():
         if event.device_type == DeviceType.CPU:  # what ran on a GPU counts for the operation that asked for it
-            times[_kind(event.key)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            times[kind_of(event.key)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
     return {kind: times[kind] / times.total() for kind in (*_KINDS, _REST)}
 
 
-def _kind(operation: str) -> str:
+def kind_of(operation: str) -> str:
+    """The kind of an operation of this name."""
     return next((kind for kind, parts in _KINDS.items() if any(part in operation for part in parts)), _REST)

@@ -57,6 +57,8 @@ def settle(config: BenchmarkConfig) -> Settings:
     if config.vs and config.branches > 2:
         raise InputError("diffusers' base has two branches, null text and text: with --vs give --branches 1 or 2")
     check_compile_mode(config.compile, config.compile_mode)
+    if config.what == "profile" and (config.compile or config.picture):
+        raise InputError("--what profile names operations, in a table: leave out --compile and --picture")
     if config.branches > 5:
         raise InputError(f"branches is {config.branches}; there are at most 5")
     for name in ("json", "picture"):

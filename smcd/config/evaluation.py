@@ -23,7 +23,8 @@ class EvaluationDataConfig:
     sprites_clips: int = option(8, "clips of the sprites dataset")
     sprites_seed: int = option(1, "of the sprites dataset; training has 0: another seed, another world")
     sprites_world: str = option(
-        "built-in", "how rich the sprites world is: that of the built-in model, or built-in speed=0.4 objects=[1,2]"
+        "built-in",
+        "how rich the sprites world is: the built-in model's, or speed=0.4 objects=[1,2]; empty as in training",
     )
 
 

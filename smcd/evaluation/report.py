@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 def check_scoring(config: EvaluationConfig, clips: int) -> None:
-    """Before hours of work for the report: warn of what it will lack, and refuse what would stop it (InputError)."""
+    """Before hours of work: refuse what would stop the report (InputError); warn of packages that it will lack.
+
+    Models (CLIP, DINO, SAM 2) are looked for when they are needed.
+    """
     if config.fvd_weights is not None:
         if clips < 2:
             raise InputError("FVD needs at least 2 clips: leave out --fvd_weights")
