@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
-.PHONY: demo sprites test test-slow check setup setup-dev clean
+.PHONY: demo sprites sprites-ablations test test-slow check setup setup-dev clean
 
 demo: setup
 	$(VENV)/bin/python inference_customize.py --input_data_path examples/bouncing --object "red circle" \
@@ -25,6 +25,21 @@ sprites: setup-dev
 	$(RUN) scripts/export.py $(SPRITES)/stage2_more $(SPRITES)/model --dtype float16
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
+
+# The paper's ablations of the image paths on sprites: one stage 1 of the built-in model without them, then stage 2 as in
+# the paper (the rest is frozen) with both, with the zero conv alone, with the image gate alone.
+ABLATIONS = $(SPRITES)/ablations
+FRESH = trainable_modules=[] --max_train_steps 1200 --lr_warmup_steps 100
+sprites-ablations: setup-dev
+	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml --model sprites
+	$(RUN) ms_main.py --config configs/sprites_stage1.yaml --pretrained_model_path sprites --new_image_paths \
+	    --output_dir $(ABLATIONS)/stage1 --max_train_steps 800 --learning_rate 5e-4 --lr_warmup_steps 50
+	for paths in both: zero_conv:--cat_init image_gate:--cross_vision; do \
+	    $(RUN) ms_main.py --config configs/sprites_stage2.yaml --tune_from_ckpt_path $(ABLATIONS)/stage1/pipeline \
+	        --output_dir $(ABLATIONS)/$${paths%%:*} $(FRESH) $${paths#*:} || exit; done
+	$(RUN) scripts/evaluate_sprites.py --out $(ABLATIONS)/evaluation --trained_ckpt_path $(ABLATIONS)/both/pipeline \
+	    --zero_conv_ckpt_path $(ABLATIONS)/zero_conv/pipeline --image_gate_ckpt_path $(ABLATIONS)/image_gate/pipeline \
+	    --stage1_ckpt_path $(ABLATIONS)/stage1/pipeline
 
 test: setup-dev check
 	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal

@@ -11,6 +11,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", choices=["got10k", "youvis", "gligen", "videos", "sprites"])
     add_flags(parser, PrepareConfig)
+    as_elsewhere = {"dest": "dry_run", "action": "store_true", "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+    parser.add_argument("--dry-run", **as_elsewhere)
     arguments = parser.parse_intermixed_args()
     with command():
         config = load_config(PrepareConfig, arguments)

@@ -37,10 +37,14 @@ logger = logging.getLogger(__name__)
 
 
 class Encoders:
-    """A model's text encoder and VAE, each loaded when it is first needed; their hashes are taken before casting."""
+    """A model's text encoder and VAE, each loaded when it is first needed; their hashes are taken before casting.
+
+    What they give is of `dtype`; they compute in it on a GPU, in float32 on a CPU, which is slow in 16 bits.
+    """
 
     def __init__(self, base: Base, dtype: torch.dtype, device: torch.device, frames_at_once: int):
         self._base, self.dtype, self.device = base, dtype, device
+        self._computes = torch.float32 if device.type == "cpu" else dtype
         self._frames_at_once = frames_at_once
         self.hashes: dict[str, str] = {}
 
@@ -52,13 +56,13 @@ class Encoders:
     def text_encoder(self) -> CLIPTextModel:
         model = self._base.text_encoder()
         self.hashes["text_encoder"] = encoder_hash(model)
-        return model.to(self.device, self.dtype)
+        return model.to(self.device, self._computes)
 
     @cached_property
     def vae(self) -> AutoencoderKL:
         model = self._base.vae()
         self.hashes["vae"] = encoder_hash(model)
-        return model.to(self.device, self.dtype)
+        return model.to(self.device, self._computes)
 
     def both_hashes(self) -> EncoderHashes:
         """Loads what is not loaded yet."""

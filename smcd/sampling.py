@@ -25,6 +25,7 @@ from smcd.inputs import Image, check_parts, check_paths, check_size
 from smcd.media import to_uint8
 from smcd.models import use_channels_last
 from smcd.pipeline import SMCDPipeline
+from smcd.precision import usable_precision
 from smcd.processes import shared_work
 
 logger = logging.getLogger(__name__)
@@ -198,10 +199,7 @@ def _autocast(config: ModelConfig, device: torch.device) -> torch.dtype | None:
     chosen = config.mixed_precision
     if chosen is None:
         chosen = "fp16" if device.type == "cuda" and config.dtype == "float32" else "no"
-    if device.type == "cpu" and chosen == "fp16":
-        logger.warning("fp16 is slow on a CPU: using float32 (bf16 can be chosen)")
-        chosen = "no"
-    return _AUTOCAST[chosen]
+    return _AUTOCAST[usable_precision(chosen, device.type)]
 
 
 def _check_architecture(pipe: SMCDPipeline, config: ModelConfig) -> None:

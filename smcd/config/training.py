@@ -47,6 +47,9 @@ class TrainConfig:
         None, "trained weights to start from: checkpoint-N, pipeline folder, published folder, or hub id"
     )
     new_position_net: bool = option(False, "start with a fresh PositionNet where the weights have none")
+    new_image_paths: bool = option(
+        False, "leave out the image paths that the weights have; those of the stage begin fresh"
+    )
 
     # What the network is (see --stage) and what trains of it
     train_grounding: str | None = option(

@@ -80,7 +80,9 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
             rows.append(score(name, others, made, world))
             _write_picture(config, name.replace(" ", "_"), others, made)
         for name, other in ablated.items():
-            rows.append(score(name, scenes, sample_scenes(config, other, scenes, name), world))
+            made = sample_scenes(config, other, scenes, name)
+            rows.append(score(name, scenes, made, world))
+            _write_picture(config, name.replace(" ", "_"), scenes, made)
         binding = _binding(config, stage1, world) if stage1 is not None else {}
     _write_picture(config, "model", scenes, videos)
     return _write_table(config, rows, binding)

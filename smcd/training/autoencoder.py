@@ -1,6 +1,5 @@
 """Training a small VAE, for worlds that Stable Diffusion's was not made for; its latents have unit variance."""
 
-import contextlib
 import json
 import logging
 import math
@@ -18,6 +17,7 @@ from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
 from smcd.errors import InputError
 from smcd.files import new_file, new_folder
+from smcd.precision import usable_precision
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def train_autoencoder(config: AutoencoderConfig) -> Path:
         logger.info(f"{out / 'vae'}: is there already")
         return out / "vae"
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = usable_precision(config.mixed_precision, device.type)
     torch.manual_seed(config.seed)
     vae = make_autoencoder(config).to(device)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -54,11 +55,7 @@ def train_autoencoder(config: AutoencoderConfig) -> Path:
             group["lr"] = config.learning_rate * _cosine(step / config.max_train_steps)
         pixels = as_pixels(batch.frames.to(device))
         torch.manual_seed(config.seed + step)  # of the posterior's noise: resuming changes nothing
-        with (
-            torch.autocast(device.type, torch.bfloat16)
-            if config.mixed_precision == "bf16"
-            else contextlib.nullcontext()
-        ):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             error, divergence = losses(vae, pixels)
         loss = error + config.kl_weight * divergence
         if not loss.isfinite():

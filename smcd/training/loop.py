@@ -63,6 +63,8 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
 
 def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator, dry_run: bool) -> int:
     """Build, resume, train, export; returns the signal that stopped it, or 0."""
+    if not dry_run:
+        state.check_settings(config, accelerator.num_processes)
     networks = make_networks(config)
     if dry_run:
         if accelerator.is_main_process:

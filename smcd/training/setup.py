@@ -15,6 +15,7 @@ from diffusers.training_utils import EMAModel
 from diffusers.utils import is_bitsandbytes_available, is_xformers_available
 from torch import nn
 
+from smcd.allocation import keep_freed_memory
 from smcd.config import DataConfig, TrainConfig
 from smcd.data.build import build_data
 from smcd.data.latent_cache import EncoderHashes
@@ -22,6 +23,7 @@ from smcd.data.mixing import ClipLoader
 from smcd.diffusion import first_timestep
 from smcd.errors import InputError
 from smcd.pipeline import SMCDPipeline
+from smcd.precision import usable_precision
 from smcd.training.encode import Encoders
 from smcd.training.objective import TrainedNetworks, set_trained
 from smcd.training.settings import learning_rate
@@ -78,9 +80,8 @@ def make_accelerator(config: TrainConfig) -> tuple[TrainConfig, Accelerator]:
         InputError: a tracker that is not there.
     """
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if not gpu and config.mixed_precision == "fp16":
-        logger.warning("fp16 needs a GPU: training in float32 (bf16 can be chosen)")
-        config = replace(config, mixed_precision="no")
+    if not gpu:
+        config = replace(config, mixed_precision=usable_precision(config.mixed_precision, "cpu"))
     if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
         logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
         config = replace(config, use_8bit_adam=False)
@@ -189,6 +190,8 @@ def make_run(
     stage, pipe, bare = networks
     pipe.set_progress_bar_config(disable=True)
     device = accelerator.device
+    if device.type == "cpu":
+        keep_freed_memory()
     hashes = encoder_hashes(config, pipe)  # before the encoders are cast
     encoders = Encoders(pipe, device, _HALF[config.mixed_precision], stage.text_encoder)
     mixture, order = build_data(config.train_data, config.seed, hashes)

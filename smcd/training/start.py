@@ -16,6 +16,8 @@ from smcd.pipeline import SMCDPipeline
 from smcd.tiny import tiny_pipeline
 from smcd.training.stages import Stage
 
+_PATHS = {"object_gate": "an object gate", "image_gate": "an image gate", "image_concat": "a zero conv"}
+
 
 def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
     """The untrained pipeline of a run, float32, on the CPU; and whether its PositionNet is fresh.
@@ -32,6 +34,8 @@ def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
             f"stage {stage.name} starts from weights with a PositionNet: give the result of stage 1, "
             "--tune_from_ckpt_path; or ask for a fresh one, --new_position_net"
         )
+    if config.new_image_paths:
+        parts |= {"unet": _without_image_paths(parts["unet"]), "image_encoder": None}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         parts["unet"] = unet = _with_paths(parts["unet"], stage, config)
@@ -108,11 +112,29 @@ def _may_be_fresh(config: TrainConfig, stage: Stage) -> bool:
     return config.new_position_net or is_tiny(config) or (stage.name == "1" and config.tune_from_ckpt_path is None)
 
 
+def _named(stage: Stage) -> str:
+    """The stage, and which of the image paths it was asked for if not both."""
+    if stage.name == "2" and not (stage.image_gate and stage.image_concat):
+        return f"stage 2 with {'--cross_vision' if stage.image_gate else '--cat_init'} alone"
+    return f"stage {stage.name}"
+
+
+def _without_image_paths(unet: SMCDUNet3D) -> SMCDUNet3D:
+    """The UNet with neither image gate nor zero conv, its other weights kept."""
+    own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+    bare = SMCDUNet3D(**{**own, "image_gate": False, "image_concat": False, "image_concat_first_only": False})
+    tensors = {name: tensor for name, tensor in unet.state_dict().items() if ".image_gate." not in name}
+    tensors["conv_in.weight"] = tensors["conv_in.weight"][:, : bare.config.in_channels]
+    bare.load_state_dict(tensors)
+    return bare
+
+
 def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet3D:
     """The UNet with the stage's paths added; its own weights in them are kept."""
     for path, wanted in stage.paths.items():
         if unet.config[path] and not wanted:
-            raise InputError(f"the weights have an {path.replace('_', ' ')}, which stage {stage.name} does not have")
+            hint = "" if path == "object_gate" else "; --new_image_paths leaves out the weights' own"
+            raise InputError(f"the weights have {_PATHS[path]}, which {_named(stage)} does not have{hint}")
     changed: dict[str, Any] = {path: wanted for path, wanted in stage.paths.items() if wanted != unet.config[path]}
     if config.only_cat_first_frame and stage.image_concat:
         changed["image_concat_first_only"] = True

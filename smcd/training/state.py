@@ -16,10 +16,12 @@ from torch import Tensor
 from torch.distributed.checkpoint import state_dict as sharded
 
 import smcd
+from smcd.config import TrainConfig
 from smcd.errors import InputError
 from smcd.training import checkpoint
 from smcd.training.settings import check_same, result_settings
 from smcd.training.setup import Run
+from smcd.training.stages import make_stage
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +37,17 @@ def versions() -> dict[str, str]:
     return {**found, "python": platform.python_version(), "device": device}
 
 
-def settings_of(run: Run) -> dict[str, Any]:
+def settings_of(config: TrainConfig, num_processes: int) -> dict[str, Any]:
     """What the result depends on, by option."""
-    stage = {"stage": run.stage.name, **run.stage.paths}
-    return result_settings(run.config, stage, run.accelerator.num_processes)
+    stage = make_stage(config)
+    return result_settings(config, {"stage": stage.name, **stage.paths}, num_processes)
+
+
+def check_settings(config: TrainConfig, num_processes: int) -> None:
+    """Raise an InputError, before anything is loaded, where the checkpoint to go on from has other settings."""
+    path = find(Path(config.output_dir), config.resume_from_checkpoint)
+    if path is not None:
+        check_same(path, checkpoint.read_info(path)["settings"], settings_of(config, num_processes))
 
 
 def save(run: Run) -> None:
@@ -85,7 +94,7 @@ def _take(run: Run) -> checkpoint.Content:
         ema = dict(zip(names, counters.pop("shadow_params"), strict=True))
         state["ema"] = {key: value for key, value in counters.items() if isinstance(value, int | float | bool)}
     config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False, allow_unicode=True)
-    settings = settings_of(run)
+    settings = settings_of(run.config, run.accelerator.num_processes)
     return checkpoint.Content(run.step, trained, ema, state, settings, versions(), config)
 
 
@@ -100,16 +109,15 @@ def _save_shards(run: Run) -> Path | None:
 
 
 def resume(run: Run) -> None:
-    """Put the run where its checkpoint was, as `resume_from_checkpoint` says.
+    """Put the run where its checkpoint was, as `resume_from_checkpoint` says; see `check_settings`.
 
     Raises:
-        InputError: no such checkpoint, one of another config, or later ones that would be mixed with the new.
+        InputError: no such checkpoint, a broken one, or later ones that would be mixed with the new.
     """
     path = find(run.out, run.config.resume_from_checkpoint)
     if path is None:
         return
     content = checkpoint.read(path)
-    check_same(path, content.settings, settings_of(run))
     _put_back(run, content, path)
     logger.info(f"resumed from {path}")
 

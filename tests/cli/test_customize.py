@@ -296,7 +296,8 @@ def test_a_users_file_in_the_way_is_left_alone(folder, tmp_path):
     assert (tmp_path / "out" / "pred_box_img").read_text() == "mine"
 
 
-def test_precisions(folder, tmp_path, caplog):
+def test_precisions(folder, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("smcd.precision.cpu_computes_bfloat16", lambda: True)  # slowly, on some
     caplog.set_level("INFO")
     customize(config(folder, tmp_path / "plain", format="png"))
     customize(config(folder, tmp_path / "autocast", format="png", mixed_precision="bf16"))

@@ -119,6 +119,41 @@ def test_weights_with_more_paths_than_the_stage_are_refused(tmp_path):
         runs.run(stage_1(tmp_path / "out", tune_from_ckpt_path=str(tmp_path / "weights")))
 
 
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ({"cross_vision": True}, "a zero conv, which stage 2 with --cross_vision alone does not have"),
+        ({"cat_init": True}, "an image gate, which stage 2 with --cat_init alone does not have"),
+    ],
+)
+def test_an_ablation_starts_from_the_whole_model_without_its_image_paths(tmp_path, flags, refused):
+    pipe = open_gates(tiny_pipeline())
+    torch.nn.init.ones_(pipe.unet.conv_in.weight)
+    pipe.save_pretrained(tmp_path / "weights")
+    config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "weights"), **flags)
+    with pytest.raises(InputError, match=f"{refused}; --new_image_paths"):
+        build_start(config, make_stage(config))
+    started = build_start(replace(config, new_image_paths=True), make_stage(config))[0]
+    image_gate = flags.get("cross_vision", False)
+    assert (started.image_encoder is not None) == started.unet.config.image_gate == image_gate
+    tensors, before = started.unet.state_dict(), pipe.unet.state_dict()
+    fresh = {name for name in tensors if ".image_gate." in name}
+    kept = before.keys() & tensors.keys() - fresh - {"conv_in.weight"}
+    assert all(torch.equal(tensors[name], before[name]) for name in kept)
+    assert all(tensors[name] == 0 for name in fresh if ".alpha_" in name)
+    assert (tensors["conv_in.weight"][:, 4:] == 0).all()  # no such channels, or fresh ones
+    assert torch.equal(tensors["conv_in.weight"][:, :4], before["conv_in.weight"][:, :4])
+
+
+def test_stage_1_leaves_image_paths_out_where_told(tmp_path):
+    tiny_pipeline().save_pretrained(tmp_path / "weights")
+    config = stage_1(tmp_path / "out", tune_from_ckpt_path=str(tmp_path / "weights"), new_image_paths=True)
+    made = SMCDPipeline.from_pretrained(runs.run(config) / "pipeline")
+    assert not made.unet.config.image_gate
+    assert not made.unet.config.image_concat
+    assert made.image_encoder is None
+
+
 def test_only_the_first_frame_is_concatenated_to_itself(tmp_path):
     out = runs.run(runs.config(tmp_path / "out", max_train_steps=1, only_cat_first_frame=True))
     assert SMCDPipeline.from_pretrained(out / "pipeline").unet.config.image_concat_first_only
