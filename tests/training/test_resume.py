@@ -264,7 +264,7 @@ def test_another_config_is_refused_before_anything_is_loaded(tmp_path):
     settings = runs.config(tmp_path / "out", max_train_steps=1)
     runs.run(settings)
     elsewhere = replace(settings, pretrained_model_path=str(tmp_path / "no-such-folder"))
-    with pytest.raises(InputError, match="pretrained_model_path None there, .*no-such-folder' here"):
+    with pytest.raises(InputError, match=r"pretrained_model_path None there, .*no-such-folder' here"):
         runs.run(elsewhere)
     with pytest.raises(InputError, match="no-such-folder") as error:  # which asks for no checkpoint
         runs.run(elsewhere, dry_run=True)
