@@ -1,0 +1,27 @@
+"""What a fresh image encoder makes of a picture."""
+
+import pytest
+import torch
+
+from smcd import ImageEncoder
+
+
+@pytest.mark.parametrize("size", [8, 32, 64])
+def test_fresh_tokens_tell_pictures_apart(size):
+    """No less than a tenth of the pictures' own variance is left; of nothing they make nothing."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder((32, 64, 128, 128))
+    with torch.no_grad():
+        tokens = encoder(torch.randn(16, 4, size, size))
+        assert 0.1 < tokens.var(dim=0).mean() < 10
+        assert not encoder(torch.zeros(1, 4, size, size)).any()
+
+
+def test_a_first_step_reaches_every_block():
+    torch.manual_seed(0)
+    encoder = ImageEncoder((32, 64, 128, 128))
+    encoder(torch.randn(2, 4, 8, 8)).square().sum().backward()
+    for name, parameter in encoder.named_parameters():
+        if "conv1" not in name:  # before a branch whose last convolution is zero: from the second step on
+            assert parameter.grad is not None
+            assert parameter.grad.any(), name
