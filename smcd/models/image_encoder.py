@@ -16,6 +16,7 @@ BLOCKS_PER_LEVEL = 3
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+    assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv
 
