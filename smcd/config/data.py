@@ -34,7 +34,7 @@ class DataConfig:
     width: int = option(256, "of the frames, in pixels")
     height: int = option(256, "of the frames, in pixels")
     num_max_obj: int = option(8, "objects of a clip; clips with fewer are filled up with absent ones")
-    stride: int = option(1, "every how manieth frame of a video is taken")
+    stride: int = option(1, "take every n-th frame of a video (1: all)")
     start: str = option("random", "first frame of a clip: random, or its number")
     resize: str = option("antialiased", "how frames are squashed", ("antialiased", "published"))
     held_out: str = option("exclude", "the YouTube-VIS videos kept for evaluation", ("exclude", "only", "include"))

@@ -18,7 +18,7 @@ class EvaluationDataConfig:
     height: int = option(0, "as validation_data.height, if given")
     num_max_obj: int = option(8, "objects of a sprites clip (GOT-10k always has 1, YouTube-VIS 8)")
     start: int = option(0, "first frame")
-    stride: int = option(1, "every how manieth frame is taken")
+    stride: int = option(1, "take every n-th frame (1: all)")
     on_error: str = option("error", "broken annotations: stop, or leave the video out", ("error", "skip"))
     sprites_clips: int = option(8, "clips of the sprites dataset")
     sprites_seed: int = option(1, "of the sprites dataset; training has 0: another seed, another world")

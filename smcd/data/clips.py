@@ -71,7 +71,7 @@ class Sampling:
         num_frames: F.
         height, width: of the frames, in pixels; videos are squashed to it.
         max_objects: N: videos with fewer objects are filled up with absent ones, of others the first N are used.
-        stride: every how manieth frame of the video is taken.
+        stride: n, to take every n-th frame of the video.
         start: "random" or the number of the first frame.
         resize: "antialiased" (bilinear), or "published": bilinear without antialiasing.
     """
