@@ -97,7 +97,7 @@ def prepare(config: PrepareConfig) -> list[str]:
         InputError: data that are missing or broken, by file and line; a model that cannot be loaded.
     """
     _check(config)
-    with shared_work("try --dtype float16, or a smaller --frames_at_once") as state:
+    with shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
         dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
         encoders = None
         if not config.dry_run:

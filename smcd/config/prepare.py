@@ -23,7 +23,7 @@ class PrepareConfig:
     resize: str = option("antialiased", "how frames are squashed", ("antialiased", "published"))
     dtype: str | None = option(
         None,
-        "of the cache, and of the encoders on a GPU; otherwise float16 on a GPU, float32 elsewhere",
+        "of the cache (default: float16 on a GPU, float32 elsewhere); a GPU also encodes in it",
         ("float32", "float16", "bfloat16"),
     )
     frames_at_once: int = option(16, "frames that go through the VAE together")

@@ -5,6 +5,7 @@ them, they would leave nothing of the picture but their own biases: the tokens o
 a hundredth of what they have in common, and the image gate would stay blind for long.
 """
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
@@ -27,8 +28,13 @@ def _start_pointwise(conv: nn.Conv2d) -> None:
     It keeps the variance at every size; in small maps most of a kernel lies in the padding.
     """
     out_channels, in_channels = conv.weight.shape[:2]
+    centre = torch.empty(
+        out_channels, in_channels, dtype=torch.float32, device=conv.weight.device
+    )  # QR: not in 16 bits
+    nn.init.orthogonal_(centre, gain=max(1.0, out_channels / in_channels) ** 0.5)
     nn.init.zeros_(conv.weight)
-    nn.init.orthogonal_(conv.weight[:, :, 1, 1], gain=max(1.0, out_channels / in_channels) ** 0.5)
+    with torch.no_grad():
+        conv.weight[:, :, 1, 1].copy_(centre)
 
 
 class EncoderBlock(nn.Module):

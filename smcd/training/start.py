@@ -122,10 +122,11 @@ def _named(stage: Stage) -> str:
 def _without_image_paths(unet: SMCDUNet3D) -> SMCDUNet3D:
     """The UNet with neither image gate nor zero conv, its other weights kept."""
     own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
-    bare = SMCDUNet3D(**{**own, "image_gate": False, "image_concat": False, "image_concat_first_only": False})
+    with torch.device("meta"):  # nothing is drawn, nothing is held twice
+        bare = SMCDUNet3D(**{**own, "image_gate": False, "image_concat": False, "image_concat_first_only": False})
     tensors = {name: tensor for name, tensor in unet.state_dict().items() if ".image_gate." not in name}
-    tensors["conv_in.weight"] = tensors["conv_in.weight"][:, : bare.config.in_channels]
-    bare.load_state_dict(tensors)
+    tensors["conv_in.weight"] = tensors["conv_in.weight"][:, : bare.config.in_channels].contiguous()
+    bare.load_state_dict(tensors, assign=True)
     return bare
 
 

@@ -25,3 +25,10 @@ def test_a_first_step_reaches_every_block():
         if "conv1" not in name:  # before a branch whose last convolution is zero: from the second step on
             assert parameter.grad is not None
             assert parameter.grad.any(), name
+
+
+def test_loading_in_16_bits_works_without_the_meta_device_too(tmp_path):
+    torch.manual_seed(0)
+    ImageEncoder((8, 16, 32, 32)).save_pretrained(tmp_path)
+    loaded = ImageEncoder.from_pretrained(tmp_path, torch_dtype=torch.float16, low_cpu_mem_usage=False)
+    assert loaded.conv_in.weight.dtype == torch.float16

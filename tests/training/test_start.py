@@ -128,7 +128,7 @@ def test_weights_with_more_paths_than_the_stage_are_refused(tmp_path):
 )
 def test_an_ablation_starts_from_the_whole_model_without_its_image_paths(tmp_path, flags, refused):
     pipe = open_gates(tiny_pipeline())
-    torch.nn.init.ones_(pipe.unet.conv_in.weight)
+    torch.nn.init.normal_(pipe.unet.conv_in.weight)
     pipe.save_pretrained(tmp_path / "weights")
     config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "weights"), **flags)
     with pytest.raises(InputError, match=f"{refused}; --new_image_paths"):
@@ -136,6 +136,8 @@ def test_an_ablation_starts_from_the_whole_model_without_its_image_paths(tmp_pat
     started = build_start(replace(config, new_image_paths=True), make_stage(config))[0]
     image_gate = flags.get("cross_vision", False)
     assert (started.image_encoder is not None) == started.unet.config.image_gate == image_gate
+    if image_gate:  # fresh, not the weights' own
+        assert not torch.equal(started.image_encoder.conv_in.weight, pipe.image_encoder.conv_in.weight)
     tensors, before = started.unet.state_dict(), pipe.unet.state_dict()
     fresh = {name for name in tensors if ".image_gate." in name}
     kept = before.keys() & tensors.keys() - fresh - {"conv_in.weight"}
