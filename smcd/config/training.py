@@ -99,7 +99,9 @@ class TrainConfig:
     seed: int = option(33, "of everything that is drawn")
 
     # Speed and memory
-    mixed_precision: str = option("no", "autocast; on a CPU fp16 becomes no, and so does bf16 where oneDNN has none", ("no", "fp16", "bf16"))
+    mixed_precision: str = option(
+        "no", "autocast; on a CPU fp16 becomes no, and so does bf16 where oneDNN has none", ("no", "fp16", "bf16")
+    )
     gradient_checkpointing: bool = option(False, "recompute activations in backward: less memory, more time")
     enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")
 
