@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether oneDNN has bfloat16 for this CPU; where not, it takes 10 to 100 times as long as float32."""
+    """Whether oneDNN has bfloat16 for this CPU; where not, it takes many times as long as float32."""
     try:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     except (AttributeError, RuntimeError):  # torch without oneDNN

@@ -28,9 +28,8 @@ def _start_pointwise(conv: nn.Conv2d) -> None:
     It keeps the variance at every size; in small maps most of a kernel lies in the padding.
     """
     out_channels, in_channels = conv.weight.shape[:2]
-    centre = torch.empty(
-        out_channels, in_channels, dtype=torch.float32, device=conv.weight.device
-    )  # QR: not in 16 bits
+    # Drawn in float32, whatever the weights are: there is no QR in 16 bits.
+    centre = torch.empty(out_channels, in_channels, dtype=torch.float32, device=conv.weight.device)
     nn.init.orthogonal_(centre, gain=max(1.0, out_channels / in_channels) ** 0.5)
     nn.init.zeros_(conv.weight)
     with torch.no_grad():

@@ -70,19 +70,17 @@ def evaluate_sprites(config: SpritesEvaluationConfig) -> str:
         stage1 = _stage1_sampler(asked, state.device)
         rows, videos = _main_rows(config, sampler, scenes, world)
         some = min(_SOME, config.clips)
-        for name, others in (
-            ("first frame contradicts the boxes a little", shifted(scenes[:some])),
-            ("a spiral", along(spiral, some, *shape)),
-            ("a zigzag", along(zigzag, some, *shape)),
-            ("two objects that cross", crossing(some, *shape)),
-        ):
-            made = sample_scenes(config, sampler, others, name)
-            rows.append(score(name, others, made, world))
-            _write_picture(config, name.replace(" ", "_"), others, made)
-        for name, other in ablated.items():
-            made = sample_scenes(config, other, scenes, name)
-            rows.append(score(name, scenes, made, world))
-            _write_picture(config, name.replace(" ", "_"), scenes, made)
+        others = [
+            ("first frame contradicts the boxes a little", sampler, shifted(scenes[:some])),
+            ("a spiral", sampler, along(spiral, some, *shape)),
+            ("a zigzag", sampler, along(zigzag, some, *shape)),
+            ("two objects that cross", sampler, crossing(some, *shape)),
+            *((name, other, scenes) for name, other in ablated.items()),
+        ]
+        for name, model, given in others:
+            made = sample_scenes(config, model, given, name)
+            rows.append(score(name, given, made, world))
+            _write_picture(config, name.replace(" ", "_"), given, made)
         binding = _binding(config, stage1, world) if stage1 is not None else {}
     _write_picture(config, "model", scenes, videos)
     return _write_table(config, rows, binding)

@@ -119,11 +119,16 @@ def _named(stage: Stage) -> str:
     return f"stage {stage.name}"
 
 
+def _like(unet: SMCDUNet3D, **changes: Any) -> SMCDUNet3D:
+    """A fresh UNet of the same config, but for `changes`."""
+    own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+    return SMCDUNet3D(**{**own, **changes})
+
+
 def _without_image_paths(unet: SMCDUNet3D) -> SMCDUNet3D:
     """The UNet with neither image gate nor zero conv, its other weights kept."""
-    own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
     with torch.device("meta"):  # nothing is drawn, nothing is held twice
-        bare = SMCDUNet3D(**{**own, "image_gate": False, "image_concat": False, "image_concat_first_only": False})
+        bare = _like(unet, image_gate=False, image_concat=False, image_concat_first_only=False)
     tensors = {name: tensor for name, tensor in unet.state_dict().items() if ".image_gate." not in name}
     tensors["conv_in.weight"] = tensors["conv_in.weight"][:, : bare.config.in_channels].contiguous()
     bare.load_state_dict(tensors, assign=True)
@@ -141,8 +146,7 @@ def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet
         changed["image_concat_first_only"] = True
     if not changed:
         return unet
-    own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
-    grown = SMCDUNet3D(**{**own, **changed})
+    grown = _like(unet, **changed)
     grown.load_base(unet.state_dict())
     for name, parameter in grown.named_parameters():
         if ".alpha_" in name and not unet.config[name.split(".")[-2]]:
