@@ -86,7 +86,8 @@ class SMCDPipeline(DiffusionPipeline):
         name = pretrained_model_name_or_path
         if name in BUILT_IN:
             name = BUILT_IN[str(name)]
-            kwargs = {"dtype": torch.float32, **kwargs}  # stored in half precision
+            if not {"dtype", "torch_dtype"} & kwargs.keys():
+                kwargs["dtype"] = torch.float32  # stored in half precision
         return super().from_pretrained(name, **kwargs)
 
     @property

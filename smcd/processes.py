@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from smcd.errors import InputError
+from smcd.errors import InputError, out_of_memory_advice
 
 Result = TypeVar("Result")
 _PATIENCE = timedelta(days=7)  # of processes that wait for one another: their shares may be unequal
@@ -26,11 +26,8 @@ def shared_work(out_of_memory: str) -> Iterator[PartialState]:
     accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
     state = PartialState(cpu=not accelerator, timeout=_PATIENCE)
     try:
-        yield state
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        raise InputError(f"not enough memory: {out_of_memory}") from error
+        with out_of_memory_advice(out_of_memory):
+            yield state
     finally:
         state.destroy_process_group()
 

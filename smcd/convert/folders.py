@@ -102,7 +102,7 @@ def export(pipeline: str, out: Path) -> None:
     scheduler, defaults = Base(folder, folder).scheduler(), sampling_defaults(str(folder))
     with new_folder(out) as target:
         write_published(parts, target)
-    warn_of_left_out(out, scheduler, **defaults)
+    warn_of_left_out(out, parts["unet"], scheduler, **defaults)
 
 
 def sampling_defaults(weights: str, base: str | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from smcd.convert.files import PUBLISHED_FILES, load_tensors
 from smcd.convert.names import to_published
 from smcd.diffusion import Guidance, make_scheduler
 from smcd.errors import InputError, first_line
+from smcd.models import SMCDUNet3D
 from smcd.pipeline import FULL_SIZE
 
 logger = logging.getLogger(__name__)
@@ -72,13 +73,24 @@ def write_published(components: Mapping[str, Any], target: Path) -> None:
 
 
 def warn_of_left_out(
-    out: Path, scheduler: SchedulerMixin, height: int, width: int, guidance_scale: float, text_encoder: bool = False
+    out: Path,
+    unet: SMCDUNet3D,
+    scheduler: SchedulerMixin,
+    height: int,
+    width: int,
+    guidance_scale: float,
+    text_encoder: bool = False,
 ) -> None:
     """Log what published files have no place for, where it is not that of the published model.
 
     Args:
         text_encoder: whether it trained.
     """
+    if unet.config.image_concat_first_only:
+        logger.warning(
+            f"{out}: published files do not say that the image goes to the first frame alone (only_cat_first_frame); "
+            "read back, they give it to all frames: keep the pipeline folder"
+        )
     left_out = ["the text encoder that trained"] if text_encoder else []
     if not torch.equal(scheduler.alphas_cumprod, make_scheduler().alphas_cumprod):
         left_out.append("the noise schedule")

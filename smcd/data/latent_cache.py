@@ -21,6 +21,7 @@ from smcd.data.clips import Video, VideoSource
 from smcd.data.files import read_json
 from smcd.errors import InputError, first_line
 from smcd.files import new_file
+from smcd.weights_hash import weights_hash
 
 SHARD = 32  # videos of a shard
 _FORMAT = 1
@@ -28,23 +29,9 @@ _TEXTS = {"text", "phrase_embeddings"}
 _INDEX, _SETTINGS = "index.json", "settings.json"
 
 
-def encoder_hash(module: nn.Module) -> str:
-    """A hash of names and weights; weights are rounded to float16, so that loading them in it gives the same.
-
-    (Not in bfloat16: it rounds further. Take the hash before casting to it.)
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        if tensor.is_floating_point():
-            tensor = tensor.half()
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:32]
-
-
 @dataclass(frozen=True)
 class EncoderHashes:
-    """`encoder_hash` of a model's encoders, taken before they are cast."""
+    """`weights_hash` of a model's encoders, taken before they are cast."""
 
     vae: str
     text_encoder: str | None
@@ -55,7 +42,7 @@ class EncoderHashes:
 
     @classmethod
     def of(cls, vae: nn.Module, text_encoder: nn.Module) -> "EncoderHashes":
-        return cls(encoder_hash(vae), encoder_hash(text_encoder))
+        return cls(weights_hash(vae.state_dict()), weights_hash(text_encoder.state_dict()))
 
 
 def cache_settings(

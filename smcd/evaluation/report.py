@@ -14,7 +14,7 @@ from smcd.errors import InputError
 from smcd.evaluation.output import CONFIG_NAME, REPORT_NAME
 from smcd.evaluation.settings import read_settings
 from smcd.metrics.evaluate import evaluate
-from smcd.metrics.frechet import I3D
+from smcd.metrics.frechet import I3D, frame_repeats
 from smcd.metrics.models import MissingModel
 from smcd.metrics.report import summary_text, write_report
 from smcd.metrics.scoring import Options
@@ -33,6 +33,7 @@ def check_scoring(config: EvaluationConfig, clips: int) -> None:
     if config.fvd_weights is not None:
         if clips < 2:
             raise InputError("FVD needs at least 2 clips: leave out --fvd_weights")
+        frame_repeats(config.validation_data.video_length)  # refuses too few frames
         I3D(Path(config.fvd_weights))
     for make in (FrameFidelity, *([CSRT] if config.tracker == "csrt" else [])):
         try:

@@ -24,7 +24,8 @@ def compare(paths: Sequence[Path], allow_partial: bool = False) -> dict[str, Any
     """The comparison of reports (folders or files); differences are to the first.
 
     Args:
-        allow_partial: compare the clips that all have, where the sets differ; FVD is left out then.
+        allow_partial: compare the clips that all have, where the sets differ; FVD and IoU over time are of whole sets, and left out
+            then.
 
     Raises:
         InputError: fewer than 2 reports, or reports that were not made on the same clips with the same models.
@@ -52,9 +53,9 @@ def compare(paths: Sequence[Path], allow_partial: bool = False) -> dict[str, Any
         "manifest": reports[0]["manifest"],
         "methods": names,
         "clips": len(sequences),
-        "tracker": reports[0]["models"].get("tracker"),
+        "tracker": next((report["models"]["tracker"] for report in reports if "tracker" in report["models"]), None),
         "metrics": table_rows,
-        "iou_over_time": _lines(names, reports),
+        "iou_over_time": _lines(names, reports) if whole else {"methods": {}, "beside": {}},
     }
 
 

@@ -6,7 +6,7 @@
     ema.safetensors       its running average, with --use_ema
     state.pt              optimizer, schedule, scaler, running average's counters, random state of every process
     config.yaml           the resolved config, from which the frozen weights are found again
-    checkpoint.json       step, what the result depends on, versions
+    checkpoint.json       step, what the result depends on, hash of the frozen weights, sizes of the datasets, versions
 """
 
 import json
@@ -45,6 +45,8 @@ class Content:
         settings: what the result depends on, by option.
         versions: of the libraries.
         config: the resolved config as YAML.
+        frozen: hash of the weights that do not train; None where an older version wrote the checkpoint.
+        clips: of each dataset that it trains on.
     """
 
     step: int
@@ -54,6 +56,8 @@ class Content:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     config: str = ""
+    frozen: str | None = None
+    clips: dict[str, int] = field(default_factory=dict)
 
 
 def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
@@ -74,7 +78,7 @@ def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
         if shards is not None:
             shards.rename(target / SHARDS)
         (target / CONFIG).write_text(content.config, encoding="utf-8")
-        info = {"step": content.step, "settings": content.settings, "versions": content.versions}
+        info = {name: getattr(content, name) for name in ("step", "settings", "frozen", "clips", "versions")}
         (target / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
     return out
 
@@ -99,14 +103,15 @@ def read(path: Path) -> Content:
         raise InputError(f"{path / STATE}: cannot be read ({first_line(error)})") from None
     ema = read_tensors(path / EMA) if (path / EMA).is_file() else None
     trained = read_tensors(path / TRAINED)
-    return Content(info["step"], trained, ema, state, info["settings"], info["versions"])
+    return Content(trained=trained, ema=ema, state=state, **info)
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """Step, settings and versions of a checkpoint."""
+    """Of a checkpoint what `Content` names step, settings, versions, frozen and clips."""
     try:
         info = json.loads((path / INFO).read_text(encoding="utf-8"))
-        return {"step": int(info["step"]), "settings": dict(info["settings"]), "versions": dict(info["versions"])}
+        found = {"step": int(info["step"]), "settings": dict(info["settings"]), "versions": dict(info["versions"])}
+        return found | {"frozen": info.get("frozen"), "clips": dict(info.get("clips", {}))}
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path}: is no checkpoint of this program ({first_line(error)})") from None
 

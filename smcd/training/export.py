@@ -14,8 +14,9 @@ from smcd.files import new_folder
 from smcd.pipeline import SMCDPipeline
 from smcd.training import checkpoint
 from smcd.training.objective import TrainedNetworks
+from smcd.training.settings import check_frozen
 from smcd.training.stages import make_stage
-from smcd.training.start import build_start
+from smcd.training.start import build_start, frozen_hash
 
 
 def find_checkpoint(path: Path) -> Path | None:
@@ -33,7 +34,7 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
         overrides: "option=value", for weights to start from that have moved since.
 
     Raises:
-        InputError: a broken checkpoint, or one whose starting weights are not found.
+        InputError: a broken checkpoint, or one whose starting weights are not found, or are others by now.
     """
     config = load_config(TrainConfig, argparse.Namespace(config=path / checkpoint.CONFIG, overrides=list(overrides)))
     stage = make_stage(config)
@@ -45,6 +46,7 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
     wrong = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]
     if wrong:
         raise InputError(f"{path}: {len(wrong)} tensors do not fit what it started from: {', '.join(wrong[:5])}")
+    check_frozen(path, checkpoint.read_info(path)["frozen"], frozen_hash(pipe, tensors.keys()))
     networks.load_state_dict(tensors, strict=False)
     for network in (pipe.unet, pipe.position_net, pipe.image_encoder):
         if network is not None:
@@ -80,4 +82,4 @@ def export(
         own = pipe.config
         trained = make_stage(load_config(TrainConfig, argparse.Namespace(config=found / checkpoint.CONFIG)))
         size = (own.frame_height, own.frame_width)
-        warn_of_left_out(out, pipe.scheduler, *size, own.guidance_scale, trained.text_encoder)
+        warn_of_left_out(out, pipe.unet, pipe.scheduler, *size, own.guidance_scale, trained.text_encoder)

@@ -1,5 +1,6 @@
 """The training loop: `ms_main.py`."""
 
+import hashlib
 import json
 import logging
 import math
@@ -12,7 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from smcd.config import TrainConfig
 from smcd.data.clips import Batch
-from smcd.errors import InputError
+from smcd.errors import InputError, out_of_memory_advice
 from smcd.files import new_file
 from smcd.training import checkpoint, state
 from smcd.training.draws import Key, step_keys
@@ -27,7 +28,7 @@ from smcd.training.validation import Validation
 logger = logging.getLogger(__name__)
 
 _OUT_OF_MEMORY = (
-    "not enough memory: try --gradient_checkpointing, --mixed_precision fp16 or bf16, --use_8bit_adam, a smaller "
+    "try --gradient_checkpointing, --mixed_precision fp16 or bf16, --use_8bit_adam, a smaller "
     "--train_batch_size with more --gradient_accumulation_steps (the same steps), fewer frames or smaller ones, or "
     "more GPUs with configs/accelerate/fsdp.yaml"
 )
@@ -49,11 +50,8 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
     check_config(config)
     config, accelerator = make_accelerator(resolved(config))
     try:
-        signal = run_from_start_to_end(config, accelerator, dry_run)
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        raise InputError(_OUT_OF_MEMORY) from error
+        with out_of_memory_advice(_OUT_OF_MEMORY):
+            signal = run_from_start_to_end(config, accelerator, dry_run)
     finally:
         accelerator.free_memory()  # first: networks that outlive the process group can hang when they are freed
         accelerator.end_training()  # trackers, and the process group
@@ -91,6 +89,8 @@ def train_steps(run: Run, signals: StopSignals) -> int:
     validation = Validation(run) if config.validation_steps else None
     batches = run.loader.batches(start=run.step * config.gradient_accumulation_steps)
     run.networks.train()
+    if validation is not None and validation.is_missing(run):
+        monitor.log(run, validation(run))
     stopped_by = 0
     while run.step < config.max_train_steps and not stopped_by:
         loss, gradient_norm, stopped_by = one_step(run, batches, signals)
@@ -170,7 +170,9 @@ def finish(run: Run) -> None:
     if not run.accelerator.is_main_process or source is None:
         return
     marker = out / "training.json"
-    made_from = {"checkpoint": source.name, "stage": run.stage.name}
+    trained = source / (checkpoint.TRAINED if run.ema is None else checkpoint.EMA)
+    with trained.open("rb") as file:
+        made_from = {"checkpoint": source.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
     if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == made_from:
         return
     new = out.with_name(".checkpoint-new-pipeline.partial")

@@ -42,6 +42,9 @@ class TrainedNetworks(nn.Module):
         text_encoder: only where it trains.
         temporal: False bypasses every temporal layer of the UNet.
         snr_gamma: see `loss_weights`.
+
+    Attributes:
+        frozen_hash: of the weights that do not train (`start.frozen_hash`), once it is known which.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class TrainedNetworks(nn.Module):
         self.text_encoder = text_encoder
         self.scheduler = copy.deepcopy(scheduler)  # it moves its tables to where the samples are
         self.temporal, self.snr_gamma = temporal, snr_gamma
+        self.frozen_hash: str | None = None
         self.autocast: torch.dtype | None = None  # where accelerate does not do it: under DeepSpeed
 
     def forward(self, example: Example) -> Tensor:

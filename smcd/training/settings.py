@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from smcd.assets import BUILT_IN
 from smcd.config import TrainConfig, check_choices, check_sampling
 from smcd.data.sprite_layouts import make_world
 from smcd.errors import InputError
@@ -65,10 +66,10 @@ def resolved(config: TrainConfig) -> TrainConfig:
     changes: dict[str, Any] = {}
     for name in _PATHS:
         value = getattr(config, name)
-        if value is not None and Path(value).expanduser().exists():
+        if value is not None and value not in BUILT_IN and Path(value).expanduser().exists():
             changes[name] = str(Path(value).expanduser().resolve())
-    if config.tune_from_ckpt_path is not None:
-        latest = checkpoint.latest_in(Path(changes.get("tune_from_ckpt_path", "")))
+    if "tune_from_ckpt_path" in changes:
+        latest = checkpoint.latest_in(Path(changes["tune_from_ckpt_path"]))
         if latest is not None:  # this one, also when that run has gone on
             changes["tune_from_ckpt_path"] = str(latest)
             logger.info(f"starting from {latest}")
@@ -113,6 +114,15 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def check_frozen(checkpoint: Path, then: str | None, now: str | None) -> None:
+    """Raise an InputError where what a checkpoint trained beside, by its hash, is not what is there now."""
+    if then is not None and then != now:
+        raise InputError(
+            f"{checkpoint}: the weights that it started from have changed since; put them back (its config.yaml names "
+            "them)"
+        )
 
 
 def check_same(checkpoint: Path, then: dict[str, Any], now: dict[str, Any]) -> None:

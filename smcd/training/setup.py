@@ -28,7 +28,7 @@ from smcd.training.encode import Encoders
 from smcd.training.objective import TrainedNetworks, set_trained
 from smcd.training.settings import learning_rate
 from smcd.training.stages import Stage, make_stage, trainable_parameters
-from smcd.training.start import build_start, is_tiny
+from smcd.training.start import build_start, frozen_hash, is_tiny
 from smcd.training.trackers import make_trackers
 
 logger = logging.getLogger(__name__)
@@ -143,6 +143,7 @@ def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetw
         names |= {f"text_encoder.{name}" for name, _ in pipe.text_encoder.named_parameters()}
     if not names:
         raise InputError("nothing would train; see trainable_modules")
+    networks.frozen_hash = frozen_hash(pipe, names)
     set_trained(networks, names, _HALF[config.mixed_precision])
     if config.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()

@@ -1,11 +1,13 @@
 """The model that training starts from: base weights, trained weights, fresh paths."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from smcd.assets import BUILT_IN
 from smcd.config import TrainConfig
 from smcd.convert.base import Base, is_own, read_unet
 from smcd.convert.folders import DEFAULT_BASE, check_base, load_pipeline
@@ -15,6 +17,7 @@ from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 from smcd.tiny import tiny_pipeline
 from smcd.training.stages import Stage
+from smcd.weights_hash import weights_hash
 
 _PATHS = {"object_gate": "an object gate", "image_gate": "an image gate", "image_concat": "a zero conv"}
 
@@ -54,6 +57,13 @@ def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
     return SMCDPipeline(**parts), stage.object_gate and not had_position_net
 
 
+def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
+    """A hash of all weights that do not train, in float32; `trained` are names as in `TrainedNetworks`."""
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+    tensors = {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].state_dict().items()}
+    return weights_hash({name: tensor for name, tensor in tensors.items() if name not in trained})
+
+
 def _frame_size(config: TrainConfig) -> tuple[int, int]:
     """Height and width of the training's frames."""
     data = config.train_data
@@ -88,8 +98,10 @@ def _parts(config: TrainConfig, stage: Stage) -> dict[str, Any]:
 def _trained_parts(config: TrainConfig, weights: str, base: str | None, tokenizer: str | None) -> dict[str, Any]:
     from smcd.training.export import find_checkpoint, load_checkpoint  # which rebuilds a start of its own
 
-    checkpoint = find_checkpoint(Path(weights))
+    checkpoint = None if weights in BUILT_IN else find_checkpoint(Path(weights))
     if checkpoint is not None:
+        if config.pretrained_weight_path is not None:
+            raise InputError(f"{checkpoint}: knows its own base; leave out --pretrained_weight_path")
         return _parts_of(load_checkpoint(checkpoint))
     needs_position_net = not config.new_position_net
     pipe = load_pipeline(

@@ -19,7 +19,7 @@ import smcd
 from smcd.config import TrainConfig
 from smcd.errors import InputError
 from smcd.training import checkpoint
-from smcd.training.settings import check_same, result_settings
+from smcd.training.settings import check_frozen, check_same, result_settings
 from smcd.training.setup import Run
 from smcd.training.stages import make_stage
 
@@ -95,7 +95,13 @@ def _take(run: Run) -> checkpoint.Content:
         state["ema"] = {key: value for key, value in counters.items() if isinstance(value, int | float | bool)}
     config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False, allow_unicode=True)
     settings = settings_of(run.config, run.accelerator.num_processes)
-    return checkpoint.Content(run.step, trained, ema, state, settings, versions(), config)
+    content = checkpoint.Content(run.step, trained, ema, state, settings, versions(), config)
+    return dataclasses.replace(content, frozen=run.bare.frozen_hash, clips=_clips(run))
+
+
+def _clips(run: Run) -> dict[str, int]:
+    """Of each dataset."""
+    return {source.name: len(source) for source in run.loader.mixture.sources}
 
 
 def _save_shards(run: Run) -> Path | None:
@@ -112,12 +118,22 @@ def resume(run: Run) -> None:
     """Put the run where its checkpoint was, as `resume_from_checkpoint` says; see `check_settings`.
 
     Raises:
-        InputError: no such checkpoint, a broken one, or later ones that would be mixed with the new.
+        InputError: no such checkpoint, a broken one, one that trained with other frozen weights, or later ones that
+            would be mixed with the new.
     """
     path = find(run.out, run.config.resume_from_checkpoint)
+    found: list[str] = gather_object([str(path)])  # of every process
+    if len(set(found)) > 1:
+        raise InputError(f"the processes would go on from {', '.join(found)}: --output_dir must be on a shared disk")
     if path is None:
         return
     content = checkpoint.read(path)
+    check_frozen(path, content.frozen, run.bare.frozen_hash)
+    if content.clips and content.clips != _clips(run):
+        logger.warning(
+            f"{path}: the clips of the data were {content.clips} there and are {_clips(run)} here: training goes on in "
+            "another order"
+        )
     _put_back(run, content, path)
     logger.info(f"resumed from {path}")
 

@@ -1,5 +1,6 @@
 """Validation: the loss of fixed clips at fixed noise and timesteps, and videos from fixed inputs."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, broadcast_object_list
 from einops import rearrange
 
 from smcd import media
@@ -47,15 +48,22 @@ class Validation:
         self._timesteps = run.pipe.scheduler.config.num_train_timesteps
 
     def __call__(self, run: Run) -> dict[str, float]:
-        """The validation's numbers; every process calls it. Videos go to `validation/step-N/` and to the trackers."""
+        """The validation's numbers; every process calls it. They and the videos go to `validation/step-N/`, the videos
+        to the trackers too."""
         numbers: dict[str, float] = {}
         with _evaluating(run):
             if run.config.validation_clips:
                 numbers |= self._losses(run)
-            if run.config.validation_videos and run.accelerator.is_main_process and not _is_sharded(run):
-                self._videos(run)
+            if run.accelerator.is_main_process:
+                self._write(run, numbers)
         run.accelerator.wait_for_everyone()
         return numbers
+
+    def is_missing(self, run: Run) -> bool:
+        """Whether a validation was due where this run goes on, and the run was stopped before it was done."""
+        due = run.step > 0 and run.step % run.config.validation_steps == 0
+        missing = [due and not _folder(run).exists()]
+        return broadcast_object_list(missing)[0]  # of the main process, whose disk it is
 
     @torch.no_grad()
     def _losses(self, run: Run) -> dict[str, float]:
@@ -81,15 +89,20 @@ class Validation:
         return {f"validation/{name}": loss / count for name, loss in zip(drops, losses, strict=True)}
 
     @torch.no_grad()
-    def _videos(self, run: Run) -> None:
+    def _write(self, run: Run, numbers: dict[str, float]) -> None:
         batches = self._first.batches()
         strips = []
-        out = run.out / "validation" / f"step-{run.step}"
+        out = _folder(run)
         shutil.rmtree(out, ignore_errors=True)  # of a run that was killed after it, and now comes here again
         with new_folder(out) as folder:
-            for number in range(run.config.validation_videos):
+            (folder / "losses.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+            for number in range(0 if _is_sharded(run) else run.config.validation_videos):
                 strips.append(_video(run, next(batches), folder, number))
         log_pictures(run.accelerator.trackers, "validation", strips, run.step)
+
+
+def _folder(run: Run) -> Path:
+    return run.out / "validation" / f"step-{run.step}"
 
 
 def _is_sharded(run: Run) -> bool:
@@ -100,18 +113,18 @@ def _is_sharded(run: Run) -> bool:
 def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     """Write one clip's video; returns the clip above the video, both with boxes, side by side."""
     sampling = run.config.validation_data
-    truth = _frames(run, batch)
-    phrases = [phrase for phrase in batch.phrases[0] if phrase]
+    truth = _frames(run, batch)[: sampling.video_length]
+    phrases = batch.phrases[0]  # as many as in training, those of no object empty
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
-    boxes = [of_frame[: len(phrases)] for of_frame in boxes]
+    boxes = boxes[: len(truth)]
     given = run.stage.conditions
     time = nullcontext() if run.stage.temporal else without_temporal_layers(run.pipe.unet)
     with time, run.autocast():
         output: Any = run.pipe(
             batch.prompts[0],
             truth[0] if given["image"] else None,
-            boxes if given["boxes"] and phrases else None,
-            phrases if given["boxes"] and phrases else None,
+            boxes if given["boxes"] else None,
+            phrases if given["boxes"] else None,
             num_frames=len(truth),
             height=sampling.height or truth.shape[1],
             width=sampling.width or truth.shape[2],

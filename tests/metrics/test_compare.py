@@ -81,3 +81,4 @@ def test_a_partial_set_is_compared_on_its_own_clips_without_fvd(folder, options,
     comparison = compare([reports[0], tmp_path / "report"], allow_partial=True)
     assert comparison["clips"] == 2
     assert not any(metric["name"].startswith("fvd") for metric in comparison["metrics"])
+    assert comparison["iou_over_time"]["methods"] == {}  # the reports keep those of whole sets alone

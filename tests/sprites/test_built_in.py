@@ -98,3 +98,9 @@ def test_overlap_of_colours_is_high_for_the_truth_and_zero_for_a_blank_video():
 def test_a_base_is_not_for_the_built_in_model():
     with pytest.raises(InputError, match="a base is given, but no trained weights"):
         check_model_config(ModelConfig(pretrained_model_path=str(Path("somewhere"))))
+
+
+@pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+def test_it_loads_in_the_precision_that_is_asked_for(name):
+    pipe = SMCDPipeline.from_pretrained("sprites", **{name: torch.float16})
+    assert pipe.unet.dtype == torch.float16

@@ -102,12 +102,20 @@ def test_an_infinite_gradient_stops_a_run_without_a_scaler(tmp_path, monkeypatch
     assert not checkpoint.all_in(tmp_path / "out")
 
 
-def test_out_of_memory_says_what_helps(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), InputError, "not enough memory: try --gradient_checkpointing"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), InputError, "not enough memory"),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), RuntimeError, "illegal memory access"),
+    ],
+)
+def test_out_of_memory_says_what_helps(tmp_path, monkeypatch, error, expected, message):
     def too_large(losses):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     forward_with(monkeypatch, too_large)
-    with pytest.raises(InputError, match=r"not enough memory: try --gradient_checkpointing"):
+    with pytest.raises(expected, match=message):
         runs.run(runs.config(tmp_path / "out", max_train_steps=1))
 
 
@@ -188,6 +196,12 @@ def test_export_as_published_files(tmp_path, caplog):
     assert torch.equal(unet["input_blocks.0.0.weight"], trained["unet.conv_in.weight"])
     with pytest.raises(InputError, match="no checkpoint is there"):
         export(tmp_path / "published", tmp_path / "again")
+
+
+def test_published_files_do_not_say_which_frames_get_the_image(tmp_path, caplog):
+    out = runs.run(runs.config(tmp_path / "out", max_train_steps=1, only_cat_first_frame=True))
+    export(out, tmp_path / "published", published=True)
+    assert "published files do not say that the image goes to the first frame alone" in caplog.text
 
 
 def test_export_in_half_precision_spares_position_net(tmp_path):

@@ -1,5 +1,6 @@
 """A run that was killed, stopped or divided among processes ends as one that was not."""
 
+import json
 import os
 import random
 import resource
@@ -314,3 +315,48 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(tmp_path, file):
     assert not list((tmp_path / "out").glob(".*"))
     runs.run(replace(settings, max_train_steps=2))
     assert checkpoint.latest_in(tmp_path / "out").name == "checkpoint-2"
+
+
+def test_other_frozen_weights_under_the_same_name_are_refused(tmp_path):
+    """Weights are found by their path, but known by what they are: when resuming, and when exporting."""
+    start = tmp_path / "start"
+    tiny_pipeline(seed=1).save_pretrained(start)
+    settings = runs.config(tmp_path / "out", tune_from_ckpt_path=str(start), max_train_steps=4, lr_scheduler="constant")
+    out = runs.run(settings)
+    shutil.rmtree(start)
+    tiny_pipeline(seed=2).save_pretrained(start)
+    with pytest.raises(InputError, match=r"checkpoint-4: the weights that it started from have changed"):
+        runs.run(replace(settings, max_train_steps=8))
+    with pytest.raises(InputError, match=r"checkpoint-4: the weights that it started from have changed"):
+        export(out, tmp_path / "exported")
+
+
+def test_a_step_that_is_trained_again_is_exported_again(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=4)
+    out = runs.run(settings)
+    before = (out / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    shutil.rmtree(out / "checkpoint-4")
+    runs.run(replace(settings, learning_rate=1e-2))
+    assert (out / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() != before
+
+
+def test_a_validation_that_a_stop_left_out_is_made_when_the_run_goes_on(tmp_path):
+    settings = runs.config(tmp_path / "out", validation_steps=2, checkpointing_steps=2, max_train_steps=4)
+    expected = runs.metrics(runs.run(settings), "validation/loss")
+    stopped = replace(settings, output_dir=str(tmp_path / "stopped"))
+    out = runs.run(replace(stopped, max_train_steps=2, validation_steps=0))
+    runs.run(stopped)
+    assert runs.metrics(out, "validation/loss") == expected
+    runs.run(stopped)
+    assert [line.count('validation/loss"') for line in (out / "metrics.jsonl").read_text().splitlines()].count(1) == 2
+
+
+def test_resuming_with_more_data_says_so(tmp_path, caplog):
+    settings = runs.config(tmp_path / "out", max_train_steps=2, checkpointing_steps=2, validation_steps=0)
+    out = runs.run(settings)
+    path = out / "checkpoint-2" / checkpoint.INFO
+    info = json.loads(path.read_text())
+    assert list(info["clips"].values()) == [20]
+    path.write_text(json.dumps(info | {"clips": dict.fromkeys(info["clips"], 10)}))
+    runs.run(replace(settings, max_train_steps=3))
+    assert "training goes on in another order" in caplog.text

@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from smcd import SMCDPipeline
-from smcd.config import DataConfig
+from smcd.config import DataConfig, TrainConfig
 from smcd.errors import InputError
 from smcd.tiny import tiny_pipeline
+from smcd.training import checkpoint
+from smcd.training.settings import resolved
 from smcd.training.stages import make_stage
 from smcd.training.start import build_start
 from tests.conftest import open_gates
@@ -159,3 +161,12 @@ def test_stage_1_leaves_image_paths_out_where_told(tmp_path):
 def test_only_the_first_frame_is_concatenated_to_itself(tmp_path):
     out = runs.run(runs.config(tmp_path / "out", max_train_steps=1, only_cat_first_frame=True))
     assert SMCDPipeline.from_pretrained(out / "pipeline").unet.config.image_concat_first_only
+
+
+def test_names_of_models_are_not_looked_for_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, tmp_path / "sprites"):
+        checkpoint.write(folder, checkpoint.Content(1, {}))
+    for name in ("sprites", "someone/model"):
+        assert resolved(TrainConfig(tune_from_ckpt_path=name)).tune_from_ckpt_path == name
+    assert resolved(TrainConfig(tune_from_ckpt_path=".")).tune_from_ckpt_path == str(tmp_path / "checkpoint-1")

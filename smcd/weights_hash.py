@@ -1,0 +1,21 @@
+"""A hash by which weights are known, wherever they lie."""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of names and weights; weights are rounded to float16, so that loading them in it gives the same.
+
+    (Not in bfloat16: it rounds further. Take the hash before casting to it.)
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        if tensor.is_floating_point():
+            tensor = tensor.half()
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
