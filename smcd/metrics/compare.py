@@ -24,8 +24,8 @@ def compare(paths: Sequence[Path], allow_partial: bool = False) -> dict[str, Any
     """The comparison of reports (folders or files); differences are to the first.
 
     Args:
-        allow_partial: compare the clips that all have, where the sets differ; FVD and IoU over time are of whole sets, and left out
-            then.
+        allow_partial: compare the clips that all have, where the sets differ; FVD and IoU over time, which are of whole
+            sets, are left out then.
 
     Raises:
         InputError: fewer than 2 reports, or reports that were not made on the same clips with the same models.
