@@ -47,8 +47,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
+    from smcd.files import check_new
     from smcd.metrics.evaluate import evaluate
-    from smcd.metrics.report import check_new, summary_text, write_report
+    from smcd.metrics.report import summary_text, write_report
     from smcd.metrics.scoring import Options
 
     check_new(arguments.out)

@@ -14,19 +14,16 @@ from smcd import media
 from smcd.config import CustomizeConfig
 from smcd.custom_input import CustomInput
 from smcd.errors import InputError
+from smcd.files import check_writable
 
 _PREVIEW_SIDE = 128  # pictures with boxes of smaller videos are enlarged to this
 _FOLDERS = ("pred_img", "pred_box_img")
 _FILES = ("cus_pred.gif", "cus_pred.mp4", "boxes_pred.gif", "strip.png", "prompt.txt", "config.yaml")
 
 
-def check_writable(out: Path) -> None:
+def check_outputs(out: Path) -> None:
     """Raise an InputError where a folder of outputs cannot be written."""
-    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise InputError(f"{out}: cannot be written: {existing} is a file; choose another --output_dir")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: cannot be written: no permission for {existing}; choose another --output_dir")
+    check_writable(out)
     for name in (*_FOLDERS, *_FILES):
         target = out / name
         if target.exists() and target.is_dir() != (name in _FOLDERS):

@@ -9,7 +9,7 @@ from smcd import media
 from smcd.assets import SPRITES
 from smcd.config import CustomizeConfig, check_choices
 from smcd.custom_input import CustomInput, read_folder
-from smcd.custom_output import check_writable, squashed, write_outputs
+from smcd.custom_output import check_outputs, squashed, write_outputs
 from smcd.errors import InputError
 from smcd.key_frames import is_text
 from smcd.sampling import Sampler, check_model_config, on_device, with_defaults
@@ -37,7 +37,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
     seeds = range(config.seed, config.seed + config.num_videos)
     folders = {seed: out if len(seeds) == 1 else out / f"seed_{seed}" for seed in seeds}
     for folder in folders.values():
-        check_writable(folder)
+        check_outputs(folder)
     with on_device() as state:
         mine = seeds[state.process_index :: state.num_processes]
         if not mine:

@@ -44,6 +44,15 @@ def check_new(out: Path) -> None:
         raise InputError(f"{out}: exists already; choose another place or delete it")
 
 
+def check_writable(out: Path) -> None:
+    """Raise an InputError where nothing can be written into a folder, which need not exist yet."""
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"{out}: cannot be written: {existing} is a file; choose another --output_dir")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: cannot be written: no permission for {existing}; choose another --output_dir")
+
+
 @contextmanager
 def new_file(out: Path) -> Iterator[Path]:
     """A file to write that becomes `out` (also in place of an old one) when everything succeeded.

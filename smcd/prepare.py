@@ -18,7 +18,7 @@ from smcd.data.clips import Video, VideoSource
 from smcd.data.files import folder_of
 from smcd.data.gligen_tsv import SETS, GligenTSV
 from smcd.data.got10k import GOT10k
-from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings
+from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings, encoder_hash
 from smcd.data.prepare import (
     EMBEDDINGS,
     cache_latents,
@@ -32,7 +32,6 @@ from smcd.errors import InputError
 from smcd.latents import encode_frames
 from smcd.processes import in_main, shared_work
 from smcd.text import encode_phrases, encode_text
-from smcd.weights_hash import weights_hash
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +55,13 @@ class Encoders:
     @cached_property
     def text_encoder(self) -> CLIPTextModel:
         model = self._base.text_encoder()
-        self.hashes["text_encoder"] = weights_hash(model.state_dict())
+        self.hashes["text_encoder"] = encoder_hash(model)
         return model.to(self.device, self._computes)
 
     @cached_property
     def vae(self) -> AutoencoderKL:
         model = self._base.vae()
-        self.hashes["vae"] = weights_hash(model.state_dict())
+        self.hashes["vae"] = encoder_hash(model)
         return model.to(self.device, self._computes)
 
     def both_hashes(self) -> EncoderHashes:

@@ -44,7 +44,7 @@ class TrainConfig:
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the base")
     pretrained_weight_path: str | None = option(None, "file with the base's UNet, in place of the base's own")
     tune_from_ckpt_path: str | None = option(
-        None, "trained weights to start from: a run's output_dir, checkpoint-N, pipeline folder, published folder, or hub id"
+        None, "trained weights to start from: a run's output_dir, checkpoint-N, pipeline or published folder, or hub id"
     )
     new_position_net: bool = option(False, "start with a fresh PositionNet where the weights have none")
     new_image_paths: bool = option(

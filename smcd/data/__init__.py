@@ -1,1 +1,1 @@
-"""Datasets: the sprites world, and (to come) GOT-10k, YouTube-VIS, GLIGEN and a user's own videos."""
+"""Datasets: GOT-10k, YouTube-VIS, GLIGEN, a user's own videos, and the sprites world."""

@@ -29,9 +29,14 @@ _TEXTS = {"text", "phrase_embeddings"}
 _INDEX, _SETTINGS = "index.json", "settings.json"
 
 
+def encoder_hash(module: nn.Module) -> str:
+    """A hash by which a cache's encoder is known, in float32 or float16."""
+    return weights_hash(module.state_dict(), rounded=True)[:32]
+
+
 @dataclass(frozen=True)
 class EncoderHashes:
-    """`weights_hash` of a model's encoders, taken before they are cast."""
+    """`encoder_hash` of a model's encoders, taken before they are cast."""
 
     vae: str
     text_encoder: str | None
@@ -42,7 +47,7 @@ class EncoderHashes:
 
     @classmethod
     def of(cls, vae: nn.Module, text_encoder: nn.Module) -> "EncoderHashes":
-        return cls(weights_hash(vae.state_dict()), weights_hash(text_encoder.state_dict()))
+        return cls(encoder_hash(vae), encoder_hash(text_encoder))
 
 
 def cache_settings(

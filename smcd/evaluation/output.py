@@ -1,6 +1,5 @@
 """The folder of an evaluation: where clips lie, what of it is done, and writing a clip."""
 
-import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from smcd import media
 from smcd.config import EvaluationConfig
 from smcd.errors import InputError
 from smcd.evaluation.settings import check_same, check_weights, read_settings
-from smcd.files import new_file, new_folder
+from smcd.files import check_writable, new_file, new_folder
 from smcd.metrics.manifest import Clip, Manifest, differences, read_manifest
 from smcd.metrics.truth import MANIFEST_NAME
 
@@ -33,7 +32,7 @@ class Output:
     def __init__(self, config: EvaluationConfig, manifest: Manifest):
         self.root, self.manifest = Path(config.output_dir).expanduser(), manifest
         self._seeds, self._sequences = config.seeds, [clip.sequence for clip in manifest.clips]
-        self._check_writable()
+        check_writable(self.root)
         settings, file = self.root / CONFIG_NAME, self.root / MANIFEST_NAME
         self.earlier = read_settings(settings) if settings.is_file() else None
         if self.earlier is not None:
@@ -46,12 +45,6 @@ class Output:
         self._by_seed = len(self._seeds) > 1 or (self.root / f"seed_{self._seeds[0]}").is_dir()
         if self.earlier is None or not file.is_file():
             self._refuse_strangers()
-
-    def _check_writable(self) -> None:
-        existing = next(path for path in (self.root, *self.root.absolute().parents) if path.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            what = "no permission for it" if existing.is_dir() else "it is a file"
-            raise InputError(f"{existing}: cannot be written: {what}; choose another output_dir")
 
     def _refuse_strangers(self) -> None:
         for folder in (self.root, *(self.root / f"seed_{seed}" for seed in self._seeds)):

@@ -20,9 +20,9 @@ from smcd.evaluation.output import Output, write_clip
 from smcd.evaluation.report import check_scoring, write_scores
 from smcd.evaluation.settings import complete
 from smcd.metrics.manifest import Clip
-from smcd.metrics.models import weights_hash
 from smcd.processes import in_main
 from smcd.sampling import Sampler, clip_generator, on_device
+from smcd.weights_hash import weights_hash
 
 logger = logging.getLogger(__name__)
 _GROUPS_AHEAD = 2  # that are read while others are sampled
@@ -125,7 +125,7 @@ def _wait_for(writing: list[Future], bar: Any) -> None:
 def _hash_of(sampler: Sampler) -> str:
     """SHA-256 of all weights, as they are loaded."""
     parts = {name: part for name, part in sampler.pipe.components.items() if isinstance(part, nn.Module)}
-    hashes = "".join(f"{name} {weights_hash(part)}\n" for name, part in sorted(parts.items()))
+    hashes = "".join(f"{name} {weights_hash(part.state_dict())}\n" for name, part in sorted(parts.items()))
     return hashlib.sha256(hashes.encode()).hexdigest()
 
 

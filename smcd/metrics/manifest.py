@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from smcd.errors import InputError
+from smcd.files import new_file
 
 FORMAT = "smcd manifest 1"
 
@@ -116,9 +117,9 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the JSON file, whole or not at all."""
-        temporary = path.with_name(f".{path.name}.partial")
-        temporary.write_text(json.dumps(self._content() | {"sha256": self.sha256}, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        text = json.dumps(self._content() | {"sha256": self.sha256}, indent=1) + "\n"
+        with new_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -1,6 +1,5 @@
 """Models of metrics: loaded whole or not at all, from a folder or hub id."""
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ import torch
 from smcd.errors import first_line
 
 logger = logging.getLogger(__name__)
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class MissingModel(Exception):  # noqa: N818  # it is no failure: the report leaves the column out and says why
@@ -63,12 +64,3 @@ def load_processor(processor_class: Any, source: str) -> Any:
             return processor_class.from_pretrained(source)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise MissingModel(f"{source} has no {processor_class.__name__} ({first_line(error)})") from None
-
-
-def weights_hash(model: torch.nn.Module) -> str:
-    """SHA-256 over names and values of all tensors: the same weights give the same hash, wherever they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -25,12 +25,6 @@ _PACKAGES = ("smcd", "torch", "transformers", "torchmetrics", "opencv-contrib-py
 _FACTS = ("static_ao", "ceiling_ao", "frames_scored", "objects_scored", "frames_sha256")
 
 
-def check_new(folder: Path) -> None:
-    """Raise an InputError where a report cannot go, before hours of work for it."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: exists already; choose another place or delete it")
-
-
 def write_report(folder: Path, evaluation: Evaluation) -> None:
     """Write the three files into a new folder, which appears when it is complete.
 

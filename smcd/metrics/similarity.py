@@ -7,9 +7,9 @@ import PIL.Image
 import torch
 from torch import nn
 
-from smcd.metrics.models import MissingModel, load_pretrained, load_processor, weights_hash
+from smcd.metrics.models import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained, load_processor
+from smcd.weights_hash import weights_hash
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _DINO_SIDE, _DINO_CROP = 256, 224
 MAX_PSNR = 100.0  # of equal images, whose PSNR is infinite: means and JSON need a number
 
@@ -52,7 +52,7 @@ class CLIPSimilarity:
         return _unit(self.model.get_text_features(**tokens.to(self.device)).pooler_output)
 
     def describe(self) -> dict[str, str]:
-        return {"source": self.source, "sha256": weights_hash(self.model)}
+        return {"source": self.source, "sha256": weights_hash(self.model.state_dict())}
 
 
 class DINOSimilarity:
@@ -79,7 +79,7 @@ class DINOSimilarity:
         return _unit(self.model(pixels).last_hidden_state[:, 0])
 
     def describe(self) -> dict[str, str]:
-        return {"source": self.source, "sha256": weights_hash(self.model)}
+        return {"source": self.source, "sha256": weights_hash(self.model.state_dict())}
 
 
 class _ViT:
@@ -100,7 +100,7 @@ def dino_input(frame: np.ndarray) -> torch.Tensor:
     image = PIL.Image.fromarray(frame).resize(size, PIL.Image.Resampling.BICUBIC)
     left, top = (round((side - _DINO_CROP) / 2) for side in size)
     pixels = np.asarray(image.crop((left, top, left + _DINO_CROP, top + _DINO_CROP)), dtype=np.float32) / 255
-    return torch.from_numpy(((pixels - _IMAGENET_MEAN) / _IMAGENET_STD).astype(np.float32)).permute(2, 0, 1)
+    return torch.from_numpy(((pixels - IMAGENET_MEAN) / IMAGENET_STD).astype(np.float32)).permute(2, 0, 1)
 
 
 def _unit(embeddings: torch.Tensor) -> np.ndarray:

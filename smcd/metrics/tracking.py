@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from smcd.metrics.models import MissingModel, load_pretrained, weights_hash
+from smcd.metrics.models import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained
+from smcd.weights_hash import weights_hash
 
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BOX_CORNERS = (2, 3)  # SAM's labels of a prompt's points: upper left, lower right
 
 
@@ -151,14 +151,14 @@ class SAM2:
         return (interpolate(large, (height, width), mode="bilinear", align_corners=False) > 0)[:, 0].cpu().numpy()
 
     def describe(self) -> dict[str, str]:
-        return {"name": self.name, "source": self.source, "sha256": weights_hash(self.model)}
+        return {"name": self.name, "source": self.source, "sha256": weights_hash(self.model.state_dict())}
 
 
 def sam2_input(frames: np.ndarray, side: int) -> torch.Tensor:
     """Frames F H W 3 (uint8) -> F 3 side side, normalised."""
     video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
     video = interpolate(video, (side, side), mode="bilinear", align_corners=False, antialias=True)
-    return (video - torch.tensor(_IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(_IMAGENET_STD).view(3, 1, 1)
+    return (video - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
 
 
 def mask_extent(mask: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from diffusers import ModelMixin
 
 from smcd.config import TrainConfig, load_config
 from smcd.convert.folders import cast
@@ -77,6 +78,8 @@ def export(
         else:
             for part in pipe.components.values():
                 cast(part, dtype)
+                if isinstance(part, ModelMixin):
+                    part.register_to_config(_name_or_path="")  # else a path of this machine
             pipe.save_pretrained(folder)
     if published:
         own = pipe.config

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, ProjectConfiguration, set_seed
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration, set_seed
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from diffusers.utils import is_bitsandbytes_available, is_xformers_available
@@ -24,6 +24,7 @@ from smcd.diffusion import first_timestep
 from smcd.errors import InputError
 from smcd.pipeline import SMCDPipeline
 from smcd.precision import usable_precision
+from smcd.processes import PATIENCE
 from smcd.training.encode import Encoders
 from smcd.training.objective import TrainedNetworks, set_trained
 from smcd.training.settings import learning_rate
@@ -95,6 +96,7 @@ def make_accelerator(config: TrainConfig) -> tuple[TrainConfig, Accelerator]:
         mixed_precision="no" if deepspeed else config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=trackers or None,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],  # the main one makes videos, and exports, alone
         project_config=ProjectConfiguration(project_dir=config.output_dir, logging_dir=f"{config.output_dir}/logs"),
     )
     if accelerator.distributed_type == DistributedType.FSDP:

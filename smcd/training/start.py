@@ -58,10 +58,10 @@ def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
 
 
 def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
-    """A hash of all weights that do not train, in float32; `trained` are names as in `TrainedNetworks`."""
+    """A hash of all weights that do not train; `trained` are names as in `TrainedNetworks`."""
     parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     tensors = {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].state_dict().items()}
-    return weights_hash({name: tensor for name, tensor in tensors.items() if name not in trained})
+    return weights_hash({name: tensor for name, tensor in tensors.items() if name not in trained}, rounded=True)
 
 
 def _frame_size(config: TrainConfig) -> tuple[int, int]:

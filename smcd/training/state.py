@@ -75,7 +75,9 @@ def _take(run: Run) -> checkpoint.Content:
     names = list(run.bare.trained())
     trained: dict[str, Any] = dict(run.bare.trained())
     if run.accelerator.distributed_type == DistributedType.FSDP:
-        trained = sharded.get_model_state_dict(run.networks, options=_WHOLE)
+        whole: dict[str, Any] = sharded.get_model_state_dict(run.networks, options=_WHOLE)
+        # The gates are vectors of one number under FSDP alone: see `setup.gates_as_vectors`.
+        trained = {name: tensor.reshape(()) if tensor.numel() == 1 else tensor for name, tensor in whole.items()}
         optimizer = sharded.get_optimizer_state_dict(run.networks, run.optimizer.optimizer, options=_WHOLE)
     elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
         optimizer = {}  # divided among the processes: see `_save_shards`
@@ -163,7 +165,9 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
         raise InputError(f"{path}: other tensors train there than here")
     if run.accelerator.distributed_type == DistributedType.FSDP:
         options = dataclasses.replace(_WHOLE, strict=False)
-        sharded.set_model_state_dict(run.networks, dict(content.trained), options=options)
+        shapes = {name: parameter.shape for name, parameter in run.bare.trained().items()}
+        trained: dict[str, Any] = {name: value.reshape(shapes[name]) for name, value in content.trained.items()}
+        sharded.set_model_state_dict(run.networks, trained, options=options)
         sharded.set_optimizer_state_dict(run.networks, run.optimizer.optimizer, state["optimizer"], options=options)
     elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
         engine: Any = run.networks
