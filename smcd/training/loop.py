@@ -21,7 +21,7 @@ from smcd.training.export import export
 from smcd.training.monitor import Monitor
 from smcd.training.plan import plan
 from smcd.training.settings import check_config, resolved
-from smcd.training.setup import Run, make_accelerator, make_networks, make_run
+from smcd.training.setup import Run, make_accelerator, make_networks, make_run, whole
 from smcd.training.signals import StopSignals
 from smcd.training.validation import Validation
 
@@ -145,7 +145,7 @@ def check_numbers(
     Raises:
         InputError: a loss that is no finite number. Gradients may be infinite where a scaler skips such a step (fp16).
     """
-    norm = losses.new_zeros(()) if norm is None else torch.as_tensor(norm).to(losses).reshape(())
+    norm = losses.new_zeros(()) if norm is None else whole(torch.as_tensor(norm)).to(losses).reshape(())
     numbers = torch.stack([losses.mean(), norm, losses.new_tensor(float(signals.received))])
     rows = run.accelerator.gather(numbers[None]).tolist()  # processes, 3
     finite = all(math.isfinite(row[0]) for row in rows)

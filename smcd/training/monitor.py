@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
 from tqdm import tqdm
 
 from smcd.files import new_file
 from smcd.training.settings import global_batch
-from smcd.training.setup import Run
+from smcd.training.setup import Run, whole
 from smcd.training.state import versions
 from smcd.training.trackers import JsonlTracker, flat
 
@@ -91,10 +90,5 @@ def gates(run: Run) -> dict[str, float]:
     }
     if not alphas:
         return {}
-    values = torch.stack([_whole(alpha).reshape(()) for alpha in alphas.values()]).tanh().tolist()
+    values = torch.stack([whole(alpha).reshape(()) for alpha in alphas.values()]).tanh().tolist()
     return {f"gate/{name}": value for name, value in zip(alphas, values, strict=True)}
-
-
-def _whole(parameter: Tensor) -> Tensor:
-    """FSDP's parameters are divided among the processes."""
-    return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter

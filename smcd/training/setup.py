@@ -13,7 +13,8 @@ from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectCon
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from diffusers.utils import is_bitsandbytes_available, is_xformers_available
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from smcd.allocation import keep_freed_memory
 from smcd.config import DataConfig, TrainConfig
@@ -255,3 +256,8 @@ def gates_as_vectors(networks: nn.Module) -> None:
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.ndim == 0:
                 setattr(module, name, nn.Parameter(parameter.data.reshape(1), parameter.requires_grad))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Under FSDP parameters, and what is computed of them, are divided among the processes."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

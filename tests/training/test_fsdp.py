@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from smcd.training import loop, setup
@@ -14,6 +16,7 @@ def with_fsdp(config):
     """accelerate takes FSDP for GPUs only: here its state is told so afterwards."""
     config, accelerator = setup.make_accelerator(config)
     accelerator.state.distributed_type = DistributedType.FSDP
+    PartialState._shared_state["distributed_type"] = DistributedType.FSDP  # every AcceleratorState() copies from there
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",
@@ -28,14 +31,17 @@ def with_fsdp(config):
 
 @pytest.mark.slow
 def test_fsdp_trains_and_resumes_as_ddp_does(tmp_path, monkeypatch):
-    settings = runs.config(tmp_path / "ddp", train_batch_size=1, max_train_steps=6)
+    settings = runs.config(tmp_path / "ddp", train_batch_size=1, max_train_steps=6, validation_steps=3)
     no_dropout(settings, tmp_path)
     runs.run_processes(settings, 2)
     monkeypatch.setattr(loop, "make_accelerator", with_fsdp)
     sharded = replace(settings, output_dir=str(tmp_path / "fsdp"))
     for steps in (3, 6):
         runs.run_processes(replace(sharded, max_train_steps=steps), 2)
-    losses, others = runs.metrics(tmp_path / "ddp"), runs.metrics(tmp_path / "fsdp")
-    assert list(others) == list(losses)
-    assert list(others.values()) == pytest.approx(list(losses.values()), rel=1e-5)
+    optimizer = torch.load(tmp_path / "fsdp" / "checkpoint-6" / "state.pt", weights_only=True)["optimizer"]
+    assert all(name.startswith(("unet.", "image_encoder.")) for name in optimizer["state"])  # by name: it was FSDP
+    for key in ("loss", "gradient_norm", "validation/loss"):
+        expected, found = runs.metrics(tmp_path / "ddp", key), runs.metrics(tmp_path / "fsdp", key)
+        assert list(found) == list(expected)
+        assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-5)
     assert (tmp_path / "fsdp" / "pipeline" / "model_index.json").is_file()
