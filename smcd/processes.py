@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 from smcd.errors import InputError, out_of_memory_advice
 
 Result = TypeVar("Result")
-PATIENCE = timedelta(days=7)  # of processes that wait for one another: their shares may be unequal
+_PATIENCE = timedelta(days=7)  # of processes that wait for one another: their shares may be unequal
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def shared_work(out_of_memory: str) -> Iterator[PartialState]:
         InputError: too little memory; `out_of_memory` says what to try.
     """
     accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
-    state = PartialState(cpu=not accelerator, timeout=PATIENCE)
+    state = PartialState(cpu=not accelerator, timeout=_PATIENCE)
     try:
         with out_of_memory_advice(out_of_memory):
             yield state

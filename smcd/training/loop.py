@@ -90,7 +90,7 @@ def train_steps(run: Run, signals: StopSignals) -> int:
     batches = run.loader.batches(start=run.step * config.gradient_accumulation_steps)
     run.networks.train()
     if validation is not None and validation.is_missing(run):
-        monitor.log(run, validation(run))
+        validation(run)
     stopped_by = 0
     while run.step < config.max_train_steps and not stopped_by:
         loss, gradient_norm, stopped_by = one_step(run, batches, signals)
@@ -99,7 +99,7 @@ def train_steps(run: Run, signals: StopSignals) -> int:
         if run.step % config.checkpointing_steps == 0 or run.step == config.max_train_steps or stopped_by:
             state.save(run)
         if validation is not None and run.step % config.validation_steps == 0 and not stopped_by:
-            monitor.log(run, validation(run))
+            validation(run)
     monitor.close()
     return stopped_by
 

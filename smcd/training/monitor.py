@@ -67,12 +67,8 @@ class Monitor:
             }
             if run.accelerator.device.type == "cuda":
                 values["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-            self.log(run, values | gates(run))
+            run.accelerator.log(values | gates(run), step=run.step)
             self._losses, self._since = [], time.monotonic()
-
-    def log(self, run: Run, values: dict[str, float]) -> None:
-        """Give numbers to the trackers."""
-        run.accelerator.log(values, step=run.step)
 
     def close(self) -> None:
         self._bar.close()

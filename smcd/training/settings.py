@@ -120,8 +120,9 @@ def check_frozen(checkpoint: Path, then: str | None, now: str | None) -> None:
     """Raise an InputError where what a checkpoint trained beside, by its hash, is not what is there now."""
     if then is not None and then != now:
         raise InputError(
-            f"{checkpoint}: the weights that it started from have changed since; put them back (its config.yaml names "
-            "them)"
+            f"{checkpoint}: the weights that it started from, named in its config.yaml, are others now (or drawn "
+            "otherwise by another version of torch): put them back, or tell scripts/export.py where they are "
+            "(OPTION=PATH)"
         )
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from smcd.diffusion import first_timestep
 from smcd.errors import InputError
 from smcd.pipeline import SMCDPipeline
 from smcd.precision import usable_precision
-from smcd.processes import PATIENCE
 from smcd.training.encode import Encoders
 from smcd.training.objective import TrainedNetworks, set_trained
 from smcd.training.settings import learning_rate
@@ -35,6 +35,7 @@ from smcd.training.trackers import make_trackers
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE = timedelta(hours=1)  # of processes, while the main one makes sample videos and exports alone
 _HALF = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -97,7 +98,7 @@ def make_accelerator(config: TrainConfig) -> tuple[TrainConfig, Accelerator]:
         mixed_precision="no" if deepspeed else config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         log_with=trackers or None,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],  # the main one makes videos, and exports, alone
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
         project_config=ProjectConfiguration(project_dir=config.output_dir, logging_dir=f"{config.output_dir}/logs"),
     )
     if accelerator.distributed_type == DistributedType.FSDP:

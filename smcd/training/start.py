@@ -1,5 +1,6 @@
 """The model that training starts from: base weights, trained weights, fresh paths."""
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from smcd.pipeline import SMCDPipeline
 from smcd.tiny import tiny_pipeline
 from smcd.training.stages import Stage
 from smcd.weights_hash import weights_hash
+
+logger = logging.getLogger(__name__)
 
 _PATHS = {"object_gate": "an object gate", "image_gate": "an image gate", "image_concat": "a zero conv"}
 
@@ -60,8 +63,13 @@ def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
 def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
     """A hash of all weights that do not train; `trained` are names as in `TrainedNetworks`."""
     parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
-    tensors = {f"{part}.{name}": tensor for part in parts for name, tensor in parts[part].state_dict().items()}
-    return weights_hash({name: tensor for name, tensor in tensors.items() if name not in trained}, rounded=True)
+    frozen = {
+        f"{part}.{name.removeprefix('text_model.')}": tensor  # which not all versions of transformers have
+        for part in parts
+        for name, tensor in parts[part].state_dict().items()
+        if f"{part}.{name}" not in trained
+    }
+    return weights_hash(frozen, rounded=True)
 
 
 def _frame_size(config: TrainConfig) -> tuple[int, int]:
@@ -101,7 +109,7 @@ def _trained_parts(config: TrainConfig, weights: str, base: str | None, tokenize
     checkpoint = None if weights in BUILT_IN else find_checkpoint(Path(weights))
     if checkpoint is not None:
         if config.pretrained_weight_path is not None:
-            raise InputError(f"{checkpoint}: knows its own base; leave out --pretrained_weight_path")
+            logger.warning(f"{checkpoint}: knows its own base; --pretrained_weight_path is not used")
         return _parts_of(load_checkpoint(checkpoint))
     needs_position_net = not config.new_position_net
     pipe = load_pipeline(

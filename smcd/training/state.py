@@ -77,7 +77,7 @@ def _take(run: Run) -> checkpoint.Content:
     if run.accelerator.distributed_type == DistributedType.FSDP:
         whole: dict[str, Any] = sharded.get_model_state_dict(run.networks, options=_WHOLE)
         # The gates are vectors of one number under FSDP alone: see `setup.gates_as_vectors`.
-        trained = {name: tensor.reshape(()) if tensor.numel() == 1 else tensor for name, tensor in whole.items()}
+        trained = {name: tensor.reshape(()) if ".alpha_" in name else tensor for name, tensor in whole.items()}
         optimizer = sharded.get_optimizer_state_dict(run.networks, run.optimizer.optimizer, options=_WHOLE)
     elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
         optimizer = {}  # divided among the processes: see `_save_shards`
@@ -163,7 +163,13 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
     state = content.state
     if list(run.bare.trained()) != state["names"] or content.trained.keys() != set(state["names"]):
         raise InputError(f"{path}: other tensors train there than here")
-    if run.accelerator.distributed_type == DistributedType.FSDP:
+    fsdp = run.accelerator.distributed_type == DistributedType.FSDP
+    if fsdp != any(isinstance(key, str) for key in state["optimizer"].get("state", {})):  # there it is kept by name
+        raise InputError(
+            f"{path}: {'was not' if fsdp else 'was'} written under FSDP: go on the same way, or start from its weights "
+            "in another --output_dir with --tune_from_ckpt_path"
+        )
+    if fsdp:
         options = dataclasses.replace(_WHOLE, strict=False)
         shapes = {name: parameter.shape for name, parameter in run.bare.trained().items()}
         trained: dict[str, Any] = {name: value.reshape(shapes[name]) for name, value in content.trained.items()}

@@ -47,17 +47,16 @@ class Validation:
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos
         self._timesteps = run.pipe.scheduler.config.num_train_timesteps
 
-    def __call__(self, run: Run) -> dict[str, float]:
-        """The validation's numbers; every process calls it. They and the videos go to `validation/step-N/`, the videos
-        to the trackers too."""
-        numbers: dict[str, float] = {}
+    def __call__(self, run: Run) -> None:
+        """Validate; every process calls it. Losses and videos go to the trackers, then to `validation/step-N/`."""
+        losses: dict[str, float] = {}
         with _evaluating(run):
             if run.config.validation_clips:
-                numbers |= self._losses(run)
+                losses = self._losses(run)
+                run.accelerator.log(losses, step=run.step)
             if run.accelerator.is_main_process:
-                self._write(run, numbers)
+                self._write(run, losses)
         run.accelerator.wait_for_everyone()
-        return numbers
 
     def is_missing(self, run: Run) -> bool:
         """Whether a validation was due where this run goes on, and the run was stopped before it was done."""
@@ -89,16 +88,17 @@ class Validation:
         return {f"validation/{name}": loss / count for name, loss in zip(drops, losses, strict=True)}
 
     @torch.no_grad()
-    def _write(self, run: Run, numbers: dict[str, float]) -> None:
+    def _write(self, run: Run, losses: dict[str, float]) -> None:
         batches = self._first.batches()
         strips = []
         out = _folder(run)
         shutil.rmtree(out, ignore_errors=True)  # of a run that was killed after it, and now comes here again
         with new_folder(out) as folder:
-            (folder / "losses.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
+            (folder / "losses.json").write_text(json.dumps(losses, indent=1), encoding="utf-8")
             for number in range(0 if _is_sharded(run) else run.config.validation_videos):
                 strips.append(_video(run, next(batches), folder, number))
-        log_pictures(run.accelerator.trackers, "validation", strips, run.step)
+            if strips:
+                log_pictures(run.accelerator.trackers, "validation", strips, run.step)
 
 
 def _folder(run: Run) -> Path:
@@ -114,7 +114,7 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     """Write one clip's video; returns the clip above the video, both with boxes, side by side."""
     sampling = run.config.validation_data
     truth = _frames(run, batch)[: sampling.video_length]
-    phrases = batch.phrases[0]  # as many as in training, those of no object empty
+    phrases = batch.phrases[0]  # `num_max_obj`, those of no object empty: an absent object is a token too
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
     boxes = boxes[: len(truth)]
     given = run.stage.conditions

@@ -7,6 +7,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
+from smcd.errors import InputError
 from smcd.training import loop, setup
 from tests.training import runs
 from tests.training.test_resume import no_dropout
@@ -45,3 +46,6 @@ def test_fsdp_trains_and_resumes_as_ddp_does(tmp_path, monkeypatch):
         assert list(found) == list(expected)
         assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-5)
     assert (tmp_path / "fsdp" / "pipeline" / "model_index.json").is_file()
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="checkpoint-6: was written under FSDP: go on the same way"):
+        runs.run(replace(sharded, train_batch_size=2, max_train_steps=7))

@@ -101,6 +101,17 @@ def test_an_infinite_gradient_stops_a_run_without_a_scaler(tmp_path, monkeypatch
     assert not checkpoint.all_in(tmp_path / "out")
 
 
+def test_sample_videos_have_absent_objects_and_their_own_length(tmp_path, monkeypatch):
+    calls, call = [], SMCDPipeline.__call__
+    monkeypatch.setattr(SMCDPipeline, "__call__", lambda *given, **named: calls.append(given) or call(*given, **named))
+    data = DataConfig(n_sample_frames=3, sprites_seed=1, **{**runs.SPRITES, "num_max_obj": 9})
+    runs.run(runs.config(tmp_path / "out", max_train_steps=1, validation_steps=1, eval_data=data))
+    ((_, _, _, boxes, phrases),) = calls
+    assert len(phrases) == 9
+    assert "" in phrases
+    assert [len(of_frame) for of_frame in boxes] == [9, 9]  # frames of video_length, not all three
+
+
 @pytest.mark.parametrize(
     ("error", "expected", "message"),
     [
