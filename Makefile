@@ -26,13 +26,14 @@ sprites: setup-dev
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 
-# The paper's ablations of the image paths on sprites: one stage 1 of the built-in model without them, then stage 2 of what
-# the paper's trains (the rest is frozen) with both, with the zero conv alone, with the image gate alone.
+# The paper's ablations of the image paths on sprites: one stage 1 of a model (FROM, the built-in one) without them, then
+# stage 2 of what the paper's trains (the rest is frozen) with both, with the zero conv alone, with the image gate alone.
+FROM = sprites
 ABLATIONS = $(SPRITES)/ablations
 FRESH = trainable_modules=[] --max_train_steps 1200 --lr_warmup_steps 100 --mixed_precision no
 sprites-ablations: setup-dev
-	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml --model sprites
-	$(RUN) ms_main.py --config configs/sprites_stage1.yaml --pretrained_model_path sprites --new_image_paths \
+	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml --model $(FROM)
+	$(RUN) ms_main.py --config configs/sprites_stage1.yaml --pretrained_model_path $(FROM) --new_image_paths \
 	    --output_dir $(ABLATIONS)/stage1 --max_train_steps 800 --learning_rate 5e-4 --lr_warmup_steps 50 \
 	    --mixed_precision no
 	for paths in both: zero_conv:--cat_init image_gate:--cross_vision; do \
