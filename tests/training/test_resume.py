@@ -342,6 +342,7 @@ def test_a_step_that_is_trained_again_is_exported_again(tmp_path):
 
 def test_a_validation_that_a_stop_left_out_is_made_when_the_run_goes_on(tmp_path):
     settings = runs.config(tmp_path / "out", validation_steps=2, checkpointing_steps=2, max_train_steps=4)
+    settings = replace(settings, validation_videos=0)
     expected = runs.metrics(runs.run(settings), "validation/loss")
     stopped = replace(settings, output_dir=str(tmp_path / "stopped"))
     out = runs.run(replace(stopped, max_train_steps=2, validation_steps=0))
