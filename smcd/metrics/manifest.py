@@ -122,20 +122,27 @@ class Manifest:
             temporary.write_text(text, encoding="utf-8")
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of a file.
-
-    Raises:
-        InputError: it cannot be read, has unknown or missing entries, or was changed after its hash was taken.
-    """
+def read_json(path: Path, what: str, form: str) -> dict[str, Any]:
+    """A JSON object whose "format" is `form`; raises an InputError where it is not there, or no such thing."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError:
         raise InputError(f"{path}: is not JSON") from None
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise InputError(f"{path}: is no manifest (its format should be {FORMAT!r})")
+    if not isinstance(content, dict) or content.get("format") != form:
+        raise InputError(f"{path}: is no {what} (its format should be {form!r})")
+    return content
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a file.
+
+    Raises:
+        InputError: it cannot be read, has unknown or missing entries, or was changed after its hash was taken.
+    """
+    content = read_json(path, "manifest", FORMAT)
+    del content["format"]
     stated = content.pop("sha256", None)
     try:
         manifest = Manifest(**content | {"clips": [Clip(**clip) for clip in content["clips"]]})

@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from smcd.errors import InputError
 from smcd.files import new_folder
 from smcd.metrics.columns import COLUMNS, Column, describe
 from smcd.metrics.evaluate import Evaluation
 from smcd.metrics.grounding import success
+from smcd.metrics.manifest import read_json
 from smcd.metrics.page import report_page
 from smcd.metrics.pictures import best_and_worst
 from smcd.metrics.summary import class_overlaps
@@ -134,13 +134,4 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         InputError: there is none.
     """
-    file = path / JSON_NAME if path.is_dir() else path
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise InputError(f"{file}: is not JSON") from None
-    if not isinstance(report, dict) or report.get("format") != FORMAT:
-        raise InputError(f"{file}: is no report (its format should be {FORMAT!r})")
-    return report
+    return read_json(path / JSON_NAME if path.is_dir() else path, "report", FORMAT)

@@ -75,9 +75,9 @@ def _take(run: Run) -> checkpoint.Content:
     names = list(run.bare.trained())
     trained: dict[str, Any] = dict(run.bare.trained())
     if run.accelerator.distributed_type == DistributedType.FSDP:
-        whole: dict[str, Any] = sharded.get_model_state_dict(run.networks, options=_WHOLE)
+        tensors: dict[str, Any] = sharded.get_model_state_dict(run.networks, options=_WHOLE)
         # The gates are vectors of one number under FSDP alone: see `setup.gates_as_vectors`.
-        trained = {name: tensor.reshape(()) if ".alpha_" in name else tensor for name, tensor in whole.items()}
+        trained = {name: tensor.reshape(()) if ".alpha_" in name else tensor for name, tensor in tensors.items()}
         optimizer = sharded.get_optimizer_state_dict(run.networks, run.optimizer.optimizer, options=_WHOLE)
     elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
         optimizer = {}  # divided among the processes: see `_save_shards`
