@@ -14,7 +14,7 @@ from diffusers import (
 from diffusers.hooks import apply_group_offloading
 
 from smcd import SMCDPipeline
-from smcd.tiny import tiny_pipeline
+from smcd.sprites.tiny import tiny_pipeline
 from tests.conftest import open_gates
 
 

@@ -13,14 +13,14 @@ import torch
 from accelerate.utils import DistributedType, broadcast_object_list
 from einops import rearrange
 
-from smcd import media
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.data.mixing import ClipLoader
-from smcd.files import new_folder
 from smcd.latents import decode_video
 from smcd.models import without_temporal_layers
-from smcd.training.setup import Run
+from smcd.runtime import media
+from smcd.runtime.files import new_folder
+from smcd.training.run import Run
 from smcd.training.stages import Drops
 from smcd.training.trackers import log_pictures
 
