@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from smcd.data.clips import Clip
-from smcd.data.label_files import folder_of, read_text
+from smcd.data.label_files import folder_of
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import read_text
 from smcd.runtime.media import read_frame
 
 SETS = ("flickr", "sbu", "gqa")

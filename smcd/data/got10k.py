@@ -11,8 +11,9 @@ import PIL.Image
 from tqdm import tqdm
 
 from smcd.data.clips import Video
-from smcd.data.label_files import folder_of, read_json, read_numbers, read_text, xyxy
+from smcd.data.label_files import folder_of, read_numbers, xyxy
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import read_json, read_text
 from smcd.runtime.media import read_frame
 
 _BROKEN = """

@@ -1,22 +1,11 @@
-"""Text files of datasets: number lines, JSON, with errors that name the line."""
+"""What lies in datasets: number lines, folders, boxes, with errors that name the line."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from smcd.runtime.errors import InputError
-
-
-def read_text(path: Path) -> str:
-    """A text file. Raises an InputError where it is missing or is not text."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; see docs/data.md for how the dataset must lie on disk") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
+from smcd.runtime.files import read_text
 
 
 def read_numbers(path: Path, columns: int) -> np.ndarray:
@@ -40,19 +29,6 @@ def read_numbers(path: Path, columns: int) -> np.ndarray:
         if len(values) != columns or not np.isfinite(values).all():
             raise InputError(f"{path}:{number}: {line[:60]!r} is not {columns} finite number{'s' * (columns > 1)}")
     return np.zeros((0, columns))  # an empty file
-
-
-def read_json(path: Path, kind: type = dict) -> Any:
-    """A JSON file that holds an object (or a list). Raises an InputError that names the line."""
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: is not JSON ({error.msg}); was it cut off?") from None
-    except RecursionError:
-        raise InputError(f"{path}: is nested too deeply") from None
-    if not isinstance(content, kind):
-        raise InputError(f"{path}: should be a JSON {'object' if kind is dict else 'list'}")
-    return content
 
 
 def folder_of(path: Path, *names: str) -> Path:

@@ -1,6 +1,5 @@
 """Files that training reads besides the datasets' own: phrase embeddings, held-out videos, captions, cached latents."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,12 +11,11 @@ from tqdm import tqdm
 
 from smcd.data.clips import Video, VideoSource, read_frames
 from smcd.data.gligen_tsv import GligenTSV
-from smcd.data.label_files import read_json
 from smcd.data.latent_cache import CacheWriter
 from smcd.data.phrases import encoder_of, read_phrases, write_phrases
 from smcd.data.youtube_vis import Annotations, caption_of, held_out_names
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import new_file
+from smcd.runtime.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +30,8 @@ _SAME = 0.05  # largest difference of embeddings that half precision makes
 _BLOCK = 64  # frames of a video that are read together
 
 
-def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Write a JSON file whole or not at all."""
-    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=indent, ensure_ascii=False)
+def _write(path: Path, content: Any, indent: int | None = None) -> None:
+    write_json(path, content, indent)
     logger.info(f"wrote {path}")
 
 
@@ -86,7 +82,7 @@ def write_embeddings(path: Path, phrases: Iterable[str], embed: Embed, overwrite
     if table == old:
         logger.info(f"{path}: has all {len(old)} phrases already")
     else:
-        write_json(path, table)
+        _write(path, table)
 
 
 def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str) -> None:
@@ -112,17 +108,17 @@ def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str
     known = read_json(embedded) if embedded.is_file() else {}
     section = "category_embedding"
     table = add_embeddings(embedded, known.get(section, {}), annotations.categories, embed, overwrite)
-    write_json(root / HELD_OUT_LIST, held_out_names(annotations.names), indent=1)
+    _write(root / HELD_OUT_LIST, held_out_names(annotations.names), indent=1)
     if missing:
-        write_json(captions, (read_json(captions) if captions.is_file() else {}) | missing, indent=1)
+        _write(captions, (read_json(captions) if captions.is_file() else {}) | missing, indent=1)
     plain = root / "train" / "annotations_info.json"
     info = {name: annotations.tracks(name) for name in annotations.names}
     if not plain.is_file():
-        write_json(plain, info)
+        _write(plain, info)
     if table == known.get(section):
         logger.info(f"{embedded}: has all {len(table)} categories already")
     else:
-        write_json(embedded, (known or info) | {section: table})
+        _write(embedded, (known or info) | {section: table})
 
 
 def check_rows(dataset: GligenTSV, on_error: str = "error") -> tuple[set[str], dict[str, str]]:

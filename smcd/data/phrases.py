@@ -8,9 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smcd.data.label_files import read_json
 from smcd.runtime.errors import InputError, first_line
-from smcd.runtime.files import new_file
+from smcd.runtime.files import new_file, read_json
 
 
 class PhraseEmbeddings:

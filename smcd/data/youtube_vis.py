@@ -10,8 +10,9 @@ import numpy as np
 import PIL.Image
 
 from smcd.data.clips import Video
-from smcd.data.label_files import folder_of, read_json, xyxy
+from smcd.data.label_files import folder_of, xyxy
 from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.files import read_json
 from smcd.runtime.media import read_frame
 
 HELD_OUT = 180  # videos of train that are kept for evaluation
