@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smcd.evaluation.metrics.report import read_report
-from tests.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
+from tests.evaluation.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
 
 SCRIPT = str(Path(__file__).parents[2] / "scripts" / "evaluate.py")
 QUICK = ["--clip", "none", "--dino", "none"]

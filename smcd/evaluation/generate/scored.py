@@ -14,13 +14,13 @@ from smcd.evaluation.generate.output import CONFIG_NAME, REPORT_NAME
 from smcd.evaluation.generate.plan import read_settings
 from smcd.evaluation.metrics.evaluate import evaluate
 from smcd.evaluation.metrics.frechet import I3D, frame_repeats
-from smcd.evaluation.metrics.models import MissingModel
 from smcd.evaluation.metrics.report import summary_text, write_report
 from smcd.evaluation.metrics.scoring import Options
 from smcd.evaluation.metrics.similarity import FrameFidelity
 from smcd.evaluation.metrics.truth import MANIFEST_NAME
 from smcd.runtime.errors import InputError
-from smcd.tracking.trackers import CSRT
+from smcd.runtime.pretrained import MissingModel
+from smcd.tracking.box_trackers import CSRT
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from smcd.evaluation.metrics.frechet import I3D
 from smcd.evaluation.metrics.manifest import Clip
-from smcd.evaluation.metrics.models import MissingModel
 from smcd.evaluation.metrics.similarity import CLIPSimilarity, DINOSimilarity, FrameFidelity, cosine
 from smcd.evaluation.metrics.summary import Row
 from smcd.runtime.errors import InputError
+from smcd.runtime.pretrained import MissingModel
+from smcd.tracking.box_trackers import CSRT, SAM2, Tracker
 from smcd.tracking.grounding import Grounding, ground, static, success, track_success
-from smcd.tracking.trackers import CSRT, SAM2, Tracker
 
 TRACKERS = ("csrt", "sam2", "none")
 

@@ -7,8 +7,8 @@ import PIL.Image
 import torch
 from torch import nn
 
-from smcd.evaluation.metrics.models import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained, load_processor
 from smcd.runtime.hashes import weights_hash
+from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained, load_processor
 
 _DINO_SIDE, _DINO_CROP = 256, 224
 MAX_PSNR = 100.0  # of equal images, whose PSNR is infinite: means and JSON need a number

@@ -10,7 +10,7 @@ from smcd.evaluation.metrics.manifest import Clip, Manifest, frames_sha256, read
 from smcd.evaluation.metrics.truth import read_truth
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import write_frames
-from tests.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
+from tests.evaluation.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from smcd.evaluation.metrics.compare import compare, comparison_text, verdict, w
 from smcd.evaluation.metrics.evaluate import evaluate
 from smcd.evaluation.metrics.report import read_report, write_report
 from smcd.runtime.errors import InputError
-from tests.metrics.layout import noisy, write_predictions
+from tests.evaluation.metrics.layout import noisy, write_predictions
 
 
 def test_comparison(reports, tmp_path):
