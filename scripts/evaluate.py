@@ -45,7 +45,6 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     import torch
-    from tqdm import tqdm
 
     from smcd.evaluation.metrics.evaluate import evaluate
     from smcd.evaluation.metrics.report import summary_text, write_report
@@ -67,7 +66,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         options,
         arguments.allow_partial,
         arguments.name,
-        progress=lambda clips, what: tqdm(clips, desc=what, unit="clip"),
     )
     write_report(arguments.out, evaluation)
     print(summary_text(evaluation))

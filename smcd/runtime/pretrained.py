@@ -19,8 +19,8 @@ class MissingModel(Exception):  # noqa: N818  # it is no failure: the report lea
     """A model cannot be loaded; the text is the reason that the report gives."""
 
 
-def load_pretrained(model_class: Any, source: str, device: str) -> Any:
-    """`model_class.from_pretrained(source)`, in float32, ready for inference.
+def load_pretrained(model_class: Any, source: str, device: str, **options: Any) -> Any:
+    """`model_class.from_pretrained(source, **options)`, in float32, ready for inference.
 
     Raises:
         MissingModel: it cannot be read, or tensors would stay random, so that scores would mean nothing.
@@ -28,7 +28,7 @@ def load_pretrained(model_class: Any, source: str, device: str) -> Any:
     logger.info(f"loading {source}")
     try:
         with _quiet():
-            model, info = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+            model, info = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
     except _ERRORS as error:
         raise MissingModel(f"{source} cannot be loaded ({first_line(error)})") from None
     if lacking := sorted(info["missing_keys"]):

@@ -63,11 +63,11 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path, monkeypatch, ca
     (tmp_path / "few" / "sprite_000").symlink_to(folder / "good" / "sprite_000")
     for arguments, message in (
         ([*given, "--fvd_weights", tmp_path / "i3d.pt"], "is not a TorchScript file"),
-        ([*given[:2], "--truth", tmp_path / "none", *QUICK], "cannot be read"),
+        ([*given[:2], "--truth", tmp_path / "none", *QUICK], f"{tmp_path / 'none'}: "),
         (["--pred", tmp_path / "none", *given[2:]], "there is no such folder"),
         (["--pred", tmp_path / "few", *given[2:]], "1 of 2 clips are missing: sprite_001"),
         (["--pred", folder / "good"], "give --pred and --truth, or --compare"),
-        (["--compare", folder / "good", folder / "bad"], "cannot be read"),
+        (["--compare", folder / "good", folder / "bad"], f"{folder / 'good' / 'report.json'}: "),
     ):
         assert call(monkeypatch, *arguments, "--out", tmp_path / "out") == 2
         error = capsys.readouterr().err.splitlines()

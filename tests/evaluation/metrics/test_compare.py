@@ -58,7 +58,7 @@ def test_comparison_of_what_is_not_a_report(reports, tmp_path):
     (tmp_path / "report.json").write_text("{}")
     for paths, message in (
         ([reports[0]], "at least 2 reports"),
-        ([reports[0], tmp_path / "none"], "cannot be read"),
+        ([reports[0], tmp_path / "none"], f"{tmp_path / 'none'}: "),
         ([reports[0], tmp_path], "is no report"),
     ):
         with pytest.raises(InputError, match=message):
