@@ -1,6 +1,6 @@
 """The columns of every table: what each number is, what it averages, and which way is better."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 MOVING_LIMIT = 0.5  # static AO under which a clip belongs to the moving subset
@@ -38,7 +38,7 @@ class Column:
     def as_json(self) -> dict[str, Any]:
         """The fields that a reader of the report needs."""
         kept = ("name", "label", "needs", "convention", "higher_is_better", "digits")
-        return {name: value for name, value in asdict(self).items() if name in kept}
+        return {name: getattr(self, name) for name in kept}
 
 
 def _of_clips(name: str, label: str, needs: str, weight: str | None, convention: str, digits: int = 3) -> Column:
@@ -67,26 +67,26 @@ FIDELITY = (
 _CLIP_SIM = "cosine of prompt and frame, 0..1 scale; mean over frames, then clips"
 COLUMNS = (*GROUNDING, *TRACKS, _of_clips("clip_sim", "CLIP-SIM", "clip", None, _CLIP_SIM), *FIDELITY)  # of clips.csv
 
-CLIP_MEANS = tuple(
-    replace(
-        column,
-        name=f"{column.name}_clips",
-        label=f"{column.label}, mean of clips",
-        weight=None,
-        convention=f"{column.label}: mean of the clips' own means",
-        is_compared=False,
+
+def _averaged_otherwise(suffix: str, label: str, convention: str, **changes: Any) -> tuple[Column, ...]:
+    """The grounding columns, with another average."""
+    return tuple(
+        replace(
+            column,
+            name=f"{column.name}{suffix}",
+            label=f"{column.label}, {label}",
+            convention=f"{column.label}: {convention}",
+            **changes,
+        )
+        for column in GROUNDING
     )
-    for column in GROUNDING
+
+
+CLIP_MEANS = _averaged_otherwise(
+    "_clips", "mean of clips", "mean of the clips' own means", weight=None, is_compared=False
 )
-MOVING = tuple(
-    replace(
-        column,
-        name=f"{column.name}_moving",
-        label=f"{column.label}, moving",
-        convention=f"{column.label}: only clips whose static AO is under {MOVING_LIMIT}",
-        only_moving=True,
-    )
-    for column in GROUNDING
+MOVING = _averaged_otherwise(
+    "_moving", "moving", f"only clips whose static AO is under {MOVING_LIMIT}", only_moving=True
 )
 CLASS_MEANS = tuple(
     Column(f"m{c.name}", f"m{c.label}", c.needs, None, f"mean over classes of each class's pooled {c.label}")

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import platform
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def write_report(folder: Path, evaluation: Evaluation) -> None:
 def report_json(evaluation: Evaluation) -> dict[str, Any]:
     """All of the report but its pictures; `docs/evaluation.md` describes the entries."""
     manifest, scored = evaluation.manifest, set(evaluation.sequences)
+    hashes = "\n".join(row["frames_sha256"] for row in evaluation.rows)
     formats: Counter[str] = Counter()
     for videos in evaluation.predictions.values():
         formats.update(videos.formats())
@@ -60,7 +62,7 @@ def report_json(evaluation: Evaluation) -> dict[str, Any]:
             "missing": [clip.sequence for clip in manifest.clips if clip.sequence not in scored],
             "seeds": [seed for seed in evaluation.predictions if seed is not None],
             "formats": dict(formats),
-            "frames_sha256": _hash_of([row["frames_sha256"] for row in evaluation.rows]),
+            "frames_sha256": hashlib.sha256(hashes.encode()).hexdigest(),
         },
         "columns": [column.as_json() for column in evaluation.columns],
         "summary": {name: asdict(statistic) for name, statistic in evaluation.summary.items()},
@@ -75,17 +77,11 @@ def report_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _hash_of(hashes: list[str]) -> str:
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-
-
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):  # its column is left out
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # not installed: its column is left out, or the code runs from a checkout
     return versions
 
 
