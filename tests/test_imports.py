@@ -46,7 +46,6 @@ def test_imports_inside_the_package(file):
         "smcd",
         "smcd.config",
         "smcd.runtime.command",
-        "smcd.benchmark.__main__",
         "inference_customize",
         "inference_eval",
         "ms_main",

@@ -1,7 +1,6 @@
 """Typed configs of the commands, and how they are read from YAML files and flags."""
 
 from smcd.config.autoencoder import AutoencoderConfig
-from smcd.config.benchmark import BenchmarkConfig
 from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig
 from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
@@ -14,7 +13,6 @@ from smcd.config.training import TrackerConfig, TrainConfig
 
 __all__ = [
     "AutoencoderConfig",
-    "BenchmarkConfig",
     "CustomizeConfig",
     "DataConfig",
     "EvaluationConfig",
