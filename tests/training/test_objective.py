@@ -6,9 +6,9 @@ import torch
 from smcd import Conditions
 from smcd.schedulers import make_scheduler
 from smcd.sprites.tiny import tiny_pipeline
+from smcd.training.distributed import gates_as_vectors
 from smcd.training.memory import PeakMemory, activations_of
 from smcd.training.objective import Example, TrainedNetworks, loss_weights, set_trained
-from smcd.training.run import gates_as_vectors
 from smcd.training.stages import trainable_parameters
 from tests.conftest import open_gates
 
