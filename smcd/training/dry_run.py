@@ -1,16 +1,21 @@
 """What `--dry-run` prints: what would train, the memory that it needs, and the steps."""
 
+import weakref
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from smcd.conditions import Conditions
 from smcd.config import DataConfig, GligenConfig
 from smcd.data.mixing import Mixture
 from smcd.pipeline import SMCDPipeline
-from smcd.training.memory import activations_of
 from smcd.training.objective import Example, TrainedNetworks
 from smcd.training.run import Plan
 from smcd.training.trained_networks import Model
@@ -103,3 +108,61 @@ def _example(clips: int, shape: Shape, pipe: SMCDPipeline) -> Example:
         image_latents=latents[:, :, 0],
     )
     return Example(latents, latents, torch.empty(clips, dtype=torch.long), conditions)
+
+
+class _Step(nn.Module):
+    """Forward and backward in one call: what is recomputed in backward needs the same stand-ins for the weights."""
+
+    def __init__(self, networks: TrainedNetworks):
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, example: Example) -> None:
+        self.networks(example).sum().backward()
+
+
+def activations_of(networks: TrainedNetworks, make_example: Callable[[], Example], half: bool = False) -> int:
+    """Peak bytes of a forward and a backward pass, beside weights and their gradients; nothing is computed.
+
+    Args:
+        make_example: a batch of the right shapes; called where tensors hold nothing.
+        half: under autocast to 16 bits.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        weights = {
+            f"networks.{name}": torch.empty(
+                parameter.shape, dtype=parameter.dtype, requires_grad=parameter.requires_grad
+            )
+            for name, parameter in networks.named_parameters()
+        }
+        example = make_example()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), PeakMemory() as memory:
+            torch.func.functional_call(_Step(networks), weights, (example,))
+        gradients = sum(weight.grad.nbytes for weight in weights.values() if weight.grad is not None)
+    return max(0, memory.peak - gradients)
+
+
+class PeakMemory(TorchDispatchMode):
+    """While it is entered, counts the bytes of the tensors that operations make, on any device.
+
+    Attributes:
+        peak: the most bytes that were there at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence = (), kwargs: Mapping | None = None) -> Any:
+        before = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and (storage := leaf.untyped_storage())._cdata not in before:
+                before.add(storage._cdata)
+                self._count(storage.nbytes())
+                weakref.finalize(storage, self._count, -storage.nbytes())
+        return result
+
+    def _count(self, size: int) -> None:
+        self._now += size
+        self.peak = max(self.peak, self._now)
