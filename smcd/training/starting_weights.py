@@ -84,7 +84,8 @@ def build_start(start: Start, stage: Stage) -> tuple[SMCDPipeline, bool]:
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.float()
-    return pipe, fresh
+    # A pipeline of its own, which does not remember the folder that the weights came from.
+    return SMCDPipeline(**pipe.components, guidance_scale=pipe.config.guidance_scale), fresh
 
 
 def _load(start: Start) -> SMCDPipeline:
