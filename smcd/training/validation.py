@@ -66,7 +66,7 @@ class Validation:
 
     def is_missing(self, run: Run) -> bool:
         """Whether a validation was due where this run goes on, and the run was stopped before it was done."""
-        due = run.step > 0 and run.step % run.plan.validate_every == 0
+        due = run.step > 0 and run.step % run.plan.validation_steps == 0
         missing = [due and not _folder(run).exists()]
         return broadcast_object_list(missing)[0]  # of the main process, whose disk it is
 
