@@ -14,6 +14,7 @@ import diffusers
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, TextToVideoSDPipeline, UNet3DConditionModel
+from smcd.training.memory import PeakMemory
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import profile
@@ -22,18 +23,16 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from smcd import Conditions, ImageEncoder, PositionNet, SMCDPipeline, SMCDUNet3D
-from smcd.config import check_compile_mode
+from smcd.config import check_compile_mode, configured
 from smcd.config.model import COMPILE_MODES
 from smcd.config.options import option
 from smcd.guidance import Guidance, GuidedDenoiser
 from smcd.models import use_channels_last
 from smcd.runtime.allocation import keep_freed_memory
-from smcd.runtime.command import configured
 from smcd.runtime.compilation import compile_transformers
 from smcd.runtime.errors import InputError, out_of_memory_advice
 from smcd.schedulers import make_scheduler
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training.memory import PeakMemory
 from smcd.training.objective import Example, TrainedNetworks, set_trained
 from smcd.training.stages import trainable_parameters
 

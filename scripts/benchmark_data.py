@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
+from smcd.config import configured
 from smcd.config.options import option
 from smcd.data.clips import Sampling, VideoClips, read_frames
 from smcd.data.got10k import GOT10k
 from smcd.data.latent_cache import CacheWriter, LatentCache
-from smcd.runtime.command import configured
 from smcd.runtime.media import resize
 from smcd.sprites.layouts import make_world, write_got10k
 

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from smcd.config import TrainConfig
+from smcd.config import TrainConfig, check
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.runtime.errors import InputError, out_of_memory_advice
@@ -25,7 +25,6 @@ from smcd.training.dry_run import describe
 from smcd.training.export import export_finished
 from smcd.training.monitor import Monitor
 from smcd.training.run import Run, encoder_hashes, make_plan, make_run, resolved
-from smcd.training.settings import check_config
 from smcd.training.trackers import make_trackers, start_trackers
 from smcd.training.trained_networks import make_model, stage_of
 from smcd.training.validation import Validation
@@ -39,20 +38,19 @@ _OUT_OF_MEMORY = (
 )
 
 
-def train(config: TrainConfig, dry_run: bool = False) -> None:
+def train(config: TrainConfig) -> None:
     """Train as the config says, from the latest checkpoint in `output_dir` on, and export the finished model.
+
+    With `config.dry_run` print what would train, the memory and the steps, and stop.
 
     `output_dir` gets `checkpoint-N/`, `config.yaml`, `versions.json`, `metrics.jsonl`, `validation/` and, at the end,
     `pipeline/`. After SIGTERM or Ctrl-C the step is finished, a checkpoint written, and the program ends with exit
     code 143 or 130.
 
-    Args:
-        dry_run: print what would train, the memory and the steps, and stop.
-
     Raises:
         InputError: a config, data or weights that do not fit; a loss that is no number; too little memory or disk.
     """
-    check_config(config)
+    check(config)
     config = resolved(config)
     trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(config.output_dir))
     accelerator = make_accelerator(
@@ -66,7 +64,7 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
     signal = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):
-            if not dry_run:
+            if not config.dry_run:
                 signal = run_from_start_to_end(config, accelerator)
             elif accelerator.is_main_process:
                 print(dry_run_of(config, accelerator.num_processes))
