@@ -1,13 +1,12 @@
 """Typed configs of the commands, and how they are read from YAML files and flags."""
 
 from smcd.config.autoencoder import AutoencoderConfig
-from smcd.config.benchmark import BenchmarkConfig
 from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig, data_path
 from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
 from smcd.config.loading import configured, did_you_mean, load, read_config
 from smcd.config.model import ModelConfig, SamplingConfig, check_compile_mode
-from smcd.config.options import check
+from smcd.config.options import check, flat
 from smcd.config.prepare import MakeSpritesConfig, PrepareConfig
 from smcd.config.scores import CompareConfig, ScoreConfig
 from smcd.config.small_model import SmallModelConfig
@@ -17,7 +16,6 @@ from smcd.config.weights import ConvertConfig, ExportConfig
 
 __all__ = [
     "AutoencoderConfig",
-    "BenchmarkConfig",
     "CompareConfig",
     "ConvertConfig",
     "CustomizeConfig",
@@ -42,6 +40,7 @@ __all__ = [
     "configured",
     "data_path",
     "did_you_mean",
+    "flat",
     "load",
     "read_config",
 ]

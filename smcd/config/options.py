@@ -104,3 +104,11 @@ def _check_value(name: str, value: Any, declared: Mapping[str, Any]) -> None:
         raise InputError(f"{name} is empty: name a folder (is a variable of your shell not set?)")
     if declared["folder"] and not Path(value).is_dir():
         raise InputError(f"{value}: there is no such folder; {name} must name one")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options without sections: {"train_data.width": 256, ...}."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return result

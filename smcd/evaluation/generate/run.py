@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from accelerate import PartialState
 from torch import nn
 
-from smcd.config import EvaluationConfig, check, read_config
+from smcd.config import EvaluationConfig, check, flat, read_config
 from smcd.evaluation.generate.clip_folders import CONFIG_NAME, REPORT_NAME, ClipFolders
 from smcd.evaluation.generate.dataset_clips import EvaluationClips
 from smcd.evaluation.generate.sampling import Group, missing_groups, sample_groups
@@ -130,7 +130,7 @@ def _check_same(path: Path, earlier: EvaluationConfig, config: EvaluationConfig)
 
     Seeds may only be added.
     """
-    was, now = _flat(earlier), _flat(config)
+    was, now = _of_videos(earlier), _of_videos(config)
     changed = [f"{name} is {now[name]} and was {was[name]}" for name in now if was[name] != now[name]]
     if lost := [seed for seed in earlier.seeds if seed not in config.seeds]:
         changed.append(f"seeds are {_listed(config.seeds)} and lack {_listed(lost)}")
@@ -138,13 +138,9 @@ def _check_same(path: Path, earlier: EvaluationConfig, config: EvaluationConfig)
         raise InputError(f"{path}: an earlier run had other settings: {'; '.join(changed)}: choose another output_dir")
 
 
-def _flat(config: EvaluationConfig) -> dict[str, Any]:
+def _of_videos(config: EvaluationConfig) -> dict[str, Any]:
     """The options that make a difference to the videos, by full name."""
-    options: dict[str, Any] = {}
-    for name, value in asdict(config).items():
-        if name not in _FREE:
-            options |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
-    return options
+    return {name: value for name, value in flat(asdict(config)).items() if name.partition(".")[0] not in _FREE}
 
 
 def _listed(seeds: list[int]) -> str:
