@@ -1,10 +1,11 @@
 """Trackers: where the objects of a video are, given their boxes in frame 0.
 
 A tracker is called with frames F H W 3 (uint8) and first boxes N 4 (xyxy in pixels, NaN where the object is absent). It
-returns boxes F N 4, cut at the frame's edges, NaN where it has lost the object or was given none.
+returns boxes F N 4, cut at the frame's edges, NaN where it has lost the object or was given none. `describe` gives name
+and source for the report.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +15,6 @@ from smcd.runtime.hashes import weights_hash
 from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained
 
 _BOX_CORNERS = (2, 3)  # SAM's labels of a prompt's points: upper left, lower right
-
-
-class Tracker(Protocol):
-    """The interface of `CSRT` and `SAM2`."""
-
-    name: str
-
-    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray: ...
-
-    def describe(self) -> dict[str, str]:
-        """Name and source, for the report."""
-        ...
 
 
 class CSRT:
@@ -152,6 +141,9 @@ class SAM2:
 
     def describe(self) -> dict[str, str]:
         return {"name": self.name, "source": self.source, "sha256": weights_hash(self.model.state_dict())}
+
+
+Tracker = CSRT | SAM2
 
 
 def sam2_input(frames: np.ndarray, side: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from smcd.evaluation.metrics.baselines import TrueVideos, baseline_table, measur
 from smcd.evaluation.metrics.columns import BY_NAME, Column
 from smcd.evaluation.metrics.frechet import frechet_distance
 from smcd.evaluation.metrics.manifest import Clip, Manifest, frames_sha256
-from smcd.evaluation.metrics.scoring import Instruments, Options, Scored, fvd_of, load_instruments, score_clip
+from smcd.evaluation.metrics.scoring import Instruments, Options, fvd_of, load_instruments, score_clip
 from smcd.evaluation.metrics.summary import Row, Statistic, over_time, statistic_of, summarize
 from smcd.evaluation.metrics.truth import Truth, read_truth
 from smcd.evaluation.metrics.videos import Videos, find_videos, require_all, seeds_of
@@ -128,7 +128,7 @@ def _score_all(
         features.append([])
         for clip in tqdm(clips, "scoring" if seed is None else f"scoring seed {seed}", unit="clip"):
             frames = found.read(clip.sequence, target.shape(clip))
-            scored: Scored = score_clip(frames, clip, true.references.get(clip.sequence), tools)
+            scored = score_clip(frames, clip, true.references.get(clip.sequence), tools)
             identity = {"sequence": clip.sequence, "seed": seed, "classes": clip.classes}
             facts = true.facts(clip.sequence) | {"frames_sha256": frames_sha256(frames)}
             rows.append(identity | scored.row | facts)

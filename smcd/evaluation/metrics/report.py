@@ -49,14 +49,8 @@ def report_json(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": evaluation.name,
-        "manifest": {
-            "dataset": manifest.dataset,
-            "sha256": manifest.sha256,
-            "clips": len(manifest.clips),
-            "height": manifest.height,
-            "width": manifest.width,
-            "conventions": manifest.conventions,
-        },
+        "manifest": {name: getattr(manifest, name) for name in ("dataset", "sha256", "height", "width", "conventions")}
+        | {"clips": len(manifest.clips)},
         "scored": {
             "clips": len(scored),
             "missing": [clip.sequence for clip in manifest.clips if clip.sequence not in scored],

@@ -31,6 +31,18 @@ def test_comparison(reports, tmp_path):
     assert page.count("<svg") == 1
 
 
+def test_what_a_report_holds_is_escaped_in_the_page(reports, tmp_path):
+    report = read_report(reports[0])
+    report["name"] = report["manifest"]["sha256"] = report["manifest"]["dataset"] = "<script>"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    write_comparison(tmp_path / "out", compare([tmp_path / "a", tmp_path / "b"]))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") > 4
+
+
 def test_a_method_does_not_differ_from_itself(reports):
     for metric in compare([reports[0], reports[0]])["metrics"]:
         assert metric["methods"][1]["difference"] == 0
