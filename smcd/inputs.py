@@ -54,8 +54,9 @@ def check_parts(
         raise ValueError("the UNet has an object gate, but the pipeline has no position_net")
     if unet["image_gate"] and image_encoder is None:
         raise ValueError("the UNet has an image gate, but the pipeline has no image_encoder")
-    if scheduler.get("prediction_type") != "epsilon":
-        raise ValueError(f"the scheduler predicts {scheduler.get('prediction_type')!r}; it must be 'epsilon'")
+    prediction = scheduler.get("prediction_type")
+    if prediction not in ("epsilon", "v_prediction"):
+        raise ValueError(f"the scheduler predicts {prediction!r}; it must be 'epsilon' or 'v_prediction'")
 
 
 def check_paths(unet: Mapping[str, Any], image: object, boxes: object) -> None:

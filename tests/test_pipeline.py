@@ -402,10 +402,21 @@ def test_what_does_not_fit_is_refused(shared_pipe, changes, message):
         run(shared_pipe, **changes)
 
 
-def test_only_epsilon_prediction_is_accepted(pipe):
-    pipe.scheduler = FlowMatchEulerDiscreteScheduler()
-    with pytest.raises(ValueError, match="must be 'epsilon'"):
-        run(pipe)
-    pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, prediction_type="v_prediction")
-    with pytest.raises(ValueError, match="must be 'epsilon'"):
-        run(pipe)
+def test_only_epsilon_and_velocity_prediction_are_accepted(pipe):
+    for other in (
+        FlowMatchEulerDiscreteScheduler(),
+        EulerDiscreteScheduler.from_config(pipe.scheduler.config, prediction_type="sample"),
+    ):
+        pipe.scheduler = other
+        with pytest.raises(ValueError, match="must be 'epsilon' or 'v_prediction'"):
+            run(pipe)
+
+
+def test_a_scheduler_with_velocity_prediction_reads_the_networks_output_so(pipe):
+    """With v = sqrt(a) noise - sqrt(1 - a) latents, the first DDIM step differs from that with predicted noise."""
+    outputs = []
+    for prediction in ("epsilon", "v_prediction"):
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, prediction_type=prediction)
+        outputs.append(run(pipe))
+    assert outputs[1].isfinite().all()
+    assert not close(*outputs)

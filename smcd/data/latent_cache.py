@@ -171,7 +171,7 @@ def _read_header(path: Path) -> dict[str, Any]:
             return json.loads(file.metadata()["videos"])
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise InputError(
-            f"{path}: cannot be read ({first_line(error)}); run scripts/prepare_data.py again, which writes it anew"
+            f"{path}: cannot be read ({first_line(error)}); run smcd prepare again, which writes it anew"
         ) from None
 
 
@@ -194,7 +194,7 @@ class LatentCache:
             state = "is not finished" if folder.is_dir() else "does not exist"
             others = ", ".join(sorted(path.name for path in folder.parent.glob("*-*x*-*"))) or "none"
             raise InputError(
-                f"{folder}: {state}; run scripts/prepare_data.py with --latents {folder.parent} and this model, size "
+                f"{folder}: {state}; run smcd prepare with --latents {folder.parent} and this model, size "
                 f"and resize (caches there: {others})"
             )
         content = read_json(folder / _INDEX)
@@ -209,7 +209,7 @@ class LatentCache:
         Raises:
             InputError: a video that is not there, or was cached with another prompt, phrases, length or content.
         """
-        again = "run scripts/prepare_data.py again, which writes anew what changed"
+        again = "run smcd prepare again, which writes anew what changed"
         if video.name not in self._index:
             raise InputError(f"{self.folder}: {video.name} is not in the cache; {again}")
         file, header, names = self._shard(self._index[video.name])

@@ -34,7 +34,7 @@ class PhraseEmbeddings:
         for number, path in enumerate(self._paths):
             phrases, table = read_phrases(path)
             if encoder is not None and encoder_of(path) not in (None, encoder):
-                raise InputError(f"{path}: was made with another text encoder; run scripts/prepare_data.py --overwrite")
+                raise InputError(f"{path}: was made with another text encoder; run smcd prepare --overwrite")
             self._tables.append(table)
             for row, phrase in enumerate(phrases):
                 self._rows.setdefault(phrase, (number, row))

@@ -1,7 +1,6 @@
-"""The objective, outside of the networks: predict the noise in noisy latents."""
+"""The objective, outside of the networks: predict the noise in noisy latents, or the velocity."""
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,8 +19,8 @@ class Example:
         latents: clean, B 4 F h w, scaled.
         noise: B 4 F h w.
         timesteps: B.
-        conditions: with what is dropped already dropped.
-        token_ids: the prompts' tokens, B 77, where the text encoder trains; the text of `conditions` is not used then.
+        conditions: what is dropped is already dropped.
+        token_ids: the prompts' tokens, B 77, if the text encoder trains; the text of `conditions` is not used then.
     """
 
     latents: Tensor
@@ -38,13 +37,11 @@ class TrainedNetworks(nn.Module):
     """All networks that can train, as one module, so that accelerate wraps one thing.
 
     Args:
-        scheduler: its noise schedule is used, nothing else.
-        text_encoder: only where it trains.
+        scheduler: gives the noise schedule and what is predicted: its `prediction_type` is "epsilon", as published, or
+            "v_prediction".
+        text_encoder: only if it trains.
         temporal: False bypasses every temporal layer of the UNet.
-        snr_gamma: see `loss_weights`.
-
-    Attributes:
-        frozen_hash: of the weights that do not train (`start.frozen_hash`), once it is known which.
+        snr_gamma: see `loss_weights`; 0 weights all timesteps alike, as published.
     """
 
     def __init__(
@@ -62,29 +59,26 @@ class TrainedNetworks(nn.Module):
         self.text_encoder = text_encoder
         self.scheduler = copy.deepcopy(scheduler)  # it moves its tables to where the samples are
         self.temporal, self.snr_gamma = temporal, snr_gamma
-        self.frozen_hash: str | None = None
-        self.autocast: torch.dtype | None = None  # where accelerate does not do it: under DeepSpeed
 
     def forward(self, example: Example) -> Tensor:
-        """The loss of each sample, B, float32: sqrt(a) latents + sqrt(1 - a) noise -> the noise."""
-        with self._precision(example.latents.device):
-            eps = self._predict(example)
-        losses = (eps.float() - example.noise).square().flatten(1).mean(1)
-        if self.snr_gamma:
-            losses = losses * loss_weights(self.scheduler, example.timesteps, self.snr_gamma)
-        return losses
+        """The loss of each sample, B, float32: the mean squared error of the predicted noise or velocity.
 
-    def _predict(self, example: Example) -> Tensor:
-        """The noise in the noisy latents, B 4 F h w."""
-        conditions = example.conditions
+        With a the schedule's alphas_cumprod at the timestep, the UNet sees sqrt(a) latents + sqrt(1 - a) noise; the
+        velocity is sqrt(a) noise - sqrt(1 - a) latents (Salimans and Ho, 2022, arXiv 2202.00512).
+        """
+        latents, noise, timesteps, conditions = example.latents, example.noise, example.timesteps, example.conditions
         if self.text_encoder is not None and example.token_ids is not None:
             conditions = replace(conditions, text=self.text_encoder(example.token_ids).last_hidden_state.float())
         inputs = conditions.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
-        sample = self.scheduler.add_noise(example.latents, example.noise, example.timesteps)
-        return self.unet(sample, example.timesteps, **inputs, temporal=self.temporal, return_dict=False)[0]
 
-    def _precision(self, device: torch.device) -> AbstractContextManager:
-        return torch.autocast(device.type, self.autocast) if self.autocast else nullcontext()
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        prediction = self.unet(noisy, timesteps, **inputs, temporal=self.temporal, return_dict=False)[0]
+        predicts_noise = self.scheduler.config.prediction_type == "epsilon"
+        target = noise if predicts_noise else self.scheduler.get_velocity(latents, noise, timesteps)
+        losses = (prediction.float() - target).square().flatten(1).mean(1)
+        if self.snr_gamma:
+            losses = losses * loss_weights(self.scheduler, timesteps, self.snr_gamma)
+        return losses
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name: "unet.conv_in.weight", "position_net.null_box", ..."""
@@ -92,10 +86,13 @@ class TrainedNetworks(nn.Module):
 
 
 def loss_weights(scheduler: SchedulerMixin, timesteps: Tensor, gamma: float) -> Tensor:
-    """min(SNR, gamma) / SNR of each timestep, for noise prediction (Hang et al., 2023, arXiv 2303.09556)."""
+    """Min-SNR weights (Hang et al., 2023, arXiv 2303.09556): min(SNR, gamma) / SNR of each timestep.
+
+    That is for predicted noise; for a predicted velocity the divisor is SNR + 1.
+    """
     alphas = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
     snr = alphas / (1 - alphas)
-    return torch.clamp(snr, max=gamma) / snr
+    return snr.clamp(max=gamma) / (snr if scheduler.config.prediction_type == "epsilon" else snr + 1)
 
 
 def set_trained(networks: TrainedNetworks, names: set[str], frozen_dtype: torch.dtype | None = None) -> None:

@@ -6,9 +6,9 @@ import torch
 from smcd import Conditions
 from smcd.schedulers import make_scheduler
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training.memory import PeakMemory, activations_of
+from smcd.training.distributed import gates_as_vectors
+from smcd.training.dry_run import PeakMemory, activations_of
 from smcd.training.objective import Example, TrainedNetworks, loss_weights, set_trained
-from smcd.training.run import gates_as_vectors
 from smcd.training.stages import trainable_parameters
 from tests.conftest import open_gates
 
@@ -109,3 +109,20 @@ def test_the_first_frame_can_be_concatenated_to_itself_alone():
     unet.conv_in.register_forward_pre_hook(lambda _, inputs: concatenated.update(x=inputs[0]))
     unet(latents, 3, text, image_latents=torch.ones(1, 4, 4, 4))
     assert concatenated["x"][:, 4:].mean((1, 2, 3)).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 5.0])
+def test_a_scheduler_with_velocity_prediction_makes_the_velocity_the_target(gamma):
+    """v = sqrt(a) noise - sqrt(1 - a) latents; its min-SNR weight is min(SNR, gamma) / (SNR + 1)."""
+    scheduler = make_scheduler(config={"prediction_type": "v_prediction"})
+    pipe, batch = open_gates(tiny_pipeline()), example(1, 4)
+    networks = TrainedNetworks(pipe.unet, pipe.position_net, pipe.image_encoder, scheduler, snr_gamma=gamma).eval()
+    a = scheduler.alphas_cumprod[batch.timesteps].reshape(-1, 1, 1, 1, 1)
+    noisy = a.sqrt() * batch.latents + (1 - a).sqrt() * batch.noise
+    inputs = batch.conditions.unet_inputs(pipe.unet.config, pipe.position_net, pipe.image_encoder)
+    velocity = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.latents
+    expected = (pipe.unet(noisy, batch.timesteps, **inputs).sample - velocity).square().flatten(1).mean(1)
+    if gamma:
+        snr = (a / (1 - a)).flatten()
+        expected = expected * snr.clamp(max=gamma) / (snr + 1)
+    assert torch.allclose(networks(batch), expected, rtol=1e-4)
