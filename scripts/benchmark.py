@@ -85,7 +85,6 @@ def completed(given: Options) -> Options:
     for name in ("steps", "frames", "pixels", "objects", "batch", "branches", "repeats"):
         if getattr(given, name) < 1:
             raise InputError(f"{name} is {getattr(given, name)}; it must be at least 1")
-    check_compile_mode(given.compile, given.compile_mode)
     size = given.size or ("tiny" if what in ("train", "precision") and not on_gpu else "full")
     rules = {
         "--vs goes with --what call, profile or clip": given.vs and what not in ("call", "profile", "clip"),
@@ -93,6 +92,7 @@ def completed(given: Options) -> Options:
         "--low_memory goes with --what call or clip, without --vs": given.low_memory
         and (given.vs or what not in ("call", "clip")),
         "--gradient_checkpointing goes with --what train": given.gradient_checkpointing and what != "train",
+        "--compile_mode has no effect: add --compile": given.compile_mode != "default" and not given.compile,
         "--branches is at most 5, and at most 2 with --vs": given.branches > (2 if given.vs else 5),
         "--what profile prints a table of operations: leave out --compile, --json and --picture": what == "profile"
         and (given.compile or given.json or given.picture),
