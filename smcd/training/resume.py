@@ -149,7 +149,7 @@ def resume(run: Run, which: str) -> None:
             would be mixed with the new.
     """
     path = find(run.out, which)
-    found: list[str] = gather_object([str(path)])  # of every process
+    found: list[str] = gather_object([str(path)])  # one from each process
     if len(set(found)) > 1:
         raise InputError(f"the processes would go on from {', '.join(found)}: --output_dir must be on a shared disk")
     if path is None:

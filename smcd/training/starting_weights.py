@@ -84,7 +84,7 @@ def build_start(start: Start, stage: Stage) -> tuple[SMCDPipeline, bool]:
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.float()
-    # A pipeline of its own, which does not remember the folder that the weights came from.
+    # A new pipeline does not remember the folder that the weights came from.
     return SMCDPipeline(**pipe.components, guidance_scale=pipe.config.guidance_scale), fresh
 
 
@@ -140,7 +140,7 @@ def _without_image_paths(unet: SMCDUNet3D) -> SMCDUNet3D:
 
 
 def _with_paths(unet: SMCDUNet3D, stage: Stage, start: Start) -> SMCDUNet3D:
-    """The UNet with the stage's paths added; its own weights in them are kept."""
+    """The UNet with the stage's paths added; where it has weights in them already, these are kept."""
     for path, wanted in stage.paths.items():
         if unet.config[path] and not wanted:
             hint = "" if path == "object_gate" else "; --new_image_paths leaves out the weights' own"

@@ -93,7 +93,7 @@ def stage_of(config: TrainConfig) -> Stage:
 
 
 def starting_pipeline(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
-    """What `build_start` makes of a config, with the frame size and the guidance that it becomes known for."""
+    """The pipeline that a config starts from, with the size of its frames; and whether its PositionNet is fresh."""
     weights = config.tune_from_ckpt_path
     found = None if weights is None or weights in BUILT_IN else checkpoint.find(Path(weights))
     if found is not None and config.pretrained_weight_path is not None:

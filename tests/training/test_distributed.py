@@ -1,4 +1,4 @@
-"""FSDP 2 on two CPU processes, as accelerate sets it up on GPUs (make test-slow)."""
+"""FSDP 2: scalars as vectors, and two CPU processes as accelerate sets them up on GPUs (make test-slow)."""
 
 from dataclasses import replace
 
@@ -10,6 +10,7 @@ from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from smcd.runtime.errors import InputError
 from smcd.training import distributed, loop
 from tests.training import runs
+from tests.training.test_objective import example, make_networks
 from tests.training.test_resume import no_dropout
 
 
@@ -49,3 +50,11 @@ def test_fsdp_trains_and_resumes_as_ddp_does(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(InputError, match="checkpoint-6: was written under FSDP: go on the same way"):
         runs.run(replace(sharded, train_batch_size=2, max_train_steps=7))
+
+
+def test_gates_as_vectors_compute_the_same():
+    networks, batch = make_networks().eval(), example(2, 4)
+    expected = networks(batch)
+    distributed.gates_as_vectors(networks)
+    assert all(parameter.ndim for parameter in networks.parameters())
+    assert torch.equal(networks(batch), expected)
