@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from smcd import Conditions, ImageEncoder, PositionNet, SMCDPipeline, SMCDUNet3D
-from smcd.config import check_compile_mode, configured
+from smcd.config import configured
 from smcd.config.model import COMPILE_MODES
 from smcd.config.options import option
 from smcd.guidance import Guidance, GuidedDenoiser
