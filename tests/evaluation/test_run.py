@@ -204,7 +204,7 @@ def test_clips_of_an_unknown_run_are_refused(config, tmp_path):
         ({"num_max_obj": 0}, "eval_data.num_max_obj is 0"),
         ({"fps": float("nan")}, "fps is nan"),
         ({"seeds": [3, 3]}, "seeds are 3, 3; give different whole numbers"),
-        ({"seed": -1}, "seeds are -1"),
+        ({"seed": -1}, "seed is -1"),
         ({"output_dir": " "}, "output_dir is empty"),
         ({"dataset": "davis"}, "dataset is 'davis'; choose from got10k, youvis"),
         ({"dataset": None, "datasets": ["got10k", "youvis"]}, "names got10k, youvis; choose one with --dataset"),

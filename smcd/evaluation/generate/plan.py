@@ -23,25 +23,13 @@ def complete(config: EvaluationConfig) -> EvaluationConfig:
     """
     check(config)
     config = with_defaults(config)
+    check(config)  # also against the model's own size
     if config.validation_data.video_length < 2:
         raise InputError("video_length is 1; an evaluation needs videos of at least 2 frames")
-    _check_sizes(config)
     seeds = config.seeds or [config.seed]
     if len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds are {_listed(seeds)}; give different ones")
+        raise InputError(f"seeds are {_listed(seeds)}; give different whole numbers")
     return replace(config, dataset=_dataset(config), seeds=seeds)
-
-
-def _check_sizes(config: EvaluationConfig) -> None:
-    """`validation_data` counts; `eval_data` may repeat it, as the published files do, but not say otherwise."""
-    data, videos = config.eval_data, config.validation_data
-    for name, other in (("n_sample_frames", "video_length"), ("width", "width"), ("height", "height")):
-        given, counts = getattr(data, name), getattr(videos, other)
-        if given not in (0, counts):
-            raise InputError(
-                f"eval_data.{name} is {given}, but {other} is {counts}: the videos and the truth are of one size; "
-                f"leave out eval_data.{name}"
-            )
 
 
 def _dataset(config: EvaluationConfig) -> str:
