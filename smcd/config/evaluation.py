@@ -51,7 +51,7 @@ class EvaluationConfig(ModelConfig):
     num_workers: int = option(4, "threads that read clips", low=0, high=256)
     fps: float = option(8.0, "frames a second in the written videos", low=0.1, high=50)
     weights_sha256: str | None = option(None, "refuse weights with another hash (config.yaml of the output has it)")
-    report: bool = option(True, "score the videos and write the report at the end")
+    report: bool = option(True, "score the videos and write the report at the end; --no-report does not")
     tracker: str = option("csrt", "that follows the objects in the videos", ("csrt", "sam2", "none"))
     sam2: str = option("facebook/sam2.1-hiera-large", "folder or hub id, for the tracker sam2")
     clip: str = option("openai/clip-vit-base-patch32", "folder or hub id, or none")
@@ -59,13 +59,22 @@ class EvaluationConfig(ModelConfig):
     fvd_weights: str | None = option(None, "I3D as TorchScript; without it no FVD")
 
     def check_together(self) -> None:
-        """Raise an InputError where the dataset needs a folder that is not named, or not there."""
+        """Raise an InputError where `eval_data` does not fit the videos, or needs a folder that is not there.
+
+        `validation_data` counts; `eval_data` may repeat it, as the published files do, but not say otherwise.
+        """
         super().check_together()
-        dataset = self.dataset or (self.eval_data.datasets or ["sprites"])[0]
-        if dataset != "sprites":
-            if not self.eval_data.path:
-                raise InputError(f"no data: name the folder that holds {dataset.split('-')[0]}, eval_data.path=FOLDER")
-            if not Path(self.eval_data.path).is_dir():
+        data, videos = self.eval_data, self.validation_data
+        for name, other in (("n_sample_frames", "video_length"), ("width", "width"), ("height", "height")):
+            given, counts = getattr(data, name), getattr(videos, other)
+            if counts is not None and given not in (0, counts):
                 raise InputError(
-                    f"{self.eval_data.path}: no such folder; see docs/data.md for how datasets must lie on disk"
+                    f"eval_data.{name} is {given}, but {other} is {counts}: the videos and the truth are of one size; "
+                    f"leave out eval_data.{name}"
                 )
+        dataset = self.dataset or (data.datasets or ["sprites"])[0]
+        if dataset != "sprites":
+            if not data.path:
+                raise InputError(f"no data: name the folder that holds {dataset.split('-')[0]}, eval_data.path=FOLDER")
+            if not Path(data.path).is_dir():
+                raise InputError(f"{data.path}: no such folder; see docs/data.md for how datasets must lie on disk")

@@ -21,6 +21,7 @@ from smcd.runtime.errors import InputError
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
 
+_NULL = "tag:yaml.org,2002:null"
 _PUBLISHED_KEYS = {  # of the published YAML files; a name with a dot is inside a section
     *("pretrained_model_path", "root_path", "output_dir", "train_data", "eval_data", "validation_data"),
     *("learning_rate", "train_batch_size", "val_batch_size", "max_train_steps", "checkpointing_steps"),
@@ -75,12 +76,12 @@ def load(
         _set_yaml(config, Path(path), other)
     _set_presets(config, given)
     for name, value in given.items():
-        owner, kind = _find(config, name)
+        owner, option, kind = _find(config, name)
         if get_origin(kind) is list:
             more = [word for word in value[1:] if "=" in word]  # `--datasets a b seed=3`
             words = more + words
             value = _typed(kind, ",".join(word for word in value if word not in more), f"--{name}")
-        setattr(owner, name.rpartition(".")[2], value)
+        setattr(owner, option, value)
     if last:
         setattr(config, last, words)
         return config
@@ -98,13 +99,13 @@ def read_config(schema: type[Config], path: Path, overrides: Sequence[str] = ())
 
 def _set_words(config: Any, words: Sequence[str]) -> None:
     """Set what `key=value` words say."""
-    pairs = [(word, *word.partition("=")) for word in words]
-    _set_presets(config, {key: text for _, key, _, text in pairs})
-    for word, key, equals, text in pairs:
+    _set_presets(config, dict(word.partition("=")[::2] for word in words))
+    for word in words:
+        key, equals, text = word.partition("=")
         if not equals:
             raise InputError(f'{word!r}: neither a flag nor key=value; quote a text of several words: "A red car."')
-        owner, kind = _find(config, key)
-        setattr(owner, key.rpartition(".")[2], _typed(kind, text, word))
+        owner, option, kind = _find(config, key.replace("-", "_"))
+        setattr(owner, option, _typed(kind, text, word))
 
 
 def _set_presets(config: Any, given: Mapping[str, Any]) -> None:
@@ -112,11 +113,12 @@ def _set_presets(config: Any, given: Mapping[str, Any]) -> None:
     for declared in fields(config):
         sets = declared.metadata.get("sets")
         for key, value in sets.get(given.get(declared.name), {}).items() if sets else ():
-            setattr(_find(config, key)[0], key.rpartition(".")[2], value)
+            owner, option, _ = _find(config, key)
+            setattr(owner, option, value)
 
 
-def _find(config: Any, key: str) -> tuple[Any, Any]:
-    """The config or section that holds an option, and the option's type.
+def _find(config: Any, key: str, prefix: str = "") -> tuple[Any, str, Any]:
+    """The config or section that holds an option, and the option's name in it and type.
 
     `key` is a path through the sections; the name of a section with short names may be left out.
     """
@@ -127,17 +129,17 @@ def _find(config: Any, key: str) -> tuple[Any, Any]:
         name, _, rest = rest.partition(".")
         value = value.setdefault(name, get_args(hints[first])[1]()) if rest else None
     if rest and is_dataclass(value):
-        return _find(value, rest)
+        return _find(value, rest, f"{prefix}{first}.")
     if first in hints and not rest:
         if is_dataclass(value):
             raise InputError(f"{key} is a section: set one of its options, {key}.{fields(value)[0].name}=...")
-        return config, hints[first]
+        return config, first, hints[first]
     sections = [declared for declared in fields(config) if is_dataclass(hints[declared.name])]
     inside = [declared for declared in sections if first in get_type_hints(hints[declared.name])]
     if not rest and inside and inside[0].metadata["short"]:
         return _find(getattr(config, inside[0].name), first)
     close = [f"{declared.name}.{first}" for declared in inside]
-    raise InputError(f"unknown option {key}{did_you_mean(key.rpartition('.')[2], hints, close)}")
+    raise InputError(f"unknown option {prefix}{key}{did_you_mean(key.rpartition('.')[2], hints, close)}")
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
@@ -145,14 +147,15 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
 
     A text stays as it is (nothing in it is a reference); OmegaConf converts the rest.
     """
-    from omegaconf import OmegaConf  # slow to import, and not needed for --help
-    from omegaconf.errors import OmegaConfBaseException
-
     is_list = get_origin(kind) is list
     if is_list and isinstance(value, str):
         value = _parts(value)
     if isinstance(value, list) == is_list and str in (kind, *get_args(kind)) and value is not None:
         return value
+
+    from omegaconf import OmegaConf  # slow to import, and not needed for --help
+    from omegaconf.errors import OmegaConfBaseException
+
     if value in ("null", "") and type(None) in get_args(kind):
         value = None
     try:
@@ -188,42 +191,52 @@ def _set_yaml(config: Any, path: Path, other: type | None = None) -> None:
         raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML") from None
     if node is None:
         return
-    if not isinstance(node, yaml.MappingNode):
-        raise InputError(f"{path}: should hold key: value lines")
-    if other is not None:
+    if isinstance(node, yaml.MappingNode) and other is not None:
         elsewhere = {option.name for option in fields(other)} - {option.name for option in fields(config)}
         node.value = [(key, value) for key, value in node.value if key.value not in elsewhere]
-    _set_presets(config, {key.value: value.value for key, value in node.value if isinstance(value, yaml.ScalarNode)})
     _set_section(config, node, path)
 
 
 def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
-    """Set a section's options to what a node of a YAML file says; returns the section."""
-    hints, seen = get_type_hints(type(config)), set()
-    for key_node, value in node.value:
-        name, where = key_node.value, f"{path}:{key_node.start_mark.line + 1}"
-        key, kind, below = prefix + name, hints.get(name), value.value
+    """Set the options of a config or section to what a node of a YAML file says; returns the section."""
+    hints, seen, entries = get_type_hints(type(config)), set(), _entries(node, path, prefix)
+    _set_presets(config, {key.value: value.value for key, value in entries if value.id == "scalar"})
+    for key_node, value in entries:
+        name, where = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
+        key, kind = prefix + name, hints.get(name)
+        takes_section = is_dataclass(kind) or get_origin(kind) is dict
         if name in seen:
             raise InputError(f"{where}: {key} is given twice; delete one of the lines")
         seen.add(name)
-        is_section, takes_section = value.id == "mapping", is_dataclass(kind) or get_origin(kind) is dict
-        if key in _PUBLISHED_KEYS and (name not in hints or (is_section and not takes_section)):
+        other_tracker = key == "tracker" and value.id == "mapping" and not takes_section  # Weights & Biases' options
+        if key in _PUBLISHED_KEYS and (name not in hints or other_tracker):
             logger.warning(f"{where}: {key} has no meaning for this command and is ignored")
         elif name not in hints:
-            raise InputError(f"{where}: unknown key {key}{did_you_mean(str(name), hints)}")
-        elif is_section and is_dataclass(kind):
+            raise InputError(f"{where}: unknown key {key}{did_you_mean(name, hints)}")
+        elif is_dataclass(kind):
             _set_section(getattr(config, name), value, path, f"{key}.")
-        elif is_section and get_origin(kind) is dict:
-            entry = get_args(kind)[1]
-            named = {inner.value: _set_section(entry(), options, path, f"{key}.*.") for inner, options in below}
-            setattr(config, name, named)
+        elif takes_section:
+            for inner, below in _entries(value, path, f"{key}."):
+                made = get_args(kind)[1]()
+                getattr(config, name)[inner.value] = _set_section(made, below, path, f"{key}.*.")
         else:
             setattr(config, name, _typed(kind, _plain(value), f"{where}: {key}"))
     return config
 
 
+def _entries(node: Any, path: Path, prefix: str) -> list[tuple[Any, Any]]:
+    """The keys and values of a node of a YAML file."""
+    if node.id == "mapping":
+        return node.value
+    if node.tag == _NULL:
+        return []
+    raise InputError(f"{path}:{node.start_mark.line + 1}: {prefix.rstrip('.')} should hold key: value lines")
+
+
 def _plain(node: Any) -> Any:
-    """What a YAML node holds: texts, None for null, and lists of them."""
-    if isinstance(node.value, list):
+    """What a YAML node holds: texts, None for null, and lists and dictionaries of them."""
+    if node.id == "mapping":
+        return {key.value: _plain(value) for key, value in node.value}
+    if node.id == "sequence":
         return [_plain(each) for each in node.value]
-    return None if node.tag == "tag:yaml.org,2002:null" else node.value
+    return None if node.tag == _NULL else node.value

@@ -198,7 +198,7 @@ def test_stage_base_with_text_encoder_on_single_images(tmp_path):
         ),
         ({"output_dir": " "}, "output_dir is empty"),
         ({"stage": "3"}, "stage is '3'; choose from 1, 2, base"),
-        ({"report_to": ["jsonl", "mlflow"]}, "report_to: 'mlflow' is unknown"),
+        ({"report_to": ["jsonl", "mlflow"]}, "report_to is 'mlflow'"),
         ({"pretrained_model_path": "/nowhere"}, "/nowhere: no such folder"),
         ({"tune_from_ckpt_path": "/nowhere"}, "/nowhere: no such folder"),
         ({"train_data": DataConfig()}, "no data: name the folder that holds them"),

@@ -74,23 +74,16 @@ def complete(config: EvaluationConfig) -> EvaluationConfig:
     """
     check(config)
     config = with_defaults(config)
-    data, videos = config.eval_data, config.validation_data
-    if videos.video_length < 2:
+    data = config.eval_data
+    if config.validation_data.video_length < 2:
         raise InputError("video_length is 1; an evaluation needs videos of at least 2 frames")
-    for name, other in (("n_sample_frames", "video_length"), ("width", "width"), ("height", "height")):
-        given, counts = getattr(data, name), getattr(videos, other)
-        if given not in (0, counts):  # `eval_data` may repeat it, as the published files do
-            raise InputError(
-                f"eval_data.{name} is {given}, but {other} is {counts}: the videos and the truth are of one size; "
-                f"leave out eval_data.{name}"
-            )
     seeds = config.seeds or [config.seed]
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds are {_listed(seeds)}; give different ones")
     if config.dataset is None and len(data.datasets) > 1:
         raise InputError(f"eval_data.datasets names {', '.join(data.datasets)}; choose one with --dataset")
     config = replace(config, dataset=config.dataset or (data.datasets or ["sprites"])[0], seeds=seeds)
-    check(config)  # the dataset may come from `eval_data`
+    check(config)  # also the dataset that `eval_data` names, and the model's own size
     return config
 
 
