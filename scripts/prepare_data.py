@@ -16,7 +16,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     with command():
         config = load_config(PrepareConfig, arguments)
-        from smcd.data.prepare import prepare  # loads torch: after --help and the flags' own errors
+        from smcd.training.prepare import prepare  # loads torch: after --help and the flags' own errors
 
         print("\n".join(prepare(config)))
 

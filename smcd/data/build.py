@@ -68,7 +68,7 @@ def _videos(
     clips = []
     for source in found:
         size = (config.height, config.width, config.resize)
-        choices = [cache_settings(some, source, *size) for some in (encoders, encoders.without_text())]
+        choices = [cache_settings(some, source, *size) for some in (encoders, EncoderHashes(encoders.vae, None))]
         folders = [cache_folder(Path(config.latents), settings) for settings in choices]
         cache = LatentCache(next((folder for folder in folders if folder.is_dir()), folders[0]))
         if cache.dropped and config.on_error != "skip":

@@ -120,7 +120,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path):
     before = sorted(tmp_path.iterdir())
     done = run(folder, tmp_path / "out", *SMALL)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {folder}/objects.json:2: not JSON")
+    assert done.stderr.startswith(f"error: {folder}/objects.json:2: ")
     assert done.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
