@@ -82,7 +82,5 @@ def export(
                     part.register_to_config(_name_or_path="")  # else a path of this machine
             pipe.save_pretrained(folder)
     if published:
-        own = pipe.config
         trained = make_stage(load_config(TrainConfig, argparse.Namespace(config=found / checkpoint.CONFIG)))
-        size = (own.frame_height, own.frame_width)
-        warn_of_left_out(out, pipe.unet, pipe.scheduler, *size, own.guidance_scale, trained.text_encoder)
+        warn_of_left_out(out, pipe, trained.text_encoder)

@@ -18,10 +18,10 @@ PUBLISHED_FILES = {
     "position_net": "pytorch_model_1.bin",
     "visual_encoder": "pytorch_model_2.bin",
 }
-_OWN_FOLDERS = ("unet", "position_net", "image_encoder", "vae", "text_encoder", "tokenizer", "scheduler")
+_PARTS = ("unet", "position_net", "image_encoder", "vae", "text_encoder", "tokenizer", "scheduler")
 _PATTERNS = [
     "model_index.json",
-    *(f"{folder}/*" for folder in _OWN_FOLDERS),
+    *(f"{part}/*" for part in _PARTS),
     *(prefix + name for name in PUBLISHED_FILES.values() for prefix in ("", "*/")),
 ]
 _HALF = ["*.fp16.*"]  # the same weights again
@@ -67,15 +67,10 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
                 f"{path}: holds more than tensors, and reading it could run code; "
                 "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
             ) from None
-        if "mmap can only be used with files saved with" in str(error):
-            raise InputError(
-                f"{path}: cannot be read: it is broken (download it again), or in the format of torch before 1.6 (load "
-                "it and save it again with torch.save)"
-            ) from None
         reason = first_line(error)[:200]
         raise InputError(
-            f"{path}: cannot be read as a tensor file ({reason}); download it again, or use the diffusers folder of "
-            "the same weights"
+            f"{path}: cannot be read as a tensor file ({reason}); download it again (or, if it was written by torch "
+            "before 1.6, load it and save it again with torch.save), or use the diffusers folder of the same weights"
         ) from None
     if below is not None and isinstance(content, dict) and below in content:
         content = content[below]
