@@ -16,13 +16,14 @@ demo: setup
 # The built-in model from nothing, hours on a CPU (smcd/sprites/weights/README.md); started again, it goes on.
 SPRITES = outputs/sprites
 RUN = $(VENV)/bin/python
+SMCD = $(VENV)/bin/smcd
 sprites: setup-dev
 	test -d $(SPRITES)/vae/vae || $(RUN) scripts/train_vae.py --config configs/sprites_vae.yaml
 	test -d $(SPRITES)/untrained || $(RUN) scripts/new_model.py --config configs/sprites_model.yaml
-	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml
+	$(SMCD) prepare sprites --config configs/sprites_latents.yaml
 	for part in base_frames base stage1 stage2 stage2_more; do $(RUN) ms_main.py --config configs/sprites_$$part.yaml || exit; done
 	rm -rf $(SPRITES)/model
-	$(RUN) scripts/export.py $(SPRITES)/stage2_more $(SPRITES)/model --dtype float16
+	$(SMCD) export $(SPRITES)/stage2_more $(SPRITES)/model --dtype float16
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 
@@ -32,7 +33,7 @@ FROM = sprites
 ABLATIONS = $(SPRITES)/ablations
 FRESH = trainable_modules=[] --max_train_steps 1200 --lr_warmup_steps 100 --mixed_precision no
 sprites-ablations: setup-dev
-	$(RUN) scripts/prepare_data.py sprites --config configs/sprites_latents.yaml --model $(FROM)
+	$(SMCD) prepare sprites --config configs/sprites_latents.yaml --model $(FROM)
 	$(RUN) ms_main.py --config configs/sprites_stage1.yaml --pretrained_model_path $(FROM) --new_image_paths \
 	    --output_dir $(ABLATIONS)/stage1 --max_train_steps 800 --learning_rate 5e-4 --lr_warmup_steps 50 \
 	    --mixed_precision no

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Train a small VAE on a dataset of videos."""
 
-from smcd.config import AutoencoderConfig
-from smcd.runtime.command import configured
+from smcd.config import AutoencoderConfig, configured
 
 
 def main() -> None:

@@ -13,13 +13,12 @@ from accelerate import PartialState
 from diffusers.utils import is_xformers_available
 from torch import nn
 
-from smcd.config import ModelConfig, check_compile_mode, check_sampling, check_scale
+from smcd.config import ModelConfig, check
 from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
 from smcd.inputs import Image, check_parts, check_paths, check_size
 from smcd.models import use_channels_last
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.allocation import keep_freed_memory
-from smcd.runtime.built_in import SPRITES
 from smcd.runtime.compilation import compile_transformers
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import to_uint8
@@ -33,17 +32,6 @@ Config = TypeVar("Config", bound=ModelConfig)
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def check_model_config(config: ModelConfig) -> None:
-    """Raise an InputError for numbers that make no sense, and for a base without weights."""
-    check_sampling(config.validation_data)
-    check_compile_mode(config.compile, config.compile_mode)
-    for name in ("img_free_guidance", "ti_free_guidance", "box_free_guidance"):
-        check_scale(name, getattr(config, name))
-    base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
-    if config.trained_ckpt_path == SPRITES and any(getattr(config, name) for name in base):
-        raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
-
-
 def with_defaults(config: Config) -> Config:
     """The config with width, height and text guidance spelled out: where they are not given, the model's own.
 
@@ -55,7 +43,7 @@ def with_defaults(config: Config) -> Config:
         return config
     own = sampling_defaults(config.trained_ckpt_path, config.root_path or config.pretrained_model_path)
     sampling = replace(sampling, **{name: value for name, value in own.items() if getattr(sampling, name) is None})
-    check_sampling(sampling)
+    check(sampling, "validation_data.")
     return replace(config, validation_data=sampling)
 
 

@@ -44,6 +44,7 @@ def test_imports_inside_the_package(file):
     "module",
     [
         "smcd",
+        "smcd.cli",
         "smcd.config",
         "smcd.runtime.command",
         "smcd.benchmark.__main__",

@@ -1,7 +1,6 @@
 """Measure time, memory and FLOPs of sampling and training on random weights, beside diffusers' own text-to-video."""
 
-from smcd.config import BenchmarkConfig
-from smcd.runtime.command import configured
+from smcd.config import BenchmarkConfig, configured
 
 
 def main() -> None:

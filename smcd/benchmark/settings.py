@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from smcd.config import BenchmarkConfig, check_choices, check_compile_mode
+from smcd.config import BenchmarkConfig, check, check_compile_mode
 from smcd.guidance import Guidance
 from smcd.runtime.errors import InputError
 
@@ -45,7 +45,7 @@ class Settings:
 
 def settle(config: BenchmarkConfig) -> Settings:
     """Raises an InputError for an option that cannot be."""
-    check_choices(config)
+    check(config)
     for name in _POSITIVE:
         if getattr(config, name) < 1:
             raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")

@@ -1,9 +1,9 @@
 """Options of `scripts/train_vae.py`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from smcd.config.data import DataConfig
-from smcd.config.options import option
+from smcd.config.options import option, section
 
 
 @dataclass
@@ -24,4 +24,4 @@ class AutoencoderConfig:
     num_workers: int = option(1, "processes that make or read clips")
     mixed_precision: str = option("no", "autocast", ("no", "bf16"))
     seed: int = option(33, "of weights and data")
-    train_data: DataConfig = field(default_factory=DataConfig, metadata={"without_flags": True})
+    train_data: DataConfig = section(DataConfig)

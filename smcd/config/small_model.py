@@ -1,9 +1,9 @@
 """Options of `scripts/new_model.py`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from smcd.config.data import DataConfig
-from smcd.config.options import option
+from smcd.config.options import option, section
 
 
 @dataclass
@@ -23,10 +23,13 @@ class SmallModelConfig:
     beta_schedule: str = option(
         "scaled_linear", "how the betas of the noise schedule rise; the published one", ("linear", "scaled_linear")
     )
-    beta_start: float = option(0.00085, "first beta of the noise schedule; the published one")
+    beta_start: float = option(0.00085, "first beta of the noise schedule; the published one", above=0, below=1)
     beta_end: float = option(
-        0.012, "last beta; a small, smooth world needs a larger one (0.02), or its clips shine through the last noise"
+        0.012,
+        "last beta; a small, smooth world needs a larger one (0.02), or its clips shine through the last noise",
+        above=0,
+        below=1,
     )
     captions: int = option(2000, "clips whose captions the tokenizer's words come from")
     seed: int = option(33, "of the weights")
-    train_data: DataConfig = field(default_factory=DataConfig, metadata={"without_flags": True})
+    train_data: DataConfig = section(DataConfig)

@@ -11,11 +11,11 @@ class SpritesConfig(ModelConfig):
     """Which sprites model makes videos, and of which scenes."""
 
     out: str = option("outputs/sprites_evaluation", "folder for the table and the pictures")
-    clips: int = option(64, "held-out scenes")
+    clips: int = option(64, "held-out scenes", low=1)
     seed: int = option(1000, "of the scenes' world; the model was trained on seed 0")
     world: str = option("built-in", "how rich the world is, as in the training's sprites_world")
     num_max_obj: int = option(4, "objects of a clip in training: scenes are filled up with absent ones")
-    batch_size: int = option(8, "scenes that are sampled together")
+    batch_size: int = option(8, "scenes that are sampled together", low=1)
 
 
 @dataclass

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from smcd.config import CustomizeConfig, check_choices
+from smcd.config import CustomizeConfig, check
 from smcd.customize.input_folder import read_folder
 from smcd.customize.output_folder import check_outputs, write_outputs
-from smcd.data.key_frames import is_text
 from smcd.runtime import media
 from smcd.runtime.built_in import SPRITES
-from smcd.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +26,8 @@ def customize(config: CustomizeConfig) -> list[Path]:
     Raises:
         InputError: anything in the input that does not fit; nothing is written then.
     """
-    formats, prompt = _check(config), config.prompt
+    check(config)
+    prompt = config.prompt
     assert prompt is not None
     assert config.input_data_path is not None
     given = read_folder(Path(config.input_data_path), config.validation_data.video_length, prompt, config.object)
@@ -63,32 +62,8 @@ def customize(config: CustomizeConfig) -> list[Path]:
             alone = replace(config, seed=seed, num_videos=1, output_dir=str(folder))  # this video without the others
             texts = {"prompt.txt": f"{prompt}\n"}
             texts["config.yaml"] = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
-            write_outputs(folder, frames, np.asarray(image), given.boxes, given.phrases, texts, formats, config.fps)
+            write_outputs(
+                folder, frames, np.asarray(image), given.boxes, given.phrases, texts, config.formats, config.fps
+            )
             logger.info(f"wrote {folder}")
         return [folders[seed] for seed in mine]
-
-
-def _check(config: CustomizeConfig) -> list[str]:
-    """Raise an InputError for what can be told from the config alone; returns the formats."""
-    if not config.prompt or not config.prompt.strip():
-        raise InputError('no prompt: say what happens in the video, --prompt "A red car drives to the right."')
-    if config.input_data_path is None:
-        raise InputError("no input: give a folder with img.png and bbox.txt, --input_data_path FOLDER")
-    from smcd.sampler import check_model_config
-
-    check_choices(config)
-    check_model_config(config)
-    if not 1 <= config.num_videos <= 10_000:
-        raise InputError(f"num_videos is {config.num_videos}; it must be from 1 to 10000")
-    if not config.output_dir.strip():
-        raise InputError("output_dir is empty: name a folder (is a variable of your shell not set?)")
-    if not 0.1 <= config.fps <= 50:
-        raise InputError(f"fps is {config.fps}; it must be from 0.1 to 50 (what GIF can play)")
-    if not is_text(config.prompt):
-        raise InputError("the prompt holds bytes that are no text; type it again")
-    if not 0 <= config.seed < 2**63 - config.num_videos:
-        raise InputError(f"seed is {config.seed}; it must be from 0 to 2^63 - 1 - num_videos")
-    formats = [kind.strip() for kind in config.format.split(",")]
-    if unknown := set(formats) - set(media.VIDEO_FORMATS):
-        raise InputError(f"format {min(unknown)!r} is unknown; choose from {', '.join(media.VIDEO_FORMATS)}")
-    return formats

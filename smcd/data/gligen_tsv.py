@@ -63,11 +63,6 @@ class GligenTSV:
         phrase_embeddings: Callable[[Sequence[str], str], Tensor] | None = None,
         on_error: str = "error",
     ):
-        if size < 8 or max_objects < 1 or not 0 < crop_ratio <= 1:
-            raise InputError(
-                f"{name}: image_size is {size}, max_boxes_per_data {max_objects}, crop_ratio {crop_ratio}; they must "
-                "be at least 8, at least 1, and above 0 and up to 1"
-            )
         self.name = f"gligen/{name}"
         self.size, self.max_objects, self.crop_ratio = size, max_objects, crop_ratio
         self._filter = PIL.Image.Resampling.BILINEAR if resize == "antialiased" else PIL.Image.Resampling.BOX

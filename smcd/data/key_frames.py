@@ -67,7 +67,8 @@ def _read_object(item: Any, num_frames: int, size: tuple[int, int], where: str) 
     if unknown := item.keys() - {"phrase", "boxes"}:
         raise InputError(f'{where}: unknown key "{min(unknown)}"; an object has "phrase" and "boxes"')
     phrase, boxes = item["phrase"], item["boxes"]
-    if not isinstance(phrase, str) or not phrase.strip() or not is_text(phrase):
+    is_text = isinstance(phrase, str) and phrase == phrase.encode("utf-8", "ignore").decode()  # no lone surrogates
+    if not is_text or not phrase.strip():
         raise InputError(f'{where}: "phrase" should be a name such as "red car", not {phrase!r}')
     where = f'{where} ("{phrase}")'
     if not isinstance(boxes, dict) or not any(box is not None for box in boxes.values()):
@@ -100,11 +101,6 @@ def interpolate(keys: Mapping[int, PixelBox | None], num_frames: int) -> list[Pi
             x1, y1, x2, y2 = ((1 - t) * a + t * b for a, b in zip(first, last or first, strict=True))
             track[frame] = (x1, y1, x2, y2)
     return track
-
-
-def is_text(text: str) -> bool:
-    """Whether the text can be written down (a lone surrogate, from a broken terminal or file, cannot)."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def make_track(keys: KeyFrames, num_frames: int, size: tuple[int, int], what: str) -> list[PixelBox | None]:

@@ -26,7 +26,7 @@ SHARD = 32  # videos of a shard
 _FORMAT = 1
 _TEXTS = {"text", "phrase_embeddings"}
 _INDEX, _SETTINGS = "index.json", "settings.json"
-_AGAIN = "run scripts/prepare_data.py again, which writes anew what changed"
+_AGAIN = "run smcd prepare again, which writes anew what changed"
 
 
 def encoder_hash(module: nn.Module) -> str:
@@ -181,7 +181,7 @@ class LatentCache:
             state = "is not finished" if folder.is_dir() else "does not exist"
             others = ", ".join(sorted(path.name for path in folder.parent.glob("*-*x*-*"))) or "none"
             raise InputError(
-                f"{folder}: {state}; run scripts/prepare_data.py with --latents {folder.parent} and this model, size "
+                f"{folder}: {state}; run smcd prepare with --latents {folder.parent} and this model, size "
                 f"and resize (caches there: {others})"
             )
         content = read_json(folder / _INDEX)

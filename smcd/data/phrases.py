@@ -34,7 +34,7 @@ class PhraseEmbeddings:
         for number, path in enumerate(self._paths):
             phrases, table, made_with = read_phrases(path)
             if encoder is not None and made_with not in (None, encoder):
-                raise InputError(f"{path}: was made with another text encoder; prepare it again with --overwrite")
+                raise InputError(f"{path}: was made with another text encoder; run smcd prepare --overwrite")
             self._tables.append(table)
             self._rows = {phrase: (number, row) for row, phrase in enumerate(phrases)} | self._rows
         widths = {table.shape[1]: path for table, path in zip(self._tables, self._paths, strict=True)}

@@ -12,7 +12,7 @@ import PIL.Image
 import torch
 from tqdm import tqdm
 
-from smcd.config import SpritesConfig, SpritesEvaluationConfig, check_choices
+from smcd.config import SpritesConfig, SpritesEvaluationConfig, check
 from smcd.evaluation.metrics.models import MissingModel
 from smcd.evaluation.metrics.similarity import FrameFidelity
 from smcd.latents import decode_video, encode_frames
@@ -20,7 +20,7 @@ from smcd.models import without_temporal_layers
 from smcd.runtime import media
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file
-from smcd.sampler import Sampler, check_model_config, clip_generator, on_device, with_defaults
+from smcd.sampler import Sampler, clip_generator, on_device, with_defaults
 from smcd.sprites.layouts import make_world
 from smcd.sprites.scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
 from smcd.sprites.world import World
@@ -92,12 +92,11 @@ def prepare(config: Config) -> tuple[Config, World, list[Scene]]:
     Raises:
         InputError: options that do not fit, weights that are not there, or no torchmetrics: before anything is sampled.
     """
-    check_choices(config)
-    check_model_config(config)
+    check(config)
     config = with_defaults(config)
     size = config.validation_data
-    if size.width != size.height or config.clips < 1 or config.batch_size < 1:
-        raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
+    if size.width != size.height:
+        raise InputError("sprites are square: --width and --height must be equal")
     if size.video_length < 2:
         raise InputError("video_length is 1; boxes are followed after the first frame: give at least 2")
     try:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from smcd.config import AutoencoderConfig, check_choices
+from smcd.config import AutoencoderConfig, check
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
 from smcd.runtime.errors import InputError
@@ -33,7 +33,7 @@ def train_autoencoder(config: AutoencoderConfig) -> Path:
     Raises:
         InputError: options or data that do not fit; a loss that is no number.
     """
-    check_choices(config)
+    check(config)
     out = Path(config.output_dir)
     if (out / "vae").is_dir():
         logger.info(f"{out / 'vae'}: is there already")

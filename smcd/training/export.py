@@ -1,13 +1,12 @@
 """From a checkpoint to a whole model: what trained, over what it started from."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
 
-from smcd.config import TrainConfig, load_config
+from smcd.config import TrainConfig, read_config
 from smcd.convert.folders import cast
 from smcd.convert.published import warn_of_left_out, write_published
 from smcd.pipeline import SMCDPipeline
@@ -37,7 +36,7 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
     Raises:
         InputError: a broken checkpoint, or one whose starting weights are not found, or are others by now.
     """
-    config = load_config(TrainConfig, argparse.Namespace(config=path / checkpoint.CONFIG, overrides=list(overrides)))
+    config = read_config(TrainConfig, path / checkpoint.CONFIG, overrides)
     stage = make_stage(config)
     pipe, _ = build_start(config, stage)
     averaged = ema and (path / checkpoint.EMA).is_file()
@@ -82,5 +81,5 @@ def export(
                     part.register_to_config(_name_or_path="")  # else a path of this machine
             pipe.save_pretrained(folder)
     if published:
-        trained = make_stage(load_config(TrainConfig, argparse.Namespace(config=found / checkpoint.CONFIG)))
+        trained = make_stage(read_config(TrainConfig, found / checkpoint.CONFIG))
         warn_of_left_out(out, pipe, trained.text_encoder)

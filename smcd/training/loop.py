@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from smcd.config import TrainConfig
+from smcd.config import TrainConfig, check
 from smcd.data.clips import Batch
 from smcd.runtime.errors import InputError, out_of_memory_advice
 from smcd.runtime.files import new_file
@@ -22,7 +22,7 @@ from smcd.training.dry_run import plan
 from smcd.training.export import export
 from smcd.training.monitor import Monitor
 from smcd.training.run import Run, make_accelerator, make_networks, make_run, whole
-from smcd.training.settings import check_config, resolved
+from smcd.training.settings import resolved
 from smcd.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -34,24 +34,23 @@ _OUT_OF_MEMORY = (
 )
 
 
-def train(config: TrainConfig, dry_run: bool = False) -> None:
+def train(config: TrainConfig) -> None:
     """Train as the config says, from the latest checkpoint in `output_dir` on, and export the finished model.
+
+    With `dry_run` print what would train, the memory and the steps, and stop.
 
     `output_dir` gets `checkpoint-N/`, `config.yaml`, `versions.json`, `metrics.jsonl`, `validation/` and, at the end,
     `pipeline/`. After SIGTERM or Ctrl-C the step is finished, a checkpoint written, and the program ends with exit
     code 143 or 130.
 
-    Args:
-        dry_run: print what would train, the memory and the steps, and stop.
-
     Raises:
         InputError: a config, data or weights that do not fit; a loss that is no number; too little memory or disk.
     """
-    check_config(config)
+    check(config)
     config, accelerator = make_accelerator(resolved(config))
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):
-            signal = run_from_start_to_end(config, accelerator, dry_run)
+            signal = run_from_start_to_end(config, accelerator)
     finally:
         accelerator.free_memory()  # first: networks that outlive the process group can hang when they are freed
         accelerator.end_training()  # trackers, and the process group
@@ -59,12 +58,12 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
         sys.exit(128 + signal)
 
 
-def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator, dry_run: bool) -> int:
+def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
     """Build, resume, train, export; returns the signal that stopped it, or 0."""
-    if not dry_run:
+    if not config.dry_run:
         resume.check_settings(config, accelerator.num_processes)
     networks = make_networks(config)
-    if dry_run:
+    if config.dry_run:
         if accelerator.is_main_process:
             print(plan(config, accelerator.num_processes, *networks))
         return 0

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from smcd.config import DataConfig, PrepareConfig, check_choices
+from smcd.config import DataConfig, PrepareConfig, check
 from smcd.convert.base import Base
 from smcd.data.annotated import AnnotatedVideos
 from smcd.data.build import summarize, video_sources
@@ -79,6 +79,11 @@ class Encoders:
         return mean[0].to("cpu", self.dtype), std[0].to("cpu", self.dtype)
 
 
+def prepare_dataset(config: PrepareConfig) -> None:
+    """Write what training needs of a dataset, and print a summary."""
+    print("\n".join(prepare(config)))
+
+
 def prepare(config: PrepareConfig) -> list[str]:
     """Write the files that `config` asks for; returns the lines of a summary.
 
@@ -87,7 +92,7 @@ def prepare(config: PrepareConfig) -> list[str]:
     Raises:
         InputError: data that are missing or broken, by file and line; a model that cannot be loaded.
     """
-    _check(config)
+    check(config)
     with shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
         dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
         encoders = None
@@ -105,23 +110,6 @@ def prepare(config: PrepareConfig) -> list[str]:
                 folder, source, encoders, state, config.texts, size, config.resize, config.on_error
             )
         return summary
-
-
-def _check(config: PrepareConfig) -> None:
-    check_choices(config)
-    if config.dataset not in ("got10k", "youvis", "gligen", "videos", "sprites"):
-        raise InputError(f"dataset is {config.dataset!r}; choose from got10k, youvis, gligen, videos, sprites")
-    if config.dataset == "sprites" and not config.latents:
-        raise InputError("sprites need no files but cached latents: add --latents FOLDER")
-    if config.dataset != "sprites" and (not config.data or not Path(config.data).is_dir()):
-        raise InputError(f"{config.data or '--data'}: name the folder that holds the dataset (see docs/data.md)")
-    if config.latents and config.dataset == "gligen":
-        raise InputError("latents are cached for videos only; leave out --latents for gligen")
-    if config.frames_at_once < 1:
-        raise InputError(f"frames_at_once is {config.frames_at_once}; it must be at least 1")
-    for name, side in (("width", config.width), ("height", config.height)):
-        if side < 8 or side % 8:
-            raise InputError(f"{name} is {side}; it must be a multiple of 8")
 
 
 def _data_config(config: PrepareConfig) -> DataConfig:

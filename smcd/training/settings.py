@@ -2,11 +2,10 @@
 
 import dataclasses
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
-from smcd.config import TrainConfig, check_choices, check_sampling
+from smcd.config import TrainConfig
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError
 from smcd.sprites.layouts import make_world
@@ -19,7 +18,7 @@ _FREE = {
     *("output_dir", "num_workers", "gradient_checkpointing", "enable_xformers_memory_efficient_attention"),
     *("checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "logging_steps"),
     *("validation_steps", "validation_clips", "validation_videos", "val_batch_size", "validation_data", "eval_data"),
-    *("report_to", "use_wandb", "tracker"),
+    *("report_to", "use_wandb", "tracker", "dry_run"),
     # Where the data lie, cached or not, and what is done with broken ones.
     *(f"train_data.{name}" for name in ("path", "data_path", "latents", "phrase_embeddings", "on_error")),
     # These only in what they come to: see `result_settings`.
@@ -27,38 +26,6 @@ _FREE = {
     *("stage", "train_grounding", "cross_vision", "cat_init", "use_image_dataset"),
 }
 _PATHS = ("pretrained_model_path", "root_path", "tokenizer", "pretrained_weight_path", "tune_from_ckpt_path")
-_LARGEST = 2**31
-
-
-def check_config(config: TrainConfig) -> None:
-    """Raise an InputError for an option that cannot be."""
-    check_choices(config)
-    if not config.output_dir.strip():
-        raise InputError("output_dir is empty: name a folder (is a variable of your shell not set?)")
-    positive = ("max_train_steps", "train_batch_size", "gradient_accumulation_steps", "checkpointing_steps")
-    for name in (*positive, "val_batch_size", "logging_steps"):
-        if not 1 <= getattr(config, name) < _LARGEST:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    counts = ("num_workers", "lr_warmup_steps", "checkpoints_total_limit", "validation_steps", "validation_clips")
-    for name in (*counts, "validation_videos", "seed"):
-        if not 0 <= getattr(config, name) < _LARGEST:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 0")
-    for name in ("learning_rate", "max_grad_norm", "adam_epsilon"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be above 0")
-    for name in ("adam_beta1", "adam_beta2", "ema_decay"):
-        if not 0 <= getattr(config, name) < 1:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be from 0 to below 1")
-    if config.lr_warmup_steps and config.lr_scheduler == "constant":
-        raise InputError("lr_warmup_steps needs --lr_scheduler constant_with_warmup, or another one that warms up")
-    if Path(config.output_dir).is_file():
-        raise InputError(f"{config.output_dir}: is a file; choose another --output_dir")
-    if not math.isfinite(config.gate_init):
-        raise InputError(f"gate_init is {config.gate_init}; it must be a number")
-    check_sampling(config.validation_data)
-    for name in ("adam_weight_decay", "snr_gamma"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 0")
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
@@ -121,7 +88,7 @@ def check_frozen(checkpoint: Path, then: str | None, now: str | None) -> None:
     if then is not None and then != now:
         raise InputError(
             f"{checkpoint}: the weights that it started from, named in its config.yaml, are others now (or drawn "
-            "otherwise by another version of torch): put them back, or tell scripts/export.py where they are "
+            "otherwise by another version of torch): put them back, or tell smcd export where they are "
             "(OPTION=PATH)"
         )
 

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from smcd.config import SmallModelConfig, check_choices
+from smcd.config import SmallModelConfig, check
 from smcd.convert.base import load_model
 from smcd.data.build import video_sources
 from smcd.models import SMCDUNet3D
@@ -30,9 +30,9 @@ def make_small_model(config: SmallModelConfig) -> Path:
     Raises:
         InputError: no VAE, options that make no sense, or data that do not fit.
     """
-    check_choices(config)
-    if not 0 < config.beta_start <= config.beta_end < 1:
-        raise InputError(f"betas are from {config.beta_start} to {config.beta_end}; they must rise, between 0 and 1")
+    check(config)
+    if config.beta_start > config.beta_end:
+        raise InputError(f"betas are from {config.beta_start} to {config.beta_end}; they must rise")
     if config.vae is None:
         raise InputError("no VAE: train one first, scripts/train_vae.py, and name its folder, --vae")
     vae = load_model(AutoencoderKL, Path(config.vae), "")

@@ -65,8 +65,6 @@ def make_trackers(config: TrainConfig) -> list[Any]:
     """What accelerate's `log_with` takes. Raises an InputError for a tracker that is unknown or not installed."""
     names = list(dict.fromkeys([*config.report_to, *(["wandb"] if config.use_wandb else [])]))
     for name in names:
-        if name not in ("jsonl", *_PACKAGES):
-            raise InputError(f"report_to: {name!r} is unknown; choose from jsonl, {', '.join(_PACKAGES)}")
         if name in _PACKAGES and importlib.util.find_spec(_PACKAGES[name]) is None:
             raise InputError(f"report_to: {name} is not installed: pip install {_PACKAGES[name]}")
     path = Path(config.output_dir) / "metrics.jsonl"

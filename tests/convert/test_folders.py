@@ -268,9 +268,7 @@ def test_folders_of_another_kind_are_refused(folders, tmp_path):
 
 def test_the_command(folders, tmp_path):
     def command(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "scripts/convert_checkpoint.py", *arguments], capture_output=True, text=True
-        )
+        return subprocess.run([sys.executable, "-m", "smcd.cli", "convert", *arguments], capture_output=True, text=True)
 
     done = command(folders["published"], str(tmp_path / "pipeline"), "--base", folders["base"])
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,5 @@
 """Which clips of a dataset are evaluated, and what the manifest says about them."""
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from smcd.config import EvaluationConfig, add_flags, load_config
+from smcd.config import EvaluationConfig, load
 from smcd.data.youtube_vis import held_out_names
 from smcd.evaluation.generate.clips import EvaluationClips, present_boxes
 from smcd.evaluation.generate.plan import complete
@@ -142,10 +141,8 @@ def test_data_that_are_not_there(config, changes, message):
 
 def test_the_committed_sprites_manifest_is_what_the_shipped_config_makes():
     """The world must not change in silence. Pixels may differ in their last bit on other machines: not their hash."""
-    parser = argparse.ArgumentParser()
-    add_flags(parser, EvaluationConfig)
-    arguments = parser.parse_intermixed_args(["--config", "configs/object_tracking_eval.yaml"])
-    made = EvaluationClips(complete(load_config(EvaluationConfig, arguments))).manifest(2)
+    config = load(EvaluationConfig, ["--config", "configs/object_tracking_eval.yaml"])
+    made = EvaluationClips(complete(config)).manifest(2)
     committed = read_manifest(Path("configs/sprites_manifest.json"))
     assert [replace(clip, frames_sha256="") for clip in made.clips] == [
         replace(clip, frames_sha256="") for clip in committed.clips
