@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from smcd.config import CompareConfig, ScoreConfig
 from smcd.evaluation.metrics.compare import compare, comparison_text, write_comparison
@@ -16,22 +15,9 @@ from smcd.runtime.files import check_new
 def score(config: ScoreConfig) -> None:
     """Score any method's videos against the truth, write the report and print its summary."""
     check_new(Path(config.out))
-    options = Options(
-        tracker=config.tracker,
-        sam2=config.sam2,
-        clip=config.clip,
-        dino=config.dino,
-        fvd_weights=None if config.fvd_weights is None else Path(config.fvd_weights),
-        device=config.device or ("cuda" if torch.cuda.is_available() else "cpu"),
-    )
-    evaluation = evaluate(
-        Path(config.pred),
-        Path(config.truth),
-        options,
-        config.allow_partial,
-        config.name,
-        progress=lambda clips, what: tqdm(clips, desc=what, unit="clip"),
-    )
+    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    options = Options(config.tracker, config.sam2, config.clip, config.dino, config.fvd_weights, device)
+    evaluation = evaluate(Path(config.pred), Path(config.truth), options, config.allow_partial, config.name)
     write_report(Path(config.out), evaluation)
     print(summary_text(evaluation))
 

@@ -13,17 +13,17 @@ import torch
 from tqdm import tqdm
 
 from smcd.config import SpritesConfig, SpritesEvaluationConfig, check
-from smcd.evaluation.metrics.models import MissingModel
 from smcd.evaluation.metrics.similarity import FrameFidelity
 from smcd.latents import decode_video, encode_frames
 from smcd.models import without_temporal_layers
 from smcd.runtime import media
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file
+from smcd.runtime.pretrained import MissingModel
 from smcd.sampler import Sampler, clip_generator, on_device, with_defaults
 from smcd.sprites.layouts import make_world
 from smcd.sprites.scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
-from smcd.sprites.world import World
+from smcd.sprites.world import COLORS, World
 from smcd.tracking.color import track_colors
 from smcd.tracking.grounding import ground, iou, success
 
@@ -184,7 +184,7 @@ def score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], worl
     for scene, video in zip(scenes, videos, strict=True):
         height, width = video.shape[1:3]
         pixels = np.array([width, height] * 2)
-        found = track_colors(video, scene.colors, world.colors)
+        found = track_colors(video, scene.colors, {name: COLORS[name] for name in world.colors})
         overlaps.append(ground(found * pixels, scene.boxes * pixels, height, width).overlap.ravel())
     numbers = success(np.concatenate(overlaps))
     fidelity = FrameFidelity()
@@ -215,7 +215,7 @@ def _holds(scene: Scene, video: np.ndarray, world: World) -> bool:
     """Whether, in frame 0, each color overlaps the box of its phrase, and more than the other box."""
     height, width = video.shape[1:3]
     pixels = np.array([width, height] * 2)
-    found = track_colors(video[:1], scene.colors, world.colors)[0] * pixels
+    found = track_colors(video[:1], scene.colors, {name: COLORS[name] for name in world.colors})[0] * pixels
     boxes = scene.boxes[0] * pixels
     own, other = (np.nan_to_num(iou(found, some, height, width)) for some in (boxes, boxes[::-1]))
     return bool((own > np.maximum(other, _HELD)).all())

@@ -1,50 +1,46 @@
-"""Where the sprites are in a video: an exact tracker for a world whose objects differ in color."""
+"""An exact tracker for a world whose objects differ in color, such as the sprites."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from smcd.sprites.world import COLORS
+from smcd.tracking.box_trackers import mask_extent
 
-_NEAREST = 90.0  # of 441: a pixel that is further from a color than this is none of it
+_NEAREST = 90.0  # the largest distance, of 441, at which a pixel still has a color
 _MIN_PIXELS = 6  # of an object, at 64 x 64
 
 
-def track_colors(frames: np.ndarray, colors: Sequence[str], known: Sequence[str] = tuple(COLORS)) -> np.ndarray:
+def track_colors(frames: np.ndarray, colors: Sequence[str], palette: Mapping[str, tuple[int, int, int]]) -> np.ndarray:
     """Boxes of the objects with these colors: F N 4, xyxy in 0..1; NaN where a color is not to be seen.
 
-    A pixel belongs to the nearest of the `known` colors (sprites are lit from above), unless it is nearer to the
+    A pixel belongs to the nearest color of the palette (objects are lit from above), unless it is nearer to the
     frame's background; specks without neighbors of their color do not count.
 
     Args:
         frames: F H W 3, uint8.
-        colors: names of `COLORS`.
-        known: colors that occur in the world.
+        colors: N names from the palette.
+        palette: name -> RGB (0..255) of all colors that occur in the world.
     """
-    return np.stack([_boxes(frame.astype(np.float32), colors, known) for frame in frames])
+    return np.stack([_boxes(frame.astype(np.float32), colors, palette) for frame in frames])
 
 
-def _boxes(frame: np.ndarray, colors: Sequence[str], known: Sequence[str]) -> np.ndarray:
+def _boxes(frame: np.ndarray, colors: Sequence[str], palette: Mapping[str, tuple[int, int, int]]) -> np.ndarray:
     height, width = frame.shape[:2]
     light = 1 + 0.16 * np.linspace(1, -1, height, dtype=np.float32)[:, None, None]
-    distances = [np.linalg.norm(frame - np.clip(np.array(COLORS[name]) * light, 0, 255), axis=-1) for name in known]
+    distances = [np.linalg.norm(frame - np.clip(np.array(rgb) * light, 0, 255), axis=-1) for rgb in palette.values()]
     background = np.linalg.norm(frame - np.median(frame, axis=(0, 1)), axis=-1)
     nearest = np.argmin([*distances, background], axis=0)  # K + 1 H W -> H W
     boxes = np.full((len(colors), 4), np.nan)
     for n, color in enumerate(colors):
-        number = list(known).index(color)
+        number = list(palette).index(color)
         mask = _without_specks((nearest == number) & (distances[number] < _NEAREST))
         if mask.sum() >= _MIN_PIXELS * height * width / 64**2:
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-            boxes[n] = np.array(box) / [width, height, width, height]
+            boxes[n] = mask_extent(mask) / [width, height, width, height]
     return boxes
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:
     """Pixels with at least three neighbors (of eight) in the mask."""
     padded = np.pad(mask.astype(np.int8), 1)
-    shifts = [(dy, dx) for dy in range(3) for dx in range(3) if (dy, dx) != (1, 1)]
-    height, width = mask.shape
-    neighbors = np.sum([padded[dy : dy + height, dx : dx + width] for dy, dx in shifts], axis=0)
-    return mask & (neighbors >= 3)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))  # H W 3 3
+    return mask & (windows.sum((-2, -1)) - mask >= 3)

@@ -34,7 +34,7 @@ def _bounded(boxes: np.ndarray, height: float, width: float) -> tuple[np.ndarray
     """Upper left corner and size of boxes clipped to the image, each ... 2.
 
     The toolkit moves a corner that lies outside to the edge and cuts the size only at the far edge. Trackers here cut
-    their boxes first (`smcd.tracking.trackers`), so that for them the two are the same.
+    their boxes first (`smcd.tracking.box_trackers`), so that for them the two are the same.
     """
     boxes, limit = np.asarray(boxes, dtype=np.float64), np.array([width, height], dtype=np.float64)
     corner = np.clip(boxes[..., :2], 0, limit)

@@ -9,7 +9,7 @@ import pytest
 
 from smcd.cli import main
 from smcd.evaluation.metrics.report import read_report
-from tests.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
+from tests.evaluation.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = ["--clip", "none", "--dino", "none"]
@@ -65,11 +65,11 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path, monkeypatch, ca
     (tmp_path / "few" / "sprite_000").symlink_to(folder / "good" / "sprite_000")
     for arguments, message in (
         ([*given, "--fvd_weights", tmp_path / "i3d.pt"], "is not a TorchScript file"),
-        ([*given[:3], "--truth", tmp_path / "none", *QUICK], "cannot be read"),
+        ([*given[:3], "--truth", tmp_path / "none", *QUICK], f"{tmp_path / 'none'}: "),
         (["score", "--pred", tmp_path / "none", *given[3:]], "there is no such folder"),
         (["score", "--pred", tmp_path / "few", *given[3:]], "1 of 2 clips are missing: sprite_001"),
         (["score", "--pred", folder / "good"], "--truth"),
-        (["compare", folder / "good", folder / "bad"], "cannot be read"),
+        (["compare", folder / "good", folder / "bad"], f"{folder / 'good' / 'report.json'}: "),
     ):
         assert call(monkeypatch, *arguments, "--out", tmp_path / "out") == 2
         error = capsys.readouterr().err.splitlines()

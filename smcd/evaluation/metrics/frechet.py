@@ -52,7 +52,7 @@ def frame_repeats(num_frames: int) -> int:
 
 
 def fvd_name(num_frames: int) -> str:
-    """What the number is called: FVDs of other frame counts, or with repeated frames, are other metrics."""
+    """What the number is called: FVD at another frame count, or with repeated frames, is another metric."""
     repeats = frame_repeats(num_frames)
     return f"fvd_{num_frames}" + (f"x{repeats}" if repeats > 1 else "")
 

@@ -1,20 +1,13 @@
 """The manifest: which clips an evaluation is about, and what is true of them. One JSON file; its hash names it.
 
-    {"format": "smcd manifest 1", "dataset": "got10k", "height": 256, "width": 256,
-     "conventions": {"frames": "start 0, stride 4", ...},
-     "clips": [{"sequence": "GOT-10k_Val_000001", "frames": [0, 4, ...], "prompt": "A dog ...", "phrases": ["dog"],
-                "classes": ["dog"], "boxes": [[[x1, y1, x2, y2]], ...], "cover": [[8], ...], "frames_sha256": "..."}],
-     "sha256": "..."}
-
-Boxes are F lists of N, xyxy in 0..1 of the frame, null where the object is absent; `cover` is null or F lists of N (the
-dataset's visibility labels; 0 is invisible); `frames_sha256` is of the F frames at height x width.
+`docs/evaluation.md` describes the entries. Boxes are F lists of N, xyxy in 0..1 of the frame, None where the object is
+absent.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,17 +16,25 @@ from typing import Any
 import numpy as np
 
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import new_file
+from smcd.runtime.files import read_json, write_json
 
 FORMAT = "smcd manifest 1"
+Boxes = list[list[list[float] | None]]  # F N, xyxy in 0..1
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of F frames with N objects; see the module's text.
+    """One clip of F frames with N objects.
+
+    Attributes:
+        sequence: its name, and that of its folder.
+        frames: their numbers in the source video.
+        phrases, classes: what each object is called, and the class that it counts for ("" for none).
+        frames_sha256: of the F true frames at the manifest's size.
+        cover: F lists of N, the dataset's visibility labels (0 is invisible), or None.
 
     Raises:
-        InputError: lists of different lengths, or a box outside 0..1 or turned over.
+        InputError: lists have different lengths, or a box lies outside 0..1 or is turned over.
     """
 
     sequence: str
@@ -41,7 +42,7 @@ class Clip:
     prompt: str
     phrases: list[str]
     classes: list[str]
-    boxes: list[list[list[float] | None]]
+    boxes: Boxes
     frames_sha256: str
     cover: list[list[float]] | None = None
 
@@ -80,12 +81,12 @@ class Manifest:
     """The clips of an evaluation, in a fixed order.
 
     Attributes:
-        dataset: a name: got10k, youvis, youvis-heldout, sprites, ...
+        dataset: its name, such as got10k.
         height, width: of the scored frames, in pixels.
         conventions: what was settled when it was made (split, start, stride, resizing), in words, for the report.
 
     Raises:
-        InputError: no clip, or two of one name.
+        InputError: there is no clip, or two have one name.
     """
 
     dataset: str
@@ -103,33 +104,21 @@ class Manifest:
 
     @cached_property
     def sha256(self) -> str:
-        """Of everything in it; the same for the same content, however the file is laid out."""
+        """The hash of everything in it; it does not depend on how the file is laid out."""
         text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _content(self) -> dict[str, Any]:
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
-    def subset(self, sequences: Sequence[str]) -> "Manifest":
-        """The manifest of these clips alone, in its own order; another manifest, with another hash."""
-        chosen = set(sequences)
-        return dataclasses.replace(self, clips=[clip for clip in self.clips if clip.sequence in chosen])
-
     def write(self, path: Path) -> None:
         """Write the JSON file, whole or not at all."""
-        text = json.dumps(self._content() | {"sha256": self.sha256}, indent=1) + "\n"
-        with new_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_json(path, self._content() | {"sha256": self.sha256}, indent=1)
 
 
-def read_json(path: Path, what: str, form: str) -> dict[str, Any]:
-    """A JSON object whose "format" is `form`; raises an InputError where it is not there, or no such thing."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise InputError(f"{path}: is not JSON") from None
+def read_formatted(path: Path, what: str, form: str) -> dict[str, Any]:
+    """A JSON object whose "format" is `form`. Raises an InputError if the file is missing or is something else."""
+    content = read_json(path, object)
     if not isinstance(content, dict) or content.get("format") != form:
         raise InputError(f"{path}: is no {what} (its format should be {form!r})")
     return content
@@ -141,7 +130,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         InputError: it cannot be read, has unknown or missing entries, or was changed after its hash was taken.
     """
-    content = read_json(path, "manifest", FORMAT)
+    content = read_formatted(path, "manifest", FORMAT)
     del content["format"]
     stated = content.pop("sha256", None)
     try:
@@ -172,6 +161,16 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
     if not found and old.sha256 != new.sha256:
         found.append("the order of the clips")
     return found
+
+
+def box_lists(boxes: np.ndarray) -> Boxes:
+    """F lists of N boxes from F N 4: cut to 0..1; None where it is NaN or nothing is left of the box."""
+    inside = np.clip(boxes.astype(np.float64), 0, 1)
+    there = np.all(inside[..., 2:] > inside[..., :2], axis=-1)
+    return [
+        [box.tolist() if seen else None for box, seen in zip(*row, strict=True)]
+        for row in zip(inside, there, strict=True)
+    ]
 
 
 def frames_sha256(frames: np.ndarray) -> str:

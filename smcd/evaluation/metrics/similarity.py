@@ -7,8 +7,8 @@ import PIL.Image
 import torch
 from torch import nn
 
-from smcd.evaluation.metrics.models import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained, load_processor
 from smcd.runtime.hashes import weights_hash
+from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained, load_processor
 
 _DINO_SIDE, _DINO_CROP = 256, 224
 MAX_PSNR = 100.0  # of equal images, whose PSNR is infinite: means and JSON need a number
@@ -69,8 +69,10 @@ class DINOSimilarity:
     """
 
     def __init__(self, source: str, device: str = "cpu") -> None:
+        from transformers import ViTModel
+
         self.source, self.device = source, device
-        self.model = load_pretrained(_ViT, source, device)
+        self.model = load_pretrained(ViTModel, source, device, add_pooling_layer=False)  # DINO has not trained one
 
     @torch.inference_mode()
     def images(self, frames: np.ndarray) -> np.ndarray:
@@ -80,16 +82,6 @@ class DINOSimilarity:
 
     def describe(self) -> dict[str, str]:
         return {"source": self.source, "sha256": weights_hash(self.model.state_dict())}
-
-
-class _ViT:
-    """`ViTModel` without the pooling layer, which DINO has not trained."""
-
-    @staticmethod
-    def from_pretrained(source: str, **options: object) -> object:
-        from transformers import ViTModel
-
-        return ViTModel.from_pretrained(source, add_pooling_layer=False, **options)
 
 
 def dino_input(frame: np.ndarray) -> torch.Tensor:

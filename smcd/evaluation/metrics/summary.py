@@ -1,16 +1,17 @@
-"""From rows per clip to a table: pooled means, deviations over seeds, bootstrap intervals over clips.
+"""Turns rows per clip into a table: pooled means, deviations over seeds, bootstrap intervals over clips.
 
-A row is a dict: `sequence`, `seed`, the values of `columns`, and the weights `frames_scored` and `objects_scored`. A
-value that is not there is left out, never counted as zero.
+A row is a dict with `sequence`, `seed`, the values of `columns`, and the weights `frames_scored` and `objects_scored`.
+A value that was not measured is left out, never counted as zero.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
-from smcd.evaluation.metrics.columns import COLUMNS, GROUNDING, MOVING_LIMIT, Column, describe
+from smcd.evaluation.metrics.columns import CLIP_MEANS, COLUMNS, MOVING, MOVING_LIMIT, Column
 from smcd.tracking.grounding import class_means
 
 Row = dict[str, Any]
@@ -22,55 +23,41 @@ class Statistic:
     """One number of the table.
 
     Attributes:
-        mean: over seeds of the (pooled) value.
-        std: over seeds, divisor n - 1; None with one seed.
-        interval: 95% bootstrap over clips, each with all its seeds; None where that makes no sense.
+        mean: the mean over seeds of the (pooled) value.
+        std: the deviation over seeds, with divisor n - 1; None with one seed.
+        interval: a 95% bootstrap over clips, each with all its seeds; None where that makes no sense.
         clips: how many clips have the value.
         seeds: the value of each seed.
     """
 
     mean: float
     std: float | None
-    interval: tuple[float, float] | None
+    interval: list[float] | None
     clips: int
     seeds: list[float]
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def pooled(rows: Iterable[Row], column: Column) -> float | None:
     """The weighted mean of a column; None where no row has it."""
-    value, weight = _sums(rows, column)
+    value, weight = _sums(_having(rows, column), column)
     return value / weight if weight else None
 
 
 def _sums(rows: Iterable[Row], column: Column) -> tuple[float, float]:
-    pairs = [(row[_key(column)], 1.0 if column.weight is None else row[column.weight]) for row in _having(rows, column)]
+    pairs = [(row[column.entry], 1.0 if column.weight is None else row[column.weight]) for row in rows]
     return sum(value * weight for value, weight in pairs), sum(weight for _, weight in pairs)
 
 
-def _key(column: Column) -> str:
-    """The entry of a row that a column averages."""
-    return column.name.removesuffix("_clips").removesuffix("_moving")
-
-
 def _having(rows: Iterable[Row], column: Column) -> list[Row]:
-    chosen = (row for row in rows if row.get(_key(column)) is not None)
-    if column.name.endswith("_moving"):
-        return [row for row in chosen if row.get("static_ao", 1) < MOVING_LIMIT]
-    return list(chosen)
+    """The rows that a column averages."""
+    chosen = [row for row in rows if row.get(column.entry) is not None]
+    return [row for row in chosen if row.get("static_ao", 1) < MOVING_LIMIT] if column.only_moving else chosen
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, Statistic]:
     """Every column that some row has, the grounding ones also as means over clips, classes and the moving subset."""
-    names = [column.name for column in COLUMNS]
-    names += [f"{name}_{suffix}" for suffix in ("clips", "moving") for name in GROUNDING]
-    summary = {}
-    for column in map(describe, names):
-        if statistic := _statistic(rows, column):
-            summary[column.name] = statistic
-    return summary | _class_statistics(rows)
+    found = {column.name: _statistic(rows, column) for column in (*COLUMNS, *CLIP_MEANS, *MOVING)}
+    return {name: value for name, value in found.items() if value is not None} | _class_statistics(rows)
 
 
 def _by_seed(rows: Iterable[Row]) -> dict[int | None, list[Row]]:
@@ -86,17 +73,20 @@ def _statistic(rows: Sequence[Row], column: Column) -> Statistic | None:
     if not present:
         return None
     sequences = sorted({row["sequence"] for row in _having(rows, column)})
-    interval = None
-    if len(sequences) > 1:
-        low, high = np.percentile(bootstrap([rows], column, sequences)[:, 0], [2.5, 97.5])
-        interval = (float(low), float(high))
-    return statistic_of(present, interval, len(sequences))
+    drawn = bootstrap([rows], column, sequences)[:, 0] if len(sequences) > 1 else np.array([])
+    return statistic_of(present, interval_of(drawn), len(sequences))
 
 
-def statistic_of(values: list[float], interval: tuple[float, float] | None, clips: int) -> Statistic:
-    """From the values of the seeds."""
+def statistic_of(values: list[float], interval: list[float] | None, clips: int) -> Statistic:
+    """The statistic of values, one for each seed."""
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Statistic(float(np.mean(values)), std, interval, clips, values)
+
+
+def interval_of(draws: np.ndarray) -> list[float] | None:
+    """The middle 95% of the draws that are numbers; None without any."""
+    kept = draws[~np.isnan(draws)]
+    return np.percentile(kept, [2.5, 97.5]).tolist() if len(kept) else None
 
 
 def bootstrap(methods: Sequence[Iterable[Row]], column: Column, sequences: Sequence[str]) -> np.ndarray:
@@ -107,7 +97,7 @@ def bootstrap(methods: Sequence[Iterable[Row]], column: Column, sequences: Seque
     index = {sequence: c for c, sequence in enumerate(sequences)}
     sums = np.zeros((2, len(methods), len(sequences)))  # values and weights
     for k, rows in enumerate(methods):
-        for row in rows:
+        for row in _having(rows, column):
             if row["sequence"] in index:
                 sums[:, k, index[row["sequence"]]] += _sums([row], column)
     drawn = np.random.default_rng(0).integers(len(sequences), size=(DRAWS, len(sequences)))
@@ -133,13 +123,8 @@ def class_overlaps(rows: Iterable[Row]) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in sorted(overlaps.items())}
 
 
-def over_time(ious: Iterable[Sequence[Sequence[float | None]]]) -> list[float | None]:
+def over_time(rows: Iterable[Row]) -> list[float | None]:
     """Mean IoU of each frame over all objects of all clips; None where none is scored (frame 0)."""
-    frames: list[list[float]] = []
-    for objects in ious:
-        for values in objects:
-            frames += [[] for _ in range(len(values) - len(frames))]
-            for f, value in enumerate(values):
-                if value is not None:
-                    frames[f].append(value)
-    return [float(np.mean(values)) if values else None for values in frames]
+    frames = zip_longest(*(values for row in rows for values in row.get("iou", ())))
+    scored = ([value for value in frame if value is not None] for frame in frames)
+    return [float(np.mean(values)) if values else None for values in scored]

@@ -7,6 +7,7 @@ GIF, whose 256 colors change the numbers.
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,17 +33,17 @@ class Videos:
 
     def formats(self) -> dict[str, int]:
         """How many clips are png, mp4, gif, ..."""
-        names = [_format(source) for source in self.sources.values()]
-        return {name: names.count(name) for name in sorted(set(names))}
+        files = [source if source.is_file() else _image_files(source)[0] for source in self.sources.values()]
+        return dict(sorted(Counter(file.suffix[1:].lower() for file in files).items()))
 
     def read(self, sequence: str, like: Sequence[int] | None = None) -> np.ndarray:
         """Frames F H W 3 (uint8) of a clip.
 
         Args:
-            like: the frames, height and width that it must have.
+            like: how many frames it must have, of which height and width.
 
         Raises:
-            InputError: unreadable files, frames of different sizes, another count or size than `like`.
+            InputError: files are unreadable, frames have different sizes, or count and size are not those of `like`.
         """
         source = self.sources[sequence]
         frames = _read_folder(source) if source.is_dir() else _read_video(source)
@@ -52,16 +53,8 @@ class Videos:
         return frames
 
 
-def _format(source: Path) -> str:
-    return source.suffix[1:].lower() if source.is_file() else _image_files(source)[0].suffix[1:].lower()
-
-
 def find_videos(root: Path, kind: Kind, sequences: Iterable[str] | None = None) -> Videos:
-    """The clips of a folder; with `sequences` only those, as far as they are there.
-
-    Raises:
-        InputError: no such folder.
-    """
+    """The clips of a folder, or those of `sequences` that are there. Raises an InputError if there is no folder."""
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder")
     if sequences is None:
@@ -84,7 +77,7 @@ def _source(root: Path, name: str, kind: Kind) -> Path | None:
 
 
 def seeds_of(root: Path) -> dict[int | None, Path]:
-    """Folders `seed_33`, `seed_34`, ... below a folder of predictions; without any, itself, of no known seed."""
+    """The folders `seed_33`, `seed_34`, ... below a folder of predictions; without any, the folder itself, for None."""
     found = {}
     for path in root.iterdir() if root.is_dir() else ():
         if path.is_dir() and (match := _SEED.fullmatch(path.name)):
@@ -95,12 +88,7 @@ def seeds_of(root: Path) -> dict[int | None, Path]:
 def _image_files(folder: Path) -> list[Path]:
     """Images of a folder in the order of the numbers that end their names."""
     files = [path for path in folder.iterdir() if path.suffix.lower() in _IMAGES and not path.name.startswith(".")]
-    return sorted(files, key=lambda path: (_number(path), path.name))
-
-
-def _number(path: Path) -> int:
-    numbers = re.findall(r"\d+", path.stem)
-    return int(numbers[-1]) if numbers else -1
+    return sorted(files, key=lambda path: (int((re.findall(r"\d+", path.stem) or [-1])[-1]), path.name))
 
 
 def _read_folder(folder: Path) -> np.ndarray:

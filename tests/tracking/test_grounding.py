@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from smcd.evaluation.metrics import grounding
+from smcd.tracking import grounding
 
 
 def xyxy(rows) -> np.ndarray:

@@ -9,7 +9,7 @@ from smcd.evaluation.metrics.compare import compare, comparison_text, verdict, w
 from smcd.evaluation.metrics.evaluate import evaluate
 from smcd.evaluation.metrics.report import read_report, write_report
 from smcd.runtime.errors import InputError
-from tests.metrics.layout import noisy, write_predictions
+from tests.evaluation.metrics.layout import noisy, write_predictions
 
 
 def test_comparison(reports, tmp_path):
@@ -58,7 +58,7 @@ def test_comparison_of_what_is_not_a_report(reports, tmp_path):
     (tmp_path / "report.json").write_text("{}")
     for paths, message in (
         ([reports[0]], "at least 2 reports"),
-        ([reports[0], tmp_path / "none"], "cannot be read"),
+        ([reports[0], tmp_path / "none"], f"{tmp_path / 'none'}: "),
         ([reports[0], tmp_path], "is no report"),
     ):
         with pytest.raises(InputError, match=message):

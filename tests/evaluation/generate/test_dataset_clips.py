@@ -10,15 +10,15 @@ import pytest
 
 from smcd.config import EvaluationConfig, load
 from smcd.data.youtube_vis import held_out_names
-from smcd.evaluation.generate.clips import EvaluationClips, present_boxes
-from smcd.evaluation.generate.plan import complete
+from smcd.evaluation.generate import run
+from smcd.evaluation.generate.dataset_clips import EvaluationClips, present_boxes
 from smcd.evaluation.metrics.manifest import differences, read_manifest
 from smcd.runtime.errors import InputError
 from smcd.sprites.world import WORLDS, make_clip
 
 
 def clips_of(config) -> EvaluationClips:
-    return EvaluationClips(complete(config))
+    return run.clips_of(run.complete(config))
 
 
 def test_got10k_is_the_whole_val_split_with_one_object(config, data):
@@ -47,7 +47,7 @@ def test_got10k_is_the_whole_val_split_with_one_object(config, data):
 
 
 def test_youtube_vis_is_the_first_videos_of_train(config, data, monkeypatch):
-    monkeypatch.setattr("smcd.evaluation.generate.clips._PUBLISHED_VIDEOS", 7)
+    monkeypatch.setattr("smcd.evaluation.generate.dataset_clips._PUBLISHED_VIDEOS", 7)
     chosen = clips_of(config(dataset="youvis"))
     manifest = chosen.manifest(2)
     folders = sorted(path.name for path in (data / "youvis" / "train" / "JPEGImages").iterdir())
@@ -141,8 +141,7 @@ def test_data_that_are_not_there(config, changes, message):
 
 def test_the_committed_sprites_manifest_is_what_the_shipped_config_makes():
     """The world must not change in silence. Pixels may differ in their last bit on other machines: not their hash."""
-    config = load(EvaluationConfig, ["--config", "configs/object_tracking_eval.yaml"])
-    made = EvaluationClips(complete(config)).manifest(2)
+    made = clips_of(load(EvaluationConfig, ["--config", "configs/object_tracking_eval.yaml"])).manifest(2)
     committed = read_manifest(Path("configs/sprites_manifest.json"))
     assert [replace(clip, frames_sha256="") for clip in made.clips] == [
         replace(clip, frames_sha256="") for clip in committed.clips

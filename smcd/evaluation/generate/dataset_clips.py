@@ -3,19 +3,18 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from smcd.config import EvaluationConfig, EvaluationDataConfig
+from smcd.config import EvaluationDataConfig
 from smcd.data.build import summarize
 from smcd.data.clips import VideoSource, read_frames
 from smcd.data.got10k import GOT10k, read_cover
 from smcd.data.sprites import Sprites
 from smcd.data.youtube_vis import HELD_OUT, YouTubeVIS
-from smcd.evaluation.metrics.manifest import Clip, Manifest, frames_sha256
+from smcd.evaluation.metrics.manifest import Boxes, Clip, Manifest, box_lists, frames_sha256
 from smcd.runtime.errors import InputError
 from smcd.sprites.layouts import make_world
 
@@ -26,36 +25,42 @@ _PUBLISHED_FRAMES = 8  # ... with at least so many frames
 _YOUTUBE_VIS_OBJECTS = 8
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """A dataset, what is used of it (in words), how many of its first videos, and the N of its clips."""
-
-    source: VideoSource
-    text: str
-    objects: int
-    most: int | None = None
-
-
 class EvaluationClips:
-    """The clips that a config asks for, its `dataset` being set.
+    """The clips of a dataset that are evaluated.
+
+    Args:
+        dataset: got10k, youvis, youvis-heldout or sprites.
+        data: where it lies, and which frames and objects are taken.
+        length: frames of a clip.
+        size: height and width to which they are squashed, antialiased or as published (`resize`).
+        max_clips: only the first so many; 0 for all.
 
     Raises:
-        InputError: data that are missing or broken, or too short.
+        InputError: data are missing, broken or too short.
     """
 
-    def __init__(self, config: EvaluationConfig):
-        data, size = config.eval_data, config.validation_data
-        self.dataset, self._resize = str(config.dataset), config.resize
-        self._size = size.size
-        self._frames = range(data.start, data.start + size.video_length * data.stride, data.stride)
-        chosen = _choose(self.dataset, data, self._frames[-1] + 1, max(self._size))
-        self._source, self._text, self.objects = chosen.source, chosen.text, chosen.objects
-        names = self._source.names[: chosen.most]
+    def __init__(
+        self,
+        dataset: str,
+        data: EvaluationDataConfig,
+        length: int,
+        size: tuple[int, int],
+        resize: str,
+        max_clips: int,
+    ):
+        self.dataset, self._size, self._resize = dataset, size, resize
+        self._frames = range(data.start, data.start + length * data.stride, data.stride)
+        needed, side = self._frames[-1] + 1, max(size)
+        self._source, self._text, self.objects, most = _choose(dataset, data, needed, side)
+        if self._source.dropped:
+            for line in summarize(self._source.name, len(self._source.names), self._source.dropped):
+                logger.info(line)
+        names = self._source.names[:most]
         if not names:
             why = next((f": {name}: {reason}" for name, reason in self._source.dropped.items()), "")
             raise InputError(f"{self.dataset}: no video is left{why}")
-        if config.max_clips and config.max_clips < len(names):
-            names = names[: config.max_clips]
+        if max_clips and max_clips < len(names):
+            names = names[:max_clips]
             self._text += f"; only the first {len(names)}"
         self._indices = {name: index for index, name in enumerate(names)}
 
@@ -110,44 +115,32 @@ class EvaluationClips:
         return None, list(phrases)
 
 
-def present_boxes(boxes: np.ndarray, mask: np.ndarray) -> list[list[list[float] | None]]:
+def present_boxes(boxes: np.ndarray, mask: np.ndarray) -> Boxes:
     """F lists of N boxes from F N 4 and F N: cut to 0..1; None where the mask is 0 or nothing is left of the box."""
-    inside = np.clip(boxes.astype(np.float64), 0, 1)
-    there = (mask > 0) & (inside[..., 2:] > inside[..., :2]).all(-1)
-    return [
-        [box.tolist() if seen else None for box, seen in zip(*row, strict=True)]
-        for row in zip(inside, there, strict=True)
-    ]
+    return box_lists(np.where(mask[..., None] > 0, boxes, np.nan))
 
 
-def _choose(dataset: str, data: EvaluationDataConfig, needed: int, side: int) -> _Chosen:
-    """The videos of a dataset that have `needed` frames; `side` is that of rendered frames, in pixels."""
+def _choose(
+    dataset: str, data: EvaluationDataConfig, needed: int, side: int
+) -> tuple[VideoSource, str, int, int | None]:
+    """The videos of a dataset that have `needed` frames, which they are (in words), their N, and how many of them.
+
+    Args:
+        side: of rendered frames, in pixels.
+    """
     if dataset == "sprites":
         world = make_world(data.sprites_world.split())
-        source = Sprites(data.sprites_clips, data.sprites_seed, needed, side, world)
+        sprites = Sprites(data.sprites_clips, data.sprites_seed, needed, side, world)
         text = f"{data.sprites_clips} sprites clips, seed {data.sprites_seed}, {data.sprites_world or 'usual'} world"
-        return _Chosen(source, text, data.num_max_obj)
-    if not data.path:
-        raise InputError(f"no data: name the folder that holds {dataset.split('-')[0]}, eval_data.path=FOLDER")
-    path = Path(data.path)
-    if not path.is_dir():
-        raise InputError(f"{path}: no such folder; see docs/data.md for how datasets must lie on disk")
+        return sprites, text, data.num_max_obj, None
+    path = Path(str(data.path))  # checked with the options
     if dataset == "got10k":
-        return _Chosen(_logged(GOT10k(path, "val", needed, data.on_error)), "GOT-10k, all of val", 1)
+        return GOT10k(path, "val", needed, data.on_error), "GOT-10k, all of val", 1, None
     least = max(_PUBLISHED_FRAMES, needed)
-    only = dataset == "youvis-heldout"
-    videos = _logged(YouTubeVIS(path, "only" if only else "include", least, data.on_error))
-    if only:
+    if dataset == "youvis-heldout":
         text = f"YouTube-VIS 2021, the {HELD_OUT} videos of train with the lowest SHA-1 of their names (of fewer, a "
         text += "tenth): left out of training here by default, but the published weights have seen them"
-        return _Chosen(videos, text, _YOUTUBE_VIS_OBJECTS)
+        return YouTubeVIS(path, "only", least, data.on_error), text, _YOUTUBE_VIS_OBJECTS, None
     text = f"YouTube-VIS 2021, the first {_PUBLISHED_VIDEOS} videos of train with at least {least} frames, as "
     text += "published: training sees them"
-    return _Chosen(videos, text, _YOUTUBE_VIS_OBJECTS, _PUBLISHED_VIDEOS)
-
-
-def _logged(source: GOT10k | YouTubeVIS) -> GOT10k | YouTubeVIS:
-    """The source; what it leaves out is logged."""
-    for line in summarize(source.name, len(source.names), source.dropped) if source.dropped else []:
-        logger.info(line)
-    return source
+    return YouTubeVIS(path, "include", least, data.on_error), text, _YOUTUBE_VIS_OBJECTS, _PUBLISHED_VIDEOS

@@ -6,7 +6,7 @@ import torch
 
 from smcd.evaluation.metrics.frechet import I3D, frame_repeats, frechet_distance, fvd_name, i3d_input
 from smcd.runtime.errors import InputError
-from tests.metrics.tiny import write_i3d
+from tests.evaluation.metrics.tiny import write_i3d
 
 VECTORS = [
     (([0, 0], [[1, 0], [0, 4]]), ([3, 4], [[9, 0], [0, 16]]), 33.0),

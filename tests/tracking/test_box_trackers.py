@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from smcd.evaluation.metrics import grounding
-from smcd.evaluation.metrics.models import MissingModel
+from smcd.runtime.pretrained import MissingModel
 from smcd.sprites.world import World, make_clip
-from smcd.tracking.trackers import CSRT, SAM2, mask_extent, sam2_input
-from tests.metrics.tiny import object_score, sam2_model
+from smcd.tracking import grounding
+from smcd.tracking.box_trackers import CSRT, SAM2, mask_extent, sam2_input
+from tests.evaluation.metrics.tiny import object_score, sam2_model
 
 GENTLE = World(objects=(1, 2), motions=("line",), speed=0.4, turning=0.05, growing=1.1)
 NONE = np.full(4, np.nan)

@@ -162,8 +162,8 @@ def test_nothing_is_left_to_do(config, tmp_path, monkeypatch, capsys):
 )
 def test_other_settings_never_mix(config, tmp_path, monkeypatch, changes, message):
     with monkeypatch.context() as patch:
-        patch.setattr("smcd.evaluation.generate.run.sample", lambda sampler, group, true, objects: true)
-        patch.setattr("smcd.evaluation.generate.run.write_clip", lambda folder, *_: folder.mkdir())
+        patch.setattr("smcd.evaluation.generate.sampling.sample", lambda sampler, group, true, objects: true)
+        patch.setattr("smcd.evaluation.generate.sampling.write_clip", lambda folder, *_: folder.mkdir())
         run_evaluation(config(report=False))
     before = contents(tmp_path)
     with pytest.raises(InputError, match=message):
@@ -203,8 +203,8 @@ def test_clips_of_an_unknown_run_are_refused(config, tmp_path):
         ({"stride": 0}, "eval_data.stride is 0"),
         ({"num_max_obj": 0}, "eval_data.num_max_obj is 0"),
         ({"fps": float("nan")}, "fps is nan"),
-        ({"seeds": [3, 3]}, "seeds are 3, 3; give different whole numbers"),
-        ({"seed": -1}, "seeds are -1"),
+        ({"seeds": [3, 3]}, "seeds are 3, 3"),
+        ({"seed": -1}, "seed is -1"),
         ({"output_dir": " "}, "output_dir is empty"),
         ({"dataset": "davis"}, "dataset is 'davis'; choose from got10k, youvis"),
         ({"dataset": None, "datasets": ["got10k", "youvis"]}, "names got10k, youvis; choose one with --dataset"),
@@ -263,7 +263,7 @@ def test_a_full_disk_leaves_no_half_written_clip(config, tmp_path, monkeypatch):
 
 
 def test_the_config_of_a_run_makes_the_same_again(config, tmp_path):
-    from smcd.evaluation.generate.plan import read_settings
+    from smcd.evaluation.generate.run import read_settings
 
     run_evaluation(config(max_clips=2, report=False))
     resolved = read_settings(tmp_path / "out" / "config.yaml")

@@ -5,8 +5,8 @@ import pytest
 from smcd.evaluation.metrics.evaluate import Evaluation, evaluate
 from smcd.evaluation.metrics.report import write_report
 from smcd.evaluation.metrics.scoring import Options
-from tests.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
-from tests.metrics.tiny import write_clip, write_dino, write_i3d
+from tests.evaluation.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
+from tests.evaluation.metrics.tiny import write_clip, write_dino, write_i3d
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import pytest
 import torch
 from transformers import CLIPModel, ViTModel
 
-from smcd.evaluation.metrics.models import MissingModel
 from smcd.evaluation.metrics.similarity import (
     MAX_PSNR,
     CLIPSimilarity,
@@ -19,7 +18,8 @@ from smcd.evaluation.metrics.similarity import (
     psnr,
 )
 from smcd.runtime.hashes import weights_hash
-from tests.metrics.tiny import write_clip, write_dino
+from smcd.runtime.pretrained import MissingModel
+from tests.evaluation.metrics.tiny import write_clip, write_dino
 
 
 @pytest.fixture(scope="module")

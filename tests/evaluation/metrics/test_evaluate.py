@@ -11,8 +11,8 @@ from smcd.evaluation.metrics.evaluate import Evaluation, evaluate
 from smcd.evaluation.metrics.report import read_report, report_json, summary_text, write_report
 from smcd.evaluation.metrics.scoring import Options, load_instruments
 from smcd.runtime.errors import InputError
-from tests.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
-from tests.metrics.tiny import sam2_model
+from tests.evaluation.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
+from tests.evaluation.metrics.tiny import sam2_model
 
 COUNT = 5
 NOTHING = Options(tracker="none", clip="none", dino="none")

@@ -1,14 +1,13 @@
-"""The folder of an evaluation: where clips lie, what of it is done, and writing a clip."""
+"""The folder of an evaluation: where clips lie, which of them are done, and writing a clip."""
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
-from smcd.config import EvaluationConfig
-from smcd.evaluation.generate.plan import check_same, check_weights, read_settings
 from smcd.evaluation.metrics.manifest import Clip, Manifest, differences, read_manifest
 from smcd.evaluation.metrics.truth import MANIFEST_NAME
 from smcd.runtime import media
@@ -18,32 +17,30 @@ from smcd.runtime.files import check_writable, new_file, new_folder
 CONFIG_NAME, REPORT_NAME = "config.yaml", "report"
 
 
-class Output:
-    """The output folder of a run, perhaps with the clips of earlier ones.
+class ClipFolders:
+    """The clips of a run below its output folder `root`, perhaps with those of an earlier run.
 
-    Attributes:
-        root: the folder.
-        earlier: the config of the earlier run, or None.
+    With one seed clips lie in the folder itself, as published; once there were several, in a folder for each seed.
+
+    Args:
+        earlier_seeds: the seeds of the earlier run; None if there was none.
 
     Raises:
-        InputError: what is there does not belong with this run, or the folder cannot be written.
+        InputError: the folder's content does not belong with this run, or the folder cannot be written.
     """
 
-    def __init__(self, config: EvaluationConfig, manifest: Manifest):
-        self.root, self.manifest = Path(config.output_dir).expanduser(), manifest
-        self._seeds, self._sequences = config.seeds, [clip.sequence for clip in manifest.clips]
-        check_writable(self.root)
-        settings, file = self.root / CONFIG_NAME, self.root / MANIFEST_NAME
-        self.earlier = read_settings(settings) if settings.is_file() else None
-        if self.earlier is not None:
-            check_same(settings, self.earlier, config)
+    def __init__(self, root: Path, manifest: Manifest, seeds: Sequence[int], earlier_seeds: Sequence[int] | None):
+        self.root, self.manifest, self._seeds = root, manifest, seeds
+        self._sequences = [clip.sequence for clip in manifest.clips]
+        check_writable(root)
+        file = root / MANIFEST_NAME
         if file.is_file() and (changed := differences(read_manifest(file), manifest)):
             raise InputError(
                 f"{file}: differs from the clips of this run: {'; '.join(changed)}; choose another output_dir"
             )
-        # With one seed clips lie in the folder itself, as published; once there were several, in a folder each.
-        self._by_seed = len(self._seeds) > 1 or (self.root / f"seed_{self._seeds[0]}").is_dir()
-        if self.earlier is None or not file.is_file():
+        self._by_seed = len(seeds) > 1 or (root / f"seed_{seeds[0]}").is_dir()
+        self._lone_seed = earlier_seeds[0] if earlier_seeds is not None and len(earlier_seeds) == 1 else None
+        if earlier_seeds is None or not file.is_file():
             self._refuse_strangers()
 
     def _refuse_strangers(self) -> None:
@@ -58,40 +55,22 @@ class Output:
 
     def is_done(self, seed: int, sequence: str) -> bool:
         """Clip folders appear when they are complete."""
-        return self.folder(seed, sequence).is_dir() or (self._lone_seed() == seed and (self.root / sequence).is_dir())
+        return self.folder(seed, sequence).is_dir() or (self._lone_seed == seed and (self.root / sequence).is_dir())
 
-    def _lone_seed(self) -> int | None:
-        """The seed of clips that lie in the folder itself."""
-        return self.earlier.seeds[0] if self.earlier is not None and len(self.earlier.seeds) == 1 else None
-
-    def begin(self, config: EvaluationConfig, sha256: str) -> None:
-        """Make the folder ready for writing: manifest, config, and what an earlier run left behind put in order.
-
-        Args:
-            sha256: of the weights.
-
-        Raises:
-            InputError: weights that are not those of the earlier run, or not what the config expects.
-        """
-        check_weights(config.weights_sha256, sha256, "weights_sha256")
-        if self.earlier is not None:
-            check_weights(self.earlier.weights_sha256, sha256, str(self.root / CONFIG_NAME))
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Make the folder ready for writing: manifest, settings, and what an earlier run left behind put in order."""
         folders = {self.folder(seed, sequence).parent for seed in self._seeds for sequence in self._sequences}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in {self.root, *folders}:
-            for name in self._sequences:
+        for name in self._sequences:
+            for folder in {self.root, *folders}:
                 for left in folder.glob(f".{name}.*.partial"):  # of a run that was killed
                     shutil.rmtree(left)
-        lone = self._lone_seed()
-        if lone is not None and self._by_seed:
-            for name in self._sequences:
-                if (self.root / name).is_dir():
-                    (self.root / name).rename(self.folder(lone, name))
+            if self._by_seed and self._lone_seed is not None and (self.root / name).is_dir():
+                (self.root / name).rename(self.folder(self._lone_seed, name))
         self.manifest.write(self.root / MANIFEST_NAME)
         with new_file(self.root / CONFIG_NAME) as temporary:
-            resolved = asdict(config) | {"weights_sha256": sha256}
-            text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
+            text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
             temporary.write_text(text, encoding="utf-8")
 
 
@@ -100,8 +79,8 @@ def write_clip(folder: Path, clip: Clip, frames: np.ndarray, true: np.ndarray, o
 
     Args:
         frames, true: the video and the true one, F H W 3, uint8.
-        objects: lines of `box_{j}.txt`: `x1,y1,x2,y2` in 0..1, zeros for none.
-        fps: of GIFs and mp4.
+        objects: how many lines each `box_{j}.txt` has: `x1,y1,x2,y2` in 0..1, zeros for none.
+        fps: frames a second of the GIFs and the mp4.
     """
     with new_folder(folder) as temporary:
         for kind, video in (("pred", frames), ("gt", true)):

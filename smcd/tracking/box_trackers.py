@@ -10,31 +10,31 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from smcd.evaluation.metrics.models import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained
 from smcd.runtime.hashes import weights_hash
+from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained
 
 _BOX_CORNERS = (2, 3)  # SAM's labels of a prompt's points: upper left, lower right
 
 
 class Tracker(Protocol):
-    """What `CSRT` and `SAM2` are."""
+    """The interface of `CSRT` and `SAM2`."""
 
     name: str
 
     def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray: ...
 
     def describe(self) -> dict[str, str]:
-        """What the report says about it."""
+        """Name and source, for the report."""
         ...
 
 
 class CSRT:
     """OpenCV's discriminative correlation filter: no weights, deterministic, weak on fast and turning objects.
 
-    It works with integer boxes, so frames are enlarged four times first.
+    OpenCV's tracker works with integer boxes, so frames are enlarged four times first.
 
     Raises:
-        MissingModel: OpenCV is not there, or is a build without its contributed modules.
+        MissingModel: OpenCV is not installed, or is a build without its contributed modules.
     """
 
     name = "csrt"
@@ -90,8 +90,8 @@ def _integers(box: np.ndarray, least: int) -> tuple[int, int, int, int] | None:
 class SAM2:
     """SAM 2, prompted with the boxes; all objects at once. A box is the extent of a mask; an empty mask has none.
 
-    Frames are preprocessed by hand as its processor does, which needs torchvision: squashed to the model's square
-    (1024 x 1024), antialiased bilinear, ImageNet's mean and deviation.
+    Frames are preprocessed by hand, as the model's processor would (it needs torchvision): they are squashed to the
+    model's square (1024 x 1024), antialiased bilinear, and normalized with ImageNet's mean and deviation.
 
     Args:
         source: folder or hub id of a `Sam2VideoModel`, such as `facebook/sam2.1-hiera-large`.
