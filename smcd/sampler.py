@@ -33,10 +33,10 @@ _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def with_defaults(config: Config) -> Config:
-    """The config with width, height and text guidance spelled out: where they are not given, the model's own.
+    """The config with width, height and text guidance filled in from the model, if they are not given.
 
     Raises:
-        InputError: no weights are there, or what they say makes no sense.
+        InputError: the weights are missing, or what they say makes no sense.
     """
     sampling = config.validation_data
     if None not in (sampling.height, sampling.width, sampling.guidance_scale):
@@ -53,7 +53,7 @@ def on_device() -> AbstractContextManager[PartialState]:
 
 
 def clip_generator(seed: int, sequence: str) -> torch.Generator:
-    """A clip's own: it depends on nothing but the seed and the clip's name."""
+    """A generator for one clip: it depends on nothing but the seed and the clip's name."""
     digest = hashlib.sha256(f"{seed} {sequence}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

@@ -27,7 +27,7 @@ class Base:
     """Where the parts that every text-to-video model has come from: VAE, text encoder, tokenizer, base UNet.
 
     Attributes:
-        folder: of diffusers' layout (`vae/ text_encoder/ tokenizer/`), as pipelines of this project are, or of
+        folder: in diffusers' layout (`vae/ text_encoder/ tokenizer/`), as pipelines of this project are, or in
             ModelScope's.
         tokenizer_folder: the same one, or another for ModelScope's, which has no tokenizer.
     """

@@ -39,11 +39,11 @@ def load_pipeline(
             guidance too.
         tokenizer: folder or hub id; needed with a ModelScope base, which has none.
         base_unet: a file with the UNet tensors that the published folder lacks (`--pretrained_weight_path`).
-        dtype: of everything but PositionNet, which stays float32.
-        position_net: False takes a published folder that lacks PositionNet's file too.
+        dtype: the weights' type, except for PositionNet, which stays float32.
+        position_net: False also takes a published folder without PositionNet's file.
 
     Raises:
-        InputError: naming the file or tensors that do not fit, and the fix.
+        InputError: something does not fit; the message names the file or tensors, and the fix.
     """
     folder = local_folder(weights)
     if (folder / "model_index.json").is_file():

@@ -18,7 +18,7 @@ from smcd.runtime.errors import InputError, first_line
 UNET_FILE = "text2video_pytorch_model.pth"
 VAE_FILE = "VQGAN_autoencoder.pth"
 TEXT_FILE = "open_clip_pytorch_model.bin"
-_HEAD_DIM = 64  # of OpenCLIP's text towers
+_HEAD_DIM = 64  # OpenCLIP's text towers have heads of this width
 _NOT_TEXT = ("visual.", "logit_scale", "text_projection", "attn_mask")
 
 

@@ -16,7 +16,11 @@ from smcd.schedulers import make_scheduler
 
 logger = logging.getLogger(__name__)
 
-_COMPONENTS = {"unet": "unet", "position_net": "position_net", "visual_encoder": "image_encoder"}  # of a pipeline
+_COMPONENTS = {
+    "unet": "unet",
+    "position_net": "position_net",
+    "visual_encoder": "image_encoder",
+}  # the names in a pipeline
 
 
 def published_folder(folder: Path) -> Path:

@@ -33,7 +33,7 @@ def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None
 
     Args:
         below: the key under which a pickled file keeps its tensors, if it has that key.
-        dtype: of the result; None keeps the file's, and its mapping. A cast holds little of the file at a time.
+        dtype: the result's; None keeps the file's, memory-mapped. A cast holds little of the file at a time.
 
     Raises:
         InputError: a file that is missing, broken, holds something other than tensors, or could run code when read.
@@ -104,6 +104,6 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = first_line(error)
         raise InputError(
-            f"{path_or_id}: no such folder, and not to be had from the hub ({reason}); docs/checkpoints.md says where "
+            f"{path_or_id}: no such folder, and the hub does not give it ({reason}); docs/checkpoints.md says where "
             "weights come from"
         ) from None

@@ -16,8 +16,8 @@ class AnnotatedVideos:
     """The part of a `VideoSource` that keeps annotations.
 
     Args:
-        name: of the dataset and split.
-        names: of the videos, in order.
+        name: the dataset and split.
+        names: the videos, in order.
         read: gives the annotation of a video by its name, or raises an InputError.
         unused: videos that are left out unread, with the reason.
         min_frames: shorter videos are dropped.

@@ -27,7 +27,7 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
     """The clips that a config asks for, and their order.
 
     Args:
-        seed: of the order and of each clip's random choices.
+        seed: gives the order and each clip's random choices.
         encoders: the model's; needed where `config.latents` or `config.phrase_embeddings` name files made by them.
 
     Raises:

@@ -18,7 +18,7 @@ class Video:
     """A video's annotation.
 
     Attributes:
-        name: of the video, unique in its dataset: "GOT-10k_Train_000001".
+        name: unique in its dataset: "GOT-10k_Train_000001".
         prompt: what happens in it.
         phrases: names of its N objects.
         boxes: F N 4, float32, xyxy in 0..1; zeros where absent.
@@ -43,8 +43,8 @@ class VideoSource(Protocol):
     """A dataset of videos: GOT-10k, YouTube-VIS, a user's folder, sprites.
 
     Attributes:
-        name: of the dataset and split: "got10k/train".
-        names: of the videos that are used, sorted.
+        name: the dataset and split: "got10k/train".
+        names: the videos that are used, sorted.
         dropped: videos that are not used, with the reason.
     """
 
@@ -69,8 +69,8 @@ class Sampling:
 
     Attributes:
         num_frames: F.
-        height, width: of the frames, in pixels; videos are squashed to it.
-        max_objects: N: videos with fewer objects are filled up with absent ones, of others the first N are used.
+        height, width: the size in pixels to which frames are squashed.
+        max_objects: N; fewer objects are filled up with absent ones, and of more the first N are used.
         stride: n, to take every n-th frame of the video.
         start: "random" or the number of the first frame.
         resize: "antialiased" (bilinear), or "published": bilinear without antialiasing.
@@ -107,7 +107,7 @@ class Clip:
         boxes: F N 4, xyxy in 0..1; zeros where absent.
         box_mask: F N, 1 where the object is present.
         frames: F H W 3, uint8.
-        latent_mean, latent_std: of the VAE's posterior, 4 F h w, scaled; from a cache.
+        latent_mean, latent_std: the VAE's posterior, 4 F h w, scaled; from a cache.
         text: the prompt's embedding, 77 C; from a cache.
         phrase_embeddings: N C, zeros for empty phrases; from a cache or a file.
         skipped: a message for each broken clip that this one replaces.
@@ -219,7 +219,7 @@ class VideoClips:
         source: the videos.
         sampling: how clips are cut out of them.
         latents: in place of the pixels (`latent_cache.LatentCache.clip`).
-        phrase_embeddings: of phrases (`phrases.PhraseEmbeddings`), or None.
+        phrase_embeddings: gives embeddings of phrases (`phrases.PhraseEmbeddings`), or None.
     """
 
     def __init__(

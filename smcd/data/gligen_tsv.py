@@ -20,7 +20,7 @@ from smcd.runtime.files import read_text
 from smcd.runtime.media import read_frame
 
 SETS = ("flickr", "sbu", "gqa")
-_SMALLEST = 0.01  # of the image's area: smaller boxes are dropped
+_SMALLEST = 0.01  # boxes of a smaller part of the image's area are dropped
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class GligenTSV:
     Args:
         path: the folder that holds `GLIGEN/GROUNDING`, or GROUNDING itself.
         name: flickr, sbu or gqa.
-        size: of the square images, in pixels.
+        size: side of the square images, in pixels.
         max_objects: N, filled up with absent objects.
         on_error: "error", or "skip": rows beyond the end of a file that was cut off are dropped.
         crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centered whole square.
         resize: "antialiased" (bilinear), or "published": a box filter.
-        phrase_embeddings: of phrases (`phrases.PhraseEmbeddings`), or None.
+        phrase_embeddings: gives embeddings of phrases (`phrases.PhraseEmbeddings`), or None.
 
     Raises:
-        InputError: naming the file that is missing or broken.
+        InputError: a file is missing or broken; the message names it.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from smcd.runtime.files import read_text
 
 logger = logging.getLogger(__name__)
 
-_SMALLEST = 1e-5  # of the image's side: what is left of a box inside the image must be more
+_SMALLEST = 1e-5  # a box must keep this part of the image's side inside the image
 PixelBox = tuple[float, float, float, float]
 KeyFrames = dict[int, PixelBox | None]
 

@@ -124,8 +124,12 @@ class CacheWriter:
             return False
 
     def write(self, number: int, videos: dict[str, dict[str, Tensor] | str]) -> None:
-        """One shard: of each video `latent_mean`, `latent_std` (4 F h w) and, unless the cache is without texts, `text`
-        (77 C) and `phrase_embeddings` (N C); or in words why it was dropped."""
+        """Write one shard.
+
+        Args:
+            videos: for each video its `latent_mean`, `latent_std` (4 F h w) and, unless the cache is without texts,
+                `text` (77 C) and `phrase_embeddings` (N C); or the reason why it was dropped.
+        """
         tensors, header = {"-": torch.zeros(1)}, {}  # a file without tensors would not be valid
         for index in self.shards[number]:
             video = self.source.video(index)

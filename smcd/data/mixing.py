@@ -34,8 +34,8 @@ class ClipOrder:
 
     Args:
         lengths: clips of each dataset.
-        seed: of the order.
-        weights: of the datasets; otherwise their lengths.
+        seed: gives the order.
+        weights: shares of the datasets; otherwise their lengths.
 
     Raises:
         InputError: no clips, or weights that are no shares.
@@ -62,7 +62,7 @@ class ClipOrder:
         """Picks of an epoch: E 3."""
         picks = []
         for dataset, (share, length) in enumerate(zip(self._counts, self.lengths, strict=True)):
-            visits = np.arange(epoch * share, (epoch + 1) * share)  # of this dataset since the start of training
+            visits = np.arange(epoch * share, (epoch + 1) * share)  # this dataset's since the start of training
             rounds = visits // length
             indices = np.empty(share, dtype=np.int64)
             for round in np.unique(rounds):
@@ -136,7 +136,7 @@ class ClipLoader:
     Args:
         mixture: the clips.
         order: which comes when.
-        batch_size: of each process.
+        batch_size: clips of each process.
         num_workers: processes that read clips; 0 reads in this one.
         process_index, num_processes: this process, and how many share the batches.
     """
@@ -166,7 +166,7 @@ class ClipLoader:
             num_workers=self.num_workers,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # of its own: torch's global random state stays as it was
+            generator=torch.Generator(),  # separate: torch's global random state stays as it was
             worker_init_fn=_leave_signals,
         )
         for batch in loader:

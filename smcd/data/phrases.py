@@ -20,7 +20,7 @@ class PhraseEmbeddings:
     "category_embedding"), or a .safetensors of `write_phrases`.
 
     Args:
-        paths: of the files.
+        paths: the files.
         encoder: hash of the text encoder that they should come from; only .safetensors know it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A user's own videos: files or folders of frames, with one JSON of captions, phrases and boxes."""
+"""Your own videos: files or folders of frames, with one JSON of captions, phrases and boxes."""
 
 import hashlib
 import re

@@ -59,7 +59,7 @@ def read_frame(file: Path | BinaryIO, size: tuple[int, int] | None = None, name:
         file: path or open file.
         size: height and width to which it will be squashed: a JPEG is decoded at a half, a quarter or an eighth of its
             size if that is not below it, which is 2 to 5 times faster and differs by about 1/255.
-        name: of an open file, for messages.
+        name: what messages call an open file.
 
     Raises:
         InputError: the file is missing, broken or no image.

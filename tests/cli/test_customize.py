@@ -204,7 +204,7 @@ def test_weights_for_another_architecture_are_refused(folder, tmp_path, paths, f
 
 def test_weights_that_are_nowhere(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="no such folder, and not to be had from the hub"):
+    with pytest.raises(InputError, match="nobody/nothing: no such folder"):
         customize(config(folder, tmp_path / "out", trained_ckpt_path="nobody/nothing"))
 
 
