@@ -16,11 +16,7 @@ from smcd.schedulers import make_scheduler
 
 logger = logging.getLogger(__name__)
 
-_COMPONENTS = {
-    "unet": "unet",
-    "position_net": "position_net",
-    "visual_encoder": "image_encoder",
-}  # the names in a pipeline
+_COMPONENTS = {"unet": "unet", "position_net": "position_net", "visual_encoder": "image_encoder"}  # in a pipeline
 
 
 def published_folder(folder: Path) -> Path:

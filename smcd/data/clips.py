@@ -131,10 +131,9 @@ class Clip:
     ) -> "Clip":
         """A clip with exactly `slots` objects: the first of those given (boxes F n 4, box_mask F n), or absent ones."""
         missing = max(0, slots - len(phrases))
-        boxes = np.pad(boxes[:, :slots], ((0, 0), (0, missing), (0, 0)))
-        box_mask = np.pad(box_mask[:, :slots], ((0, 0), (0, missing)))
-        phrases = [*phrases[:slots], *[""] * missing]
-        return cls(name, prompt, phrases, torch.from_numpy(boxes), torch.from_numpy(box_mask))
+        filled = torch.from_numpy(np.pad(boxes[:, :slots], ((0, 0), (0, missing), (0, 0)))).float()
+        there = torch.from_numpy(np.pad(box_mask[:, :slots], ((0, 0), (0, missing)))).float()
+        return cls(name, prompt, [*phrases[:slots], *[""] * missing], filled, there)
 
 
 @dataclass
