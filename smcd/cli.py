@@ -84,7 +84,7 @@ COMMANDS = {
     ),
     "prepare": Command(
         config.PrepareConfig,
-        "smcd.data.commands:prepare_dataset",
+        "smcd.training.prepare:prepare_dataset",
         "Prepare a dataset: phrase embeddings, held-out videos, missing captions and cached latents.",
         (
             "prepare got10k --data DATA --model weights/smcd",

@@ -46,6 +46,7 @@ def test_imports_inside_the_package(file):
         "smcd",
         "smcd.cli",
         "smcd.config",
+        "smcd.customize.animate",
         "smcd.runtime.command",
         "inference_customize",
         "inference_eval",

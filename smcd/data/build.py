@@ -1,7 +1,7 @@
 """Datasets from the data section of a config."""
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from smcd.config import DataConfig, GligenConfig, check, data_path
@@ -27,7 +27,7 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
     """The clips that a config asks for, and their order.
 
     Args:
-        seed: of the order and of each clip's random choices.
+        seed: gives the order and each clip's random choices.
         encoders: the model's; needed where `config.latents` or `config.phrase_embeddings` name files made by them.
 
     Raises:
@@ -50,9 +50,8 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
     for source in sources:
         for line in summarize(source.name, len(source), source.dropped) if source.dropped else []:
             logger.info(line)
-    empty = [source.name for source in sources if not len(source)]
-    if empty:
-        raise InputError(f"{empty[0]}: no clip is left; smcd prepare --dry_run says why")
+        if not len(source):
+            raise InputError(f"{source.name}: no clip is left; smcd prepare --dry_run says why")
     mixture = Mixture(sources, seed, config.on_error)
     return mixture, ClipOrder(mixture.lengths, seed, config.weights or None)
 
@@ -68,7 +67,7 @@ def _videos(
     clips = []
     for source in found:
         size = (config.height, config.width, config.resize)
-        choices = [cache_settings(some, source, *size) for some in (encoders, encoders.without_text())]
+        choices = [cache_settings(some, source, *size) for some in (encoders, EncoderHashes(encoders.vae, None))]
         folders = [cache_folder(Path(config.latents), settings) for settings in choices]
         cache = LatentCache(next((folder for folder in folders if folder.is_dir()), folders[0]))
         if cache.dropped and config.on_error != "skip":
@@ -138,12 +137,12 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
 
 def summarize(name: str, kept: int, dropped: dict[str, str]) -> list[str]:
     """How many clips were kept, how many dropped and why, with an example of each reason."""
-    lines = [f"{name}: {kept} clips kept, {len(dropped)} dropped"]
-    reasons = Counter(_kind(reason) for reason in dropped.values())
-    for kind, count in reasons.most_common():
-        example = next(clip for clip, reason in dropped.items() if _kind(reason) == kind)
-        lines.append(f"  {count} x {dropped[example]} ({example})")
-    return lines
+    kinds = defaultdict(list)
+    for clip, reason in dropped.items():
+        kinds[_kind(reason)].append(clip)
+    alike = sorted(kinds.values(), key=len, reverse=True)
+    lines = [f"  {len(clips)} x {dropped[clips[0]]} ({clips[0]})" for clips in alike]
+    return [f"{name}: {kept} clips kept, {len(dropped)} dropped", *lines]
 
 
 def _kind(reason: str) -> str:

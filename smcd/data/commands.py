@@ -1,22 +1,16 @@
-"""What `smcd prepare`, `smcd show` and `smcd make-sprites` run."""
+"""What `smcd show` and `smcd make-sprites` run."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from smcd.config import MakeSpritesConfig, PrepareConfig, ShowConfig
+from smcd.config import MakeSpritesConfig, ShowConfig
 from smcd.data.build import build_data
 from smcd.data.contact_sheet import contact_sheet
-from smcd.data.prepare import prepare
 from smcd.runtime.files import new_file
 from smcd.runtime.media import write_image
 from smcd.sprites.layouts import make_world, write_gligen, write_got10k, write_youtube_vis
-
-
-def prepare_dataset(config: PrepareConfig) -> None:
-    """Write what training needs of a dataset, and print a summary."""
-    print("\n".join(prepare(config)))
 
 
 def show(config: ShowConfig) -> None:

@@ -51,10 +51,8 @@ def export(
                     part.register_to_config(_name_or_path="")  # else a path of this machine
             pipe.save_pretrained(folder)
     if published:
-        own = pipe.config
         config = read_config(TrainConfig, found / checkpoint.CONFIG)
-        size = (own.frame_height, own.frame_width)
-        warn_of_left_out(out, pipe.unet, pipe.scheduler, *size, own.guidance_scale, config.train_text_encoder)
+        warn_of_left_out(out, pipe, config.train_text_encoder)
 
 
 def export_finished(folder: Path, ema: bool) -> None:

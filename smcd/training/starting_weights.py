@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from smcd.convert.base import Base, is_own, read_unet
+from smcd.convert.base import Base, is_own
 from smcd.convert.folders import DEFAULT_BASE, check_base, load_pipeline
 from smcd.convert.networks import build, check_widths, unet_config
+from smcd.convert.published import read_unet
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.errors import InputError

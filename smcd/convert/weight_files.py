@@ -18,10 +18,10 @@ PUBLISHED_FILES = {
     "position_net": "pytorch_model_1.bin",
     "visual_encoder": "pytorch_model_2.bin",
 }
-_OWN_FOLDERS = ("unet", "position_net", "image_encoder", "vae", "text_encoder", "tokenizer", "scheduler")
+_PARTS = ("unet", "position_net", "image_encoder", "vae", "text_encoder", "tokenizer", "scheduler")
 _PATTERNS = [
     "model_index.json",
-    *(f"{folder}/*" for folder in _OWN_FOLDERS),
+    *(f"{part}/*" for part in _PARTS),
     *(prefix + name for name in PUBLISHED_FILES.values() for prefix in ("", "*/")),
 ]
 _HALF = ["*.fp16.*"]  # the same weights again
@@ -33,7 +33,7 @@ def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None
 
     Args:
         below: the key under which a pickled file keeps its tensors, if it has that key.
-        dtype: of the result; None keeps the file's, and its mapping. A cast holds little of the file at a time.
+        dtype: the result's; None keeps the file's, memory-mapped. A cast holds little of the file at a time.
 
     Raises:
         InputError: a file that is missing, broken, holds something other than tensors, or could run code when read.
@@ -67,15 +67,10 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
                 f"{path}: holds more than tensors, and reading it could run code; "
                 "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
             ) from None
-        if "mmap can only be used with files saved with" in str(error):
-            raise InputError(
-                f"{path}: cannot be read: it is broken (download it again), or in the format of torch before 1.6 (load "
-                "it and save it again with torch.save)"
-            ) from None
         reason = first_line(error)[:200]
         raise InputError(
-            f"{path}: cannot be read as a tensor file ({reason}); download it again, or use the diffusers folder of "
-            "the same weights"
+            f"{path}: cannot be read as a tensor file ({reason}); download it again (or, if it was written by torch "
+            "before 1.6, load it and save it again with torch.save), or use the diffusers folder of the same weights"
         ) from None
     if below is not None and isinstance(content, dict) and below in content:
         content = content[below]
@@ -109,6 +104,6 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = first_line(error)
         raise InputError(
-            f"{path_or_id}: no such folder, and not to be had from the hub ({reason}); docs/checkpoints.md says where "
+            f"{path_or_id}: no such folder, and the hub does not give it ({reason}); docs/checkpoints.md says where "
             "weights come from"
         ) from None
