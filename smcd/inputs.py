@@ -13,6 +13,7 @@ from smcd.conditions import Box
 
 Image = PIL.Image.Image | np.ndarray | Tensor
 Images = Image | Sequence[Image | None] | None  # for one clip, for each clip, or none
+PREDICTION_TYPES = ("epsilon", "v_prediction")  # what the UNet may predict: the noise, as published, or the velocity
 
 
 def count_prompts(prompt: Any, prompt_embeds: Tensor | None) -> int:
@@ -54,8 +55,11 @@ def check_parts(
         raise ValueError("the UNet has an object gate, but the pipeline has no position_net")
     if unet["image_gate"] and image_encoder is None:
         raise ValueError("the UNet has an image gate, but the pipeline has no image_encoder")
-    if scheduler.get("prediction_type") != "epsilon":
-        raise ValueError(f"the scheduler predicts {scheduler.get('prediction_type')!r}; it must be 'epsilon'")
+    if scheduler.get("prediction_type") not in PREDICTION_TYPES:
+        raise ValueError(
+            f"the scheduler's prediction_type is {scheduler.get('prediction_type')!r}; it must be "
+            f"{' or '.join(map(repr, PREDICTION_TYPES))}"
+        )
 
 
 def check_paths(unet: Mapping[str, Any], image: object, boxes: object) -> None:

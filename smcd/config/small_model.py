@@ -27,6 +27,9 @@ class SmallModelConfig:
     beta_end: float = option(
         0.012, "last beta; a small, smooth world needs a larger one (0.02), or its clips shine through the last noise"
     )
+    prediction_type: str = option(
+        "v_prediction", "what the UNet predicts: the noise, as published, or the velocity", ("epsilon", "v_prediction")
+    )
     captions: int = option(2000, "clips whose captions the tokenizer's words come from")
     seed: int = option(33, "of the weights")
     train_data: DataConfig = field(default_factory=DataConfig, metadata={"without_flags": True})

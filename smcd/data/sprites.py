@@ -94,7 +94,19 @@ WORLDS = {  # an evaluation's manifest knows them by their names: never change a
         turning=0.1,
         growing=1.2,
         drift=0,
-    )
+    ),
+    "varied": World(  # all that "built-in" holds, a third object, textured grounds, smaller objects
+        shapes=("circle", "square", "triangle", "star"),
+        colours=("red", "green", "blue", "yellow", "purple", "cyan", "orange", "white"),
+        backgrounds=("plain", "gradient", "waves", "checks", "stripes"),
+        motions=("line", "arc", "bounce"),
+        objects=(1, 3),
+        radius=(0.12, 0.2),
+        speed=0.45,
+        turning=0.1,
+        growing=1.2,
+        drift=0,
+    ),
 }
 
 

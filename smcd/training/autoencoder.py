@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from smcd.allocation import keep_freed_memory
 from smcd.config import AutoencoderConfig, check_choices
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
@@ -41,7 +42,8 @@ def train_autoencoder(config: AutoencoderConfig) -> Path:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = usable_precision(config.mixed_precision, device.type)
     torch.manual_seed(config.seed)
-    vae = make_autoencoder(config).to(device)
+    keep_freed_memory()
+    vae = make_autoencoder(config).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     step = _resume(out, vae, optimizer)
     mixture, order = build_data(config.train_data, config.seed)
@@ -96,7 +98,7 @@ def make_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
 
 def as_pixels(frames: Tensor) -> Tensor:
     """Frames (B F H W 3, uint8) as pixels, (B F) 3 H W in [-1, 1]."""
-    return rearrange(frames, "b f h w c -> (b f) c h w").float() / 127.5 - 1
+    return rearrange(frames, "b f h w c -> (b f) c h w").float() / 127.5 - 1  # a view: channels lie last
 
 
 def losses(vae: AutoencoderKL, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The objective, outside of the networks: predict the noise in noisy latents."""
+"""The objective, outside of the networks: predict the noise in noisy latents, or their velocity."""
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
@@ -38,10 +38,9 @@ class TrainedNetworks(nn.Module):
     """All networks that can train, as one module, so that accelerate wraps one thing.
 
     Args:
-        scheduler: its noise schedule is used, nothing else.
+        scheduler: its noise schedule and its prediction type are used, nothing else.
         text_encoder: only where it trains.
         temporal: False bypasses every temporal layer of the UNet.
-        snr_gamma: see `loss_weights`.
 
     Attributes:
         frozen_hash: of the weights that do not train (`start.frozen_hash`), once it is known which.
@@ -55,32 +54,31 @@ class TrainedNetworks(nn.Module):
         scheduler: SchedulerMixin,
         text_encoder: nn.Module | None = None,
         temporal: bool = True,
-        snr_gamma: float = 0.0,
     ):
         super().__init__()
         self.unet, self.position_net, self.image_encoder = unet, position_net, image_encoder
         self.text_encoder = text_encoder
         self.scheduler = copy.deepcopy(scheduler)  # it moves its tables to where the samples are
-        self.temporal, self.snr_gamma = temporal, snr_gamma
+        self.temporal = temporal
         self.frozen_hash: str | None = None
         self.autocast: torch.dtype | None = None  # where accelerate does not do it: under DeepSpeed
 
     def forward(self, example: Example) -> Tensor:
-        """The loss of each sample, B, float32: sqrt(a) latents + sqrt(1 - a) noise -> the noise."""
-        with self._precision(example.latents.device):
-            eps = self._predict(example)
-        losses = (eps.float() - example.noise).square().flatten(1).mean(1)
-        if self.snr_gamma:
-            losses = losses * loss_weights(self.scheduler, example.timesteps, self.snr_gamma)
-        return losses
+        """The loss of each sample, B, float32: the mean squared error of the prediction, at noisy latents
+        sqrt(a) latents + sqrt(1 - a) noise."""
+        latents, noise, timesteps = example.latents, example.noise, example.timesteps
+        sample = self.scheduler.add_noise(latents, noise, timesteps)
+        with self._precision(latents.device):
+            predicted = self._predict(sample, example)
+        target = prediction_target(self.scheduler, latents, noise, timesteps)
+        return (predicted.float() - target).square().flatten(1).mean(1)
 
-    def _predict(self, example: Example) -> Tensor:
-        """The noise in the noisy latents, B 4 F h w."""
+    def _predict(self, sample: Tensor, example: Example) -> Tensor:
+        """What the UNet makes of the noisy latents, B 4 F h w."""
         conditions = example.conditions
         if self.text_encoder is not None and example.token_ids is not None:
             conditions = replace(conditions, text=self.text_encoder(example.token_ids).last_hidden_state.float())
         inputs = conditions.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
-        sample = self.scheduler.add_noise(example.latents, example.noise, example.timesteps)
         return self.unet(sample, example.timesteps, **inputs, temporal=self.temporal, return_dict=False)[0]
 
     def _precision(self, device: torch.device) -> AbstractContextManager:
@@ -91,11 +89,15 @@ class TrainedNetworks(nn.Module):
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
 
-def loss_weights(scheduler: SchedulerMixin, timesteps: Tensor, gamma: float) -> Tensor:
-    """min(SNR, gamma) / SNR of each timestep, for noise prediction (Hang et al., 2023, arXiv 2303.09556)."""
-    alphas = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-    snr = alphas / (1 - alphas)
-    return torch.clamp(snr, max=gamma) / snr
+def prediction_target(scheduler: SchedulerMixin, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What the UNet learns to predict: the noise, as published, or the velocity sqrt(a) noise - sqrt(1 - a) latents.
+
+    The squared error of the velocity is that of the clean latents times SNR + 1, so that no noise level is weighted
+    down (Salimans and Ho, 2022, arXiv 2202.00512, section 4).
+    """
+    if scheduler.config.prediction_type == "v_prediction":
+        return scheduler.get_velocity(latents, noise, timesteps)
+    return noise
 
 
 def set_trained(networks: TrainedNetworks, names: set[str], frozen_dtype: torch.dtype | None = None) -> None:

@@ -56,9 +56,8 @@ def check_config(config: TrainConfig) -> None:
     if not math.isfinite(config.gate_init):
         raise InputError(f"gate_init is {config.gate_init}; it must be a number")
     check_sampling(config.validation_data)
-    for name in ("adam_weight_decay", "snr_gamma"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 0")
+    if not 0 <= config.adam_weight_decay < math.inf:
+        raise InputError(f"adam_weight_decay is {config.adam_weight_decay}; it must be at least 0")
 
 
 def resolved(config: TrainConfig) -> TrainConfig:

@@ -132,7 +132,6 @@ def make_networks(config: TrainConfig) -> tuple[Stage, SMCDPipeline, TrainedNetw
         pipe.scheduler,
         pipe.text_encoder if stage.text_encoder else None,
         stage.temporal,
-        config.snr_gamma,
     )
     names = trainable_parameters(
         stage.name,

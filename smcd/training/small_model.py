@@ -76,7 +76,7 @@ def make_small_model(config: SmallModelConfig) -> Path:
         )
     out = Path(config.output_dir)
     with new_folder(out) as folder:
-        schedule = {name: getattr(config, name) for name in ("beta_schedule", "beta_start", "beta_end")}
+        schedule = {name: getattr(config, name) for name in ("beta_schedule", "beta_start", "beta_end", "prediction_type")}
         SMCDPipeline(vae, text_encoder, tokenizer, unet, make_scheduler(config=schedule)).save_pretrained(folder)
     return out
 

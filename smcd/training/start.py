@@ -175,6 +175,10 @@ def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet
 
 
 def _new_image_encoder(unet: SMCDUNet3D) -> ImageEncoder:
-    """Of the paper's proportions: a quarter, a half, the whole width of the tokens."""
-    width = unet.config.image_token_dim
-    return ImageEncoder((width // 4, width // 2, width, width), in_channels=unet.config.in_channels)
+    """With a level for each of the UNet's, so that both end at the same size: 16 tokens for the full model's size.
+
+    The widths are the paper's: a quarter, a half, the whole width of the tokens.
+    """
+    width, levels = unet.config.image_token_dim, len(unet.config.block_out_channels)
+    channels = (width // 4, width // 2, *[width] * levels)[: levels - 1]
+    return ImageEncoder((*channels, width), in_channels=unet.config.in_channels)
