@@ -21,24 +21,42 @@ def track_colours(frames: np.ndarray, colours: Sequence[str], known: Sequence[st
         colours: names of `COLOURS`.
         known: colours that occur in the world.
     """
-    return np.stack([_boxes(frame.astype(np.float32), colours, known) for frame in frames])
+    height, width = frames.shape[1:3]
+    boxes = np.full((len(frames), len(colours), 4), np.nan)
+    for f, n in np.argwhere((masks := colour_masks(frames, colours, known)).any((2, 3))):
+        rows, columns = np.flatnonzero(masks[f, n].any(1)), np.flatnonzero(masks[f, n].any(0))
+        box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        boxes[f, n] = np.array(box) / [width, height, width, height]
+    return boxes
 
 
-def _boxes(frame: np.ndarray, colours: Sequence[str], known: Sequence[str]) -> np.ndarray:
-    height, width = frame.shape[:2]
-    light = 1 + 0.16 * np.linspace(1, -1, height, dtype=np.float32)[:, None, None]
+def colour_masks(frames: np.ndarray, colours: Sequence[str], known: Sequence[str] = tuple(COLOURS)) -> np.ndarray:
+    """Masks of the objects with these colours: F N H W, bool, empty where a colour is not to be seen.
+
+    Arguments as of `track_colours`.
+    """
+    return np.stack([_masks(frame.astype(np.float32), colours, known) for frame in frames])
+
+
+def nearest_colours(frame: np.ndarray, known: Sequence[str] = tuple(COLOURS)) -> tuple[np.ndarray, np.ndarray]:
+    """For each pixel of a frame (H W 3): the place in `known` of its colour, `len(known)` where the background is nearer;
+    and its distances from the known colours, K H W."""
+    frame = frame.astype(np.float32)
+    light = 1 + 0.16 * np.linspace(1, -1, len(frame), dtype=np.float32)[:, None, None]
     distances = [np.linalg.norm(frame - np.clip(np.array(COLOURS[name]) * light, 0, 255), axis=-1) for name in known]
     background = np.linalg.norm(frame - np.median(frame, axis=(0, 1)), axis=-1)
-    nearest = np.argmin([*distances, background], axis=0)  # K + 1 H W -> H W
-    boxes = np.full((len(colours), 4), np.nan)
+    return np.argmin([*distances, background], axis=0), np.stack(distances)
+
+
+def _masks(frame: np.ndarray, colours: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    nearest, distances = nearest_colours(frame, known)
+    masks = np.zeros((len(colours), *frame.shape[:2]), dtype=bool)
     for n, colour in enumerate(colours):
         number = list(known).index(colour)
         mask = _without_specks((nearest == number) & (distances[number] < _NEAREST))
-        if mask.sum() >= _MIN_PIXELS * height * width / 64**2:
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-            boxes[n] = np.array(box) / [width, height, width, height]
-    return boxes
+        if mask.sum() >= _MIN_PIXELS * mask.size / 64**2:
+            masks[n] = mask
+    return masks
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:

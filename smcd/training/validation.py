@@ -1,9 +1,12 @@
-"""Validation: the loss of fixed clips at fixed noise and timesteps, and videos from fixed inputs."""
+"""Validation: the loss of fixed clips at fixed noise and timesteps, and videos from fixed inputs.
+
+On sprites also the errors of the predicted clean latents, by noise level and region (`smcd/sprites/diagnosis.py`).
+"""
 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,16 @@ from smcd import media
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.data.mixing import ClipLoader
+from smcd.data.sprite_layouts import make_world
 from smcd.files import new_folder
 from smcd.latents import decode_video
 from smcd.models import without_temporal_layers
+from smcd.sprites import diagnosis
 from smcd.training.setup import Run
 from smcd.training.stages import Drops
 from smcd.training.trackers import log_pictures
 
+_DIAGNOSED = 16  # clips of sprites
 _DRAW = 2**31  # in the place of the step: no step of training has the same draws
 
 
@@ -52,7 +58,7 @@ class Validation:
         losses: dict[str, float] = {}
         with _evaluating(run):
             if run.config.validation_clips:
-                losses = self._losses(run)
+                losses = self._losses(run) | _errors_of_sprites(run)
                 run.accelerator.log(losses, step=run.step)
             if run.accelerator.is_main_process:
                 self._write(run, losses)
@@ -101,6 +107,26 @@ class Validation:
                 log_pictures(run.accelerator.trackers, "validation", strips, run.step)
 
 
+def _errors_of_sprites(run: Run) -> dict[str, float]:
+    """`diagnosis.errors` of the first clips, in the main process; nothing for other data."""
+    data = run.config.eval_data
+    if data.name != "object_tracking" or data.datasets != ["sprites"] or data.width != data.height:
+        return {}
+    if _is_sharded(run) or not run.accelerator.is_main_process:
+        return {}
+    world, frames = make_world(data.sprites_world.split()), data.n_sample_frames if run.stage.temporal else 1
+    count = min(_DIAGNOSED, run.config.validation_clips)
+    with run.autocast(), _time_of(run):
+        clips = diagnosis.clips_of(run.pipe, world, data.sprites_seed, count, frames, data.height, data.num_max_obj)
+        found = diagnosis.flat(diagnosis.errors(run.pipe, clips))
+    return {f"validation/error/{name}": error for name, error in found.items()}
+
+
+def _time_of(run: Run) -> AbstractContextManager:
+    """Within, the UNet has the temporal layers that the stage trains with: none in stage 1."""
+    return nullcontext() if run.stage.temporal else without_temporal_layers(run.pipe.unet)
+
+
 def _folder(run: Run) -> Path:
     return run.out / "validation" / f"step-{run.step}"
 
@@ -118,8 +144,7 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
     boxes = boxes[: len(truth)]
     given = run.stage.conditions
-    time = nullcontext() if run.stage.temporal else without_temporal_layers(run.pipe.unet)
-    with time, run.autocast():
+    with _time_of(run), run.autocast():
         output: Any = run.pipe(
             batch.prompts[0],
             truth[0] if given["image"] else None,

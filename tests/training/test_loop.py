@@ -176,7 +176,6 @@ def test_stage_base_with_text_encoder_on_single_images(tmp_path):
         stage="base",
         use_img_free_guidance=False,
         train_text_encoder=True,
-        snr_gamma=5.0,
         max_train_steps=2,
         validation_steps=2,
         train_data=IMAGES,

@@ -7,7 +7,7 @@ from smcd import Conditions
 from smcd.diffusion import make_scheduler
 from smcd.tiny import tiny_pipeline
 from smcd.training.memory import PeakMemory, activations_of
-from smcd.training.objective import Example, TrainedNetworks, loss_weights, set_trained
+from smcd.training.objective import Example, TrainedNetworks, prediction_target, set_trained
 from smcd.training.setup import gates_as_vectors
 from smcd.training.stages import trainable_parameters
 from tests.conftest import open_gates
@@ -64,16 +64,34 @@ def test_the_memory_that_a_dry_run_counts_is_what_a_step_takes(checkpointing):
     assert counted == pytest.approx(measured_peak(checkpointing), rel=0.1)
 
 
-def test_weights_of_the_loss():
-    scheduler = make_scheduler()
-    timesteps = torch.tensor([0, 500, 999])
-    alphas = scheduler.alphas_cumprod[timesteps]
-    snr = alphas / (1 - alphas)
-    weights = loss_weights(scheduler, timesteps, 5)
-    assert torch.allclose(weights, torch.stack([5 / snr[0], torch.tensor(1.0), torch.tensor(1.0)]))
-    batch = example(1, 4)
-    plain, weighted = make_networks().eval()(batch), make_networks(snr_gamma=5.0).eval()(batch)
-    assert torch.allclose(weighted, plain * loss_weights(scheduler, batch.timesteps, 5))
+def test_the_target_is_what_the_scheduler_says():
+    torch.manual_seed(0)
+    latents, noise, timesteps = torch.randn(3, 4, 2, 4, 4), torch.randn(3, 4, 2, 4, 4), torch.tensor([0, 500, 999])
+    published = make_scheduler()
+    assert prediction_target(published, latents, noise, timesteps) is noise
+    scheduler = make_scheduler(config={"prediction_type": "v_prediction"})
+    velocity = prediction_target(scheduler, latents, noise, timesteps)
+    sample = scheduler.add_noise(latents, noise, timesteps)
+    for b, step in enumerate(timesteps):  # from the velocity follow noise and clean latents
+        signal, hidden = (x.sqrt() for x in (scheduler.alphas_cumprod[step], 1 - scheduler.alphas_cumprod[step]))
+        assert torch.allclose(signal * sample[b] - hidden * velocity[b], latents[b], atol=1e-5)
+        assert torch.allclose(hidden * sample[b] + signal * velocity[b], noise[b], atol=1e-5)
+        changed = latents.clone()
+        changed[b] += 0.1  # an error of the clean latents counts SNR + 1 times in that of the velocity
+        wrong = (signal * sample[b] - changed[b]) / hidden  # the velocity that says `changed`
+        assert (wrong - velocity[b]).square().mean().item() == pytest.approx(
+            (0.01 * (1 + scheduler.alphas_cumprod[step] / hidden**2)).item(), rel=1e-3
+        )
+
+
+def test_networks_learn_the_velocity_where_the_scheduler_says_so():
+    networks, batch = make_networks().eval(), example(1, 4)
+    plain = networks(batch)
+    networks.scheduler = make_scheduler(config={"prediction_type": "v_prediction"})
+    predicted = networks._predict(networks.scheduler.add_noise(batch.latents, batch.noise, batch.timesteps), batch)
+    velocity = networks.scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps)
+    assert torch.allclose(networks(batch), (predicted - velocity).square().flatten(1).mean(1))
+    assert torch.allclose(plain, (predicted - batch.noise).square().flatten(1).mean(1))
 
 
 def test_frozen_layers_are_cast_and_what_trains_is_not():
