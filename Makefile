@@ -13,7 +13,7 @@ demo: setup
 	    --prompt "A blue star that is moving right and a white triangle that is moving left."
 	@echo "Look at outputs/demo/*/strip.png (the image with your boxes above, the video below) and boxes_pred.gif"
 
-# The built-in model from nothing, hours on a CPU (smcd/assets/sprites/README.md); started again, it goes on.
+# The built-in model from nothing, hours on a CPU (smcd/sprites/weights/README.md); started again, it goes on.
 SPRITES = outputs/sprites
 RUN = $(VENV)/bin/python
 sprites: setup-dev

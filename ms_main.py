@@ -3,8 +3,8 @@
 
 import argparse
 
-from smcd.command import command
 from smcd.config import TrainConfig, add_flags, load_config
+from smcd.runtime.command import command
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from smcd.command import command
+from smcd.runtime.command import command
 
 
 def main() -> None:

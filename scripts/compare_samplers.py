@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """A table of samplers and numbers of steps: how well a sprites model follows its boxes, and the time it takes."""
 
-from smcd.command import configured
 from smcd.config import SpritesConfig
+from smcd.runtime.command import configured
 
 
 def main() -> None:

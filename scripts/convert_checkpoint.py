@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from smcd.command import command
-from smcd.errors import InputError
+from smcd.runtime.command import command
+from smcd.runtime.errors import InputError
 
 
 def main() -> None:

@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from smcd.command import command
-from smcd.errors import InputError
+from smcd.runtime.command import command
+from smcd.runtime.errors import InputError
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from smcd.metrics.compare import compare, comparison_text, write_comparison
+    from smcd.evaluation.metrics.compare import compare, comparison_text, write_comparison
 
     comparison = compare(arguments.compare, arguments.allow_partial)
     write_comparison(arguments.out, comparison)
@@ -47,10 +47,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
-    from smcd.files import check_new
-    from smcd.metrics.evaluate import evaluate
-    from smcd.metrics.report import summary_text, write_report
-    from smcd.metrics.scoring import Options
+    from smcd.evaluation.metrics.evaluate import evaluate
+    from smcd.evaluation.metrics.report import summary_text, write_report
+    from smcd.evaluation.metrics.scoring import Options
+    from smcd.runtime.files import check_new
 
     check_new(arguments.out)
     options = Options(

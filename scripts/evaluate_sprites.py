@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """A table of what a sprites model can do on held-out scenes, and pictures of it."""
 
-from smcd.command import configured
 from smcd.config import SpritesEvaluationConfig
+from smcd.runtime.command import configured
 
 
 def main() -> None:

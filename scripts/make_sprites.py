@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from smcd.command import command
-from smcd.errors import InputError
+from smcd.runtime.command import command
+from smcd.runtime.errors import InputError
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
             raise InputError("GLIGEN's files are training data: leave out --split")
         from tqdm import tqdm
 
-        from smcd.data.sprite_layouts import make_world, write_gligen, write_got10k, write_youtube_vis
+        from smcd.sprites.layouts import make_world, write_gligen, write_got10k, write_youtube_vis
 
         world = make_world(arguments.world)
         indices = tqdm(range(arguments.clips), desc=f"{arguments.layout} {arguments.split}", unit="clip")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Write an untrained small text-to-video pipeline for a dataset, around a VAE of scripts/train_vae.py."""
 
-from smcd.command import configured
 from smcd.config import SmallModelConfig
+from smcd.runtime.command import configured
 
 
 def main() -> None:

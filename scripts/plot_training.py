@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from smcd.command import command
+from smcd.runtime.command import command
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 
 import argparse
 
-from smcd.command import command
 from smcd.config import PrepareConfig, add_flags, load_config
+from smcd.runtime.command import command
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     with command():
         config = load_config(PrepareConfig, arguments)
-        from smcd.prepare import prepare  # loads torch: after --help and the flags' own errors
+        from smcd.data.prepare import prepare  # loads torch: after --help and the flags' own errors
 
         print("\n".join(prepare(config)))
 

@@ -3,9 +3,9 @@
 
 from pathlib import Path
 
-from smcd.command import configured
 from smcd.config import ShowConfig, TrainConfig, check_choices
-from smcd.errors import InputError
+from smcd.runtime.command import configured
+from smcd.runtime.errors import InputError
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
             config.train_data.latents = None
         from smcd.data.build import build_data
         from smcd.data.contact_sheet import contact_sheet
-        from smcd.files import new_file
-        from smcd.media import write_image
+        from smcd.runtime.files import new_file
+        from smcd.runtime.media import write_image
 
         mixture, order = build_data(config.train_data, config.seed)
         clips = [mixture.clip(order[position]) for position in range(max(1, config.clips))]

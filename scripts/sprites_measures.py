@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smcd.data.colour_tracker import colour_masks, nearest_colours
-from smcd.data.shapes import coverage
-from smcd.data.sprites import Sprite, SpriteClip, World
+from smcd.sprites.shapes import coverage
+from smcd.sprites.world import Sprite, SpriteClip, World
+from smcd.tracking.color import color_masks, nearest_colors
 
 WHOLE = 0.9  # of an object that is visible: what is hidden more has no shape to be kept
 _MARGIN = 2  # pixels around the objects that are not ground
@@ -34,17 +34,17 @@ class Measures:
 
 def measure(video: np.ndarray, clip: SpriteClip, world: World) -> Measures:
     """`video` is F H W 3, uint8, as the clip's frames."""
-    found = colour_masks(video, [sprite.colour for sprite in clip.sprites], world.colours)
+    found = color_masks(video, [sprite.color for sprite in clip.sprites], world.colors)
     overlaps, shapes, colors = [], [], []
     for f in range(1, len(video)):
-        nearest, _ = nearest_colours(video[f], world.colours)
+        nearest, _ = nearest_colors(video[f], world.colors)
         for n, sprite in enumerate(clip.sprites):
             if not clip.box_mask[f, n]:
                 continue
             true, mask = clip.masks[f, n], found[f, n]
             overlaps.append(float((true & mask).sum() / (true | mask).sum()))
-            seen = nearest[true & (nearest < len(world.colours))]
-            colors.append(len(seen) > 0 and world.colours[np.bincount(seen).argmax()] == sprite.colour)
+            seen = nearest[true & (nearest < len(world.colors))]
+            colors.append(len(seen) > 0 and world.colors[np.bincount(seen).argmax()] == sprite.color)
             if clip.cover[f, n] >= WHOLE:
                 shapes.append((sprite.shape, shape_of(mask, sprite, f, world.shapes) == sprite.shape))
     ground = [
@@ -56,8 +56,8 @@ def measure(video: np.ndarray, clip: SpriteClip, world: World) -> Measures:
 
 
 def shape_of(mask: np.ndarray, sprite: Sprite, frame: int, shapes: Sequence[str]) -> str | None:
-    """The shape whose true mask is nearest to this one (H W, bool): turned as the sprite is in this frame, of the mask's
-    area, and where the mask is. None for an empty mask."""
+    """The shape whose true mask is nearest to this one (H W, bool), turned as the sprite is in this frame, as large as the
+    mask and in its place. None for an empty mask."""
     if not mask.any():
         return None
     rows, columns = np.nonzero(mask)

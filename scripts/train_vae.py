@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Train a small VAE on a dataset of videos."""
 
-from smcd.command import configured
 from smcd.config import AutoencoderConfig
+from smcd.runtime.command import configured
 
 
 def main() -> None:

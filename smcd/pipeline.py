@@ -16,10 +16,8 @@ from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from smcd.assets import BUILT_IN
 from smcd.conditions import Conditions, collate_boxes
-from smcd.denoiser import GuidedDenoiser
-from smcd.diffusion import Guidance
+from smcd.guidance import Guidance, GuidedDenoiser
 from smcd.inputs import (
     Images,
     boxes_and_phrases,
@@ -33,6 +31,7 @@ from smcd.inputs import (
 )
 from smcd.latents import decode_video, encode_images
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
+from smcd.runtime.built_in import BUILT_IN
 from smcd.text import encode_phrase_lists, encode_text
 
 

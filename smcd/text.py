@@ -49,7 +49,7 @@ def tokenize(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str]
 def encode_phrases(
     tokenizer: Any, text_encoder: PreTrainedModel, phrases: Sequence[str], device: torch.device | None = None
 ) -> Tensor:
-    """Phrase embeddings, N C, float32: the hidden state at the end-of-text token, not projected, not normalised."""
+    """Phrase embeddings, N C, float32: the hidden state at the end-of-text token, not projected, not normalized."""
     states, end = encode_text(tokenizer, text_encoder, phrases, device)
     return states[torch.arange(len(states), device=end.device), end].float()
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from smcd.pipeline import SMCDPipeline
-from smcd.tiny import tiny_pipeline
+from smcd.sprites.tiny import tiny_pipeline
 
 torch.set_num_threads(1)  # tiny tensors: threads cost more than they give, most of all beside another process
 

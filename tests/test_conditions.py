@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smcd import Conditions
 from smcd.conditions import NULL_OBJECTS, collate_boxes
-from smcd.tiny import tiny_pipeline
+from smcd.sprites.tiny import tiny_pipeline
 
 corners, sides = st.floats(0, 0.875), st.floats(0.0625, 1)
 boxes = st.builds(lambda x, y, w, h: (x, y, min(1, x + w), min(1, y + h)), corners, corners, sides, sides)

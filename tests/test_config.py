@@ -18,7 +18,7 @@ from smcd.config import (
     check_choices,
     load_config,
 )
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 
 
 def load(*arguments: str) -> CustomizeConfig:

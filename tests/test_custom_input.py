@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smcd.custom_input import read_folder
-from smcd.errors import InputError
-from smcd.key_frames import interpolate
+from smcd.customize.input_folder import read_folder
+from smcd.data.key_frames import interpolate
+from smcd.runtime.errors import InputError
 
 WIDTH, HEIGHT, FRAMES = 100, 50, 4
 BOX = "10,10,60,30"
@@ -132,7 +132,7 @@ def test_bad_bbox_txt(tmp_path, text, message):
         ("[" + "1" * 10_000 + "]", "objects.json: Exceeds the limit"),
         (["cat"], 'object 1: needs "phrase" and "boxes"'),
         ([{"phrase": "cat"}], 'object 1: needs "phrase" and "boxes"'),
-        (one_object(colour="red"), 'object 1: unknown key "colour"'),
+        (one_object(color="red"), 'object 1: unknown key "color"'),
         (one_object(phrase=" "), '"phrase" should be a name'),
         (one_object(phrase=3), '"phrase" should be a name'),
         (one_object(phrase="\ud800"), '"phrase" should be a name'),
@@ -180,7 +180,7 @@ def test_bad_folders(tmp_path):
 
 def test_bad_images(tmp_path, monkeypatch):
     write(tmp_path, f"0: {BOX}")
-    monkeypatch.setattr("smcd.media.MAX_PIXELS", 4000)
+    monkeypatch.setattr("smcd.runtime.media.MAX_PIXELS", 4000)
     with pytest.raises(InputError, match="100 x 50 pixels are too many"):
         read(tmp_path)
     monkeypatch.undo()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from smcd.diffusion import SCHEDULERS, Guidance, make_scheduler
+from smcd.schedulers import SCHEDULERS, Guidance, make_scheduler
 
 
 def test_ddim_is_the_published_sampler():

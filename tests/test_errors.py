@@ -2,7 +2,7 @@
 
 import pytest
 
-from smcd.errors import first_line
+from smcd.runtime.errors import first_line
 
 
 @pytest.mark.parametrize(

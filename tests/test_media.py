@@ -1,4 +1,4 @@
-"""Frames on disk: colours, rounding and frame rates survive."""
+"""Frames on disk: colors, rounding and frame rates survive."""
 
 import imageio.v3 as imageio
 import numpy as np
@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 import torch
 
-from smcd import media
+from smcd.runtime import media
 
 
 def blocks(frames: int = 5, size: int = 64) -> np.ndarray:
@@ -20,13 +20,13 @@ def blocks(frames: int = 5, size: int = 64) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [("gif", 2), ("mp4", 12)])
-def test_videos_keep_frames_and_colours(tmp_path, suffix, tolerance):
+def test_videos_keep_frames_and_colors(tmp_path, suffix, tolerance):
     video = blocks()
     media.write_video(tmp_path / f"video.{suffix}", video)
     read = imageio.imread(tmp_path / f"video.{suffix}", index=None if suffix == "mp4" else ...)[..., :3]
     assert read.shape == video.shape
-    centres = (slice(None), slice(8, None, 16), slice(8, None, 16))
-    assert np.abs(read[centres].astype(int) - video[centres]).max() <= tolerance
+    centers = (slice(None), slice(8, None, 16), slice(8, None, 16))
+    assert np.abs(read[centers].astype(int) - video[centers]).max() <= tolerance
 
 
 @pytest.mark.parametrize("fps", [8, 10, 12, 24])
@@ -86,7 +86,7 @@ def test_resize_published_is_bilinear_without_antialiasing():
     assert np.abs(np.asarray(media.resize(image, 16, 32)) - smooth.numpy()).max() <= 1.5
 
 
-def test_deep_grey_and_transparency_look_as_in_a_viewer(tmp_path):
+def test_deep_gray_and_transparency_look_as_in_a_viewer(tmp_path):
     PIL.Image.fromarray(np.full((4, 4), 32896, np.uint16)).save(tmp_path / "deep.png")
     assert np.asarray(media.read_image(tmp_path / "deep.png")).mean() == 128
     PIL.Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")

@@ -14,8 +14,8 @@ from diffusers import (
 from diffusers.hooks import apply_group_offloading
 
 from smcd import SMCDPipeline
-from smcd.diffusion import SCHEDULERS, make_scheduler
-from smcd.tiny import tiny_pipeline
+from smcd.schedulers import SCHEDULERS, make_scheduler
+from smcd.sprites.tiny import tiny_pipeline
 from tests.conftest import open_gates
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smcd.precision import cpu_computes_bfloat16, usable_precision
+from smcd.runtime.precision import cpu_computes_bfloat16, usable_precision
 from tests.training import runs
 
 
@@ -19,7 +19,7 @@ from tests.training import runs
     ],
 )
 def test_precision_that_a_device_has(monkeypatch, caplog, bfloat16, device, asked, used):
-    monkeypatch.setattr("smcd.precision.cpu_computes_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr("smcd.runtime.precision.cpu_computes_bfloat16", lambda: bfloat16)
     assert usable_precision(asked, device) == used
     assert (f"{asked} is slow on this CPU: using float32" in caplog.text) == (used != asked)
 
@@ -30,7 +30,7 @@ def test_torch_without_onednn_is_taken_for_a_cpu_without_bfloat16(monkeypatch):
 
 
 def test_training_takes_float32_where_the_cpu_has_no_bfloat16(tmp_path, monkeypatch):
-    monkeypatch.setattr("smcd.precision.cpu_computes_bfloat16", lambda: False)
+    monkeypatch.setattr("smcd.runtime.precision.cpu_computes_bfloat16", lambda: False)
     config = runs.config(tmp_path / "out", max_train_steps=1, mixed_precision="bf16")
     out = runs.run(config)
     assert "mixed_precision: 'no'" in (out / "config.yaml").read_text()

@@ -1,7 +1,7 @@
 """Measure time, memory and FLOPs of sampling and training on random weights, beside diffusers' own text-to-video."""
 
-from smcd.command import configured
 from smcd.config import BenchmarkConfig
+from smcd.runtime.command import configured
 
 
 def main() -> None:

@@ -11,10 +11,10 @@ from smcd.benchmark.flops import ceiling, count
 from smcd.benchmark.measure import Row, by_turns
 from smcd.benchmark.networks import make_base, make_pipeline
 from smcd.benchmark.settings import Settings
-from smcd.compilation import compile_transformers
-from smcd.denoiser import GuidedDenoiser
+from smcd.guidance import GuidedDenoiser
 from smcd.models import use_channels_last
 from smcd.pipeline import SMCDPipeline
+from smcd.runtime.compilation import compile_transformers
 
 Step = Callable[[], torch.Tensor]
 _TIMESTEP = 401

@@ -10,7 +10,7 @@ from pathlib import Path
 from smcd.benchmark.measure import Row
 from smcd.benchmark.networks import make_pipeline
 from smcd.benchmark.settings import Settings
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 
 _ROOT = Path(__file__).parents[2]
 _PROBE = """

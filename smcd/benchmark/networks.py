@@ -9,10 +9,10 @@ from diffusers import AutoencoderKL, UNet3DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from smcd.diffusion import make_scheduler
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
-from smcd.tiny import tiny_pipeline
+from smcd.schedulers import make_scheduler
+from smcd.sprites.tiny import tiny_pipeline
 
 _PERIOD = 2**22 + 1  # random numbers that are drawn once and then repeated
 

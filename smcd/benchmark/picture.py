@@ -65,13 +65,13 @@ def lines(rows: Sequence[Row], path: Path) -> None:
     draw.line((_MARGIN + 40, 370, _WIDTH - _MARGIN, 370), fill=_INK)
     draw.text((_MARGIN + 60, _MARGIN), "seconds", fill=_MEASURED)
     draw.text((_MARGIN + 60, _MARGIN + 20), "FLOPs", fill=_FLOOR)
-    for values, colour in ((flops, _FLOOR), (seconds, _MEASURED)):
-        draw.line([(x, y(value)) for x, value in zip(xs, values, strict=True)], fill=colour, width=3)
+    for values, color in ((flops, _FLOOR), (seconds, _MEASURED)):
+        draw.line([(x, y(value)) for x, value in zip(xs, values, strict=True)], fill=color, width=3)
         for x, value in zip(xs, values, strict=True):
-            draw.ellipse((x - 5, y(value) - 5, x + 5, y(value) + 5), fill=colour)
+            draw.ellipse((x - 5, y(value) - 5, x + 5, y(value) + 5), fill=color)
     for x, row, time, work in zip(xs, rows, seconds, flops, strict=True):
         labels = sorted([(work, _FLOOR), (time, _MEASURED)], key=lambda label: label[0])
-        for (value, colour), step, anchor in zip(labels, (7, -7), ("lt", "rb"), strict=True):
-            draw.text((x + step, y(value) + step), f"{value:.2f}x", fill=colour, anchor=anchor)  # off a rising line
+        for (value, color), step, anchor in zip(labels, (7, -7), ("lt", "rb"), strict=True):
+            draw.text((x + step, y(value) + step), f"{value:.2f}x", fill=color, anchor=anchor)  # off a rising line
         draw.text((x, 380), row.name, fill=_INK, anchor="mt")
     image.save(path)

@@ -18,9 +18,9 @@ from smcd.benchmark.measure import Row
 from smcd.benchmark.networks import make_pipeline
 from smcd.benchmark.settings import Settings
 from smcd.conditions import Conditions
-from smcd.diffusion import make_scheduler
 from smcd.models import attention
 from smcd.pipeline import SMCDPipeline
+from smcd.schedulers import make_scheduler
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm)
 _SAMPLE_STEPS = 10

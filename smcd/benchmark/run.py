@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-from smcd.allocation import keep_freed_memory
 from smcd.benchmark.calls import call, sweep
 from smcd.benchmark.clips import clip, memory, vae
 from smcd.benchmark.kinds import kinds
@@ -14,7 +13,8 @@ from smcd.benchmark.report import environment, table, write_json
 from smcd.benchmark.settings import settle
 from smcd.benchmark.training import train
 from smcd.config import BenchmarkConfig
-from smcd.processes import shared_work
+from smcd.runtime.allocation import keep_freed_memory
+from smcd.runtime.processes import shared_work
 
 logger = logging.getLogger(__name__)
 

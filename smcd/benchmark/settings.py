@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from smcd.config import BenchmarkConfig, check_choices, check_compile_mode
-from smcd.diffusion import Guidance
-from smcd.errors import InputError
+from smcd.guidance import Guidance
+from smcd.runtime.errors import InputError
 
 _MULTIPLE = {"full": 64, "tiny": 16}  # pixels
 _POSITIVE = ("steps", "frames", "pixels", "objects", "batch", "branches", "repeats")

@@ -12,8 +12,8 @@ from smcd.benchmark.flops import ceiling, count_real
 from smcd.benchmark.measure import Row, by_turns
 from smcd.benchmark.networks import make_pipeline
 from smcd.benchmark.settings import Settings
-from smcd.compilation import compile_transformers
 from smcd.config import DataConfig, TrainConfig
+from smcd.runtime.compilation import compile_transformers
 from smcd.training.objective import Example, TrainedNetworks, set_trained
 from smcd.training.stages import make_stage, trainable_parameters
 

@@ -11,7 +11,7 @@ class GligenConfig:
 
     image_size: int = option(256, "side of the square images, in pixels")
     max_boxes_per_data: int = option(30, "objects of an image; those with fewer are filled up with absent ones")
-    random_crop: bool = option(True, "crop at random; otherwise the centred square")
+    random_crop: bool = option(True, "crop at random; otherwise the centered square")
     crop_ratio: float = option(0.9, "smallest side of a crop, in parts of the image's short side")
     prob_use_caption: float = option(0.5, "share of images that keep their caption while training")
 

@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from smcd.errors import InputError, first_line
+from smcd.runtime.errors import InputError, first_line
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")

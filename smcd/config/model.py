@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from smcd.config.options import option
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 
 PRESETS = {
     "published": {"scheduler": "ddim", "num_inference_steps": 50},

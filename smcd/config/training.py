@@ -75,7 +75,7 @@ class TrainConfig:
     eval_data: DataConfig = field(default_factory=_validation_clips, metadata=_SECTION)
     num_workers: int = option(4, "processes that read data, beside each training process")
 
-    # Optimisation
+    # Optimization
     max_train_steps: int = option(200_000, "steps; a step is one update of the weights")
     train_batch_size: int = option(4, "clips of each process at a time")
     gradient_accumulation_steps: int = option(1, "batches of each process for one step")

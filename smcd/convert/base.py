@@ -12,9 +12,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from smcd.convert import modelscope
 from smcd.convert.files import load_tensors, local_folder
 from smcd.convert.names import StateDict, from_published
-from smcd.diffusion import make_scheduler
-from smcd.errors import InputError, first_line
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
+from smcd.runtime.errors import InputError, first_line
+from smcd.schedulers import make_scheduler
 
 _PARTS = ("vae", "text_encoder")
 _DEFAULTS: dict[str, Any] = {"frame_height": int, "frame_width": int, "guidance_scale": int | float}

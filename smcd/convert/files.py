@@ -10,8 +10,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors.torch import load_file
 from torch import Tensor
 
-from smcd.assets import BUILT_IN
-from smcd.errors import InputError, first_line
+from smcd.runtime.built_in import BUILT_IN
+from smcd.runtime.errors import InputError, first_line
 
 PUBLISHED_FILES = {
     "unet": "pytorch_model.bin",

@@ -12,11 +12,11 @@ from smcd.convert.base import Base, load_model, load_tokenizer, own_defaults
 from smcd.convert.files import local_folder
 from smcd.convert.networks import build_networks, check_widths
 from smcd.convert.published import published_folder, read_published, warn_of_left_out, write_published
-from smcd.diffusion import Guidance
-from smcd.errors import InputError, first_line
-from smcd.files import check_new, new_folder
+from smcd.guidance import Guidance
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import FULL_SIZE, SMCDPipeline
+from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.files import check_new, new_folder
 
 DEFAULT_BASE = "ali-vilab/text-to-video-ms-1.7b"
 

@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from smcd.convert.files import load_tensors
 from smcd.convert.networks import check_shapes
-from smcd.errors import InputError, first_line
+from smcd.runtime.errors import InputError, first_line
 
 UNET_FILE = "text2video_pytorch_model.pth"
 VAE_FILE = "VQGAN_autoencoder.pth"

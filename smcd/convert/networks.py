@@ -9,9 +9,9 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from smcd.convert.names import StateDict, from_published
-from smcd.errors import InputError
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.models.image_encoder import BLOCKS_PER_LEVEL
+from smcd.runtime.errors import InputError
 
 Networks = dict[str, ModelMixin | None]  # unet, position_net, image_encoder
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from smcd.convert.files import PUBLISHED_FILES, load_tensors
 from smcd.convert.names import to_published
-from smcd.diffusion import Guidance, make_scheduler
-from smcd.errors import InputError, first_line
+from smcd.guidance import Guidance
 from smcd.models import SMCDUNet3D
 from smcd.pipeline import FULL_SIZE
+from smcd.runtime.errors import InputError, first_line
+from smcd.schedulers import make_scheduler
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from smcd.data.clips import Sampling, VideoClips, read_frames
 from smcd.data.got10k import GOT10k
 from smcd.data.latent_cache import CacheWriter, LatentCache
-from smcd.data.sprite_layouts import make_world, write_got10k
-from smcd.media import resize
+from smcd.runtime.media import resize
+from smcd.sprites.layouts import make_world, write_got10k
 
 _FULL_HD = (1080, 1920)
 

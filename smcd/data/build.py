@@ -11,11 +11,11 @@ from smcd.data.got10k import GOT10k
 from smcd.data.latent_cache import EncoderHashes, LatentCache, cache_folder, cache_settings
 from smcd.data.mixing import ClipOrder, Mixture
 from smcd.data.phrases import PhraseEmbeddings
-from smcd.data.sprite_layouts import make_world
-from smcd.data.sprites_source import Sprites
+from smcd.data.sprites import Sprites
 from smcd.data.video_folder import VideoFolder
 from smcd.data.youtube_vis import YouTubeVIS
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
+from smcd.sprites.layouts import make_world
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
     else:
         sources += _videos(config, encoders, embeddings)
     for source in sources:
-        for line in summarise(source.name, len(source), source.dropped) if source.dropped else []:
+        for line in summarize(source.name, len(source), source.dropped) if source.dropped else []:
             logger.info(line)
     empty = [source.name for source in sources if not len(source)]
     if empty:
@@ -155,7 +155,7 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
     return sources
 
 
-def summarise(name: str, kept: int, dropped: dict[str, str]) -> list[str]:
+def summarize(name: str, kept: int, dropped: dict[str, str]) -> list[str]:
     """How many clips were kept, how many dropped and why, with an example of each reason."""
     lines = [f"{name}: {kept} clips kept, {len(dropped)} dropped"]
     reasons = Counter(_kind(reason) for reason in dropped.values())

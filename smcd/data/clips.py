@@ -9,8 +9,8 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from smcd.errors import InputError
-from smcd.media import resize
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import resize
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 
 from smcd.data.clips import Clip
-from smcd.media import draw_boxes, strip
+from smcd.runtime.media import draw_boxes, strip
 
 _CELL = 160  # height of a frame, in pixels
 _COLUMNS = 4  # single images side by side

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from smcd.data.clips import Clip
-from smcd.data.files import folder_of, read_text
-from smcd.errors import InputError
-from smcd.media import read_frame
+from smcd.data.label_files import folder_of, read_text
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import read_frame
 
 SETS = ("flickr", "sbu", "gqa")
 _SMALLEST = 0.01  # of the image's area: smaller boxes are dropped
@@ -43,7 +43,7 @@ class GligenTSV:
         size: of the square images, in pixels.
         max_objects: N, filled up with absent objects.
         on_error: "error", or "skip": rows beyond the end of a file that was cut off are dropped.
-        crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centred whole square.
+        crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centered whole square.
         resize: "antialiased" (bilinear), or "published": a box filter.
         phrase_embeddings: of phrases (`phrases.PhraseEmbeddings`), or None.
 

@@ -11,9 +11,9 @@ import PIL.Image
 from tqdm import tqdm
 
 from smcd.data.clips import Video
-from smcd.data.files import folder_of, read_json, read_numbers, read_text, xyxy
-from smcd.errors import InputError
-from smcd.media import read_frame
+from smcd.data.label_files import folder_of, read_json, read_numbers, read_text, xyxy
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import read_frame
 
 _BROKEN = """
     1665 1849 1858 1867 1898 2446 2449 4419 5912 7610 7643 7645 7788 8628 8630 8721 8917 8925 8931 9027 9031 9032 9058

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from smcd.data.clips import Video, VideoSource
-from smcd.data.files import read_json
-from smcd.errors import InputError, first_line
-from smcd.files import new_file
-from smcd.weights_hash import weights_hash
+from smcd.data.label_files import read_json
+from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.files import new_file
+from smcd.runtime.hashes import weights_hash
 
 SHARD = 32  # videos of a shard
 _FORMAT = 1

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from smcd.data.clips import Batch, Clip, ClipSource, collate
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smcd.data.files import read_json
-from smcd.errors import InputError, first_line
-from smcd.files import new_file
+from smcd.data.label_files import read_json
+from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.files import new_file
 
 
 class PhraseEmbeddings:

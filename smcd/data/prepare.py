@@ -1,221 +1,225 @@
-"""Files that training reads besides the datasets' own: phrase embeddings, held-out videos, captions, cached latents."""
+"""Preparing datasets for training: the logic of `scripts/prepare_data.py`."""
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
+from accelerate import PartialState
+from diffusers import AutoencoderKL
 from torch import Tensor
-from tqdm import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from smcd.data.clips import Video, VideoSource, read_frames
-from smcd.data.files import read_json
-from smcd.data.gligen_tsv import GligenTSV
-from smcd.data.latent_cache import CacheWriter
-from smcd.data.phrases import encoder_of, read_phrases, write_phrases
-from smcd.data.youtube_vis import Annotations, caption_of, held_out_names
-from smcd.errors import InputError
-from smcd.files import new_file
+from smcd.config import DataConfig, PrepareConfig, check_choices
+from smcd.convert.base import Base
+from smcd.data.build import summarize, video_sources
+from smcd.data.clips import Video, VideoSource
+from smcd.data.gligen_tsv import SETS, GligenTSV
+from smcd.data.got10k import GOT10k
+from smcd.data.label_files import folder_of
+from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings, encoder_hash
+from smcd.data.made_files import (
+    EMBEDDINGS,
+    cache_latents,
+    check_rows,
+    prepare_gligen,
+    prepare_youtube_vis,
+    write_embeddings,
+)
+from smcd.data.video_folder import VideoFolder
+from smcd.latents import encode_frames
+from smcd.runtime.errors import InputError
+from smcd.runtime.processes import in_main, shared_work
+from smcd.text import encode_phrases, encode_text
 
 logger = logging.getLogger(__name__)
 
-Embed = Callable[[Sequence[str]], Tensor]  # phrases -> N C, float32
-EMBEDDINGS = "obj_embedding.json"  # of GOT-10k's classes, and of own videos
-YOUTUBE_VIS_EMBEDDINGS = "annotations_info_with_cat_emb.json"
-GLIGEN_EMBEDDINGS = "phrases.safetensors"
-HELD_OUT_LIST = "heldout.json"
-_AT_ONCE = 256  # phrases through the text encoder
-_COMPARED = 8  # phrases that tell whether a file is of this text encoder
-_SAME = 0.05  # largest difference of embeddings that half precision makes
-_BLOCK = 64  # frames of a video that are read together
+
+class Encoders:
+    """A model's text encoder and VAE, each loaded when it is first needed; their hashes are taken before casting.
+
+    What they give is of `dtype`; they compute in it on a GPU, in float32 on a CPU, which is slow in 16 bits.
+    """
+
+    def __init__(self, base: Base, dtype: torch.dtype, device: torch.device, frames_at_once: int):
+        self._base, self.dtype, self.device = base, dtype, device
+        self._computes = torch.float32 if device.type == "cpu" else dtype
+        self._frames_at_once = frames_at_once
+        self.hashes: dict[str, str] = {}
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        return self._base.tokenizer()
+
+    @cached_property
+    def text_encoder(self) -> CLIPTextModel:
+        model = self._base.text_encoder()
+        self.hashes["text_encoder"] = encoder_hash(model)
+        return model.to(self.device, self._computes)
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        model = self._base.vae()
+        self.hashes["vae"] = encoder_hash(model)
+        return model.to(self.device, self._computes)
+
+    def both_hashes(self) -> EncoderHashes:
+        """Loads what is not loaded yet."""
+        for part in (self.vae, self.text_encoder):
+            assert part is not None
+        return EncoderHashes(**self.hashes)
+
+    @torch.no_grad()
+    def phrases(self, phrases: Sequence[str]) -> Tensor:
+        """Embeddings of phrases, N C, float32."""
+        return encode_phrases(self.tokenizer, self.text_encoder, list(phrases))
+
+    @torch.no_grad()
+    def texts(self, video: Video) -> dict[str, Tensor]:
+        """Embeddings of the prompt (`text`, 77 C) and of the phrases (`phrase_embeddings`, N C) of a video."""
+        text, _ = encode_text(self.tokenizer, self.text_encoder, [video.prompt])
+        phrases = self.phrases(video.phrases)
+        return {"text": text[0].to("cpu", self.dtype), "phrase_embeddings": phrases.to("cpu", self.dtype)}
+
+    def frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents (4 F h w) of frames (F H W 3, uint8)."""
+        mean, std = encode_frames(self.vae, frames[None], self._frames_at_once)
+        return mean[0].to("cpu", self.dtype), std[0].to("cpu", self.dtype)
 
 
-def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Write a JSON file whole or not at all."""
-    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=indent, ensure_ascii=False)
-    logger.info(f"wrote {path}")
+def prepare(config: PrepareConfig) -> list[str]:
+    """Write the files that `config` asks for; returns the lines of a summary.
 
-
-def embed_all(phrases: Iterable[str], embed: Embed) -> dict[str, Tensor]:
-    """Embeddings (C) of phrases, with a progress bar."""
-    unique = sorted(set(phrases))
-    parts = [unique[start : start + _AT_ONCE] for start in range(0, len(unique), _AT_ONCE)]
-    found: dict[str, Tensor] = {}
-    for part in tqdm(parts, "phrases", disable=len(parts) < 2):
-        found |= dict(zip(part, embed(part).cpu(), strict=True))
-    return found
-
-
-def add_embeddings(path: Path, old: dict[str, Any], phrases: Iterable[str], embed: Embed, overwrite: bool) -> dict:
-    """A published table of embeddings, {phrase: [[C floats]]}, completed.
-
-    Args:
-        path, old: the file that it is in, and what it holds of it now.
+    With several processes the first one writes the small files, and the latents are shared between all.
 
     Raises:
-        InputError: there are no phrases, or the table is of another text encoder and `overwrite` is not set.
+        InputError: data that are missing or broken, by file and line; a model that cannot be loaded.
     """
-    wanted = set(phrases)
-    if not wanted:
-        raise InputError(f"{path}: there is nothing to write: no clip is left of the dataset")
-    if overwrite:
-        old = {}
-    elif old:
-        some = list(old)[:_COMPARED]
-        try:
-            table = torch.tensor([old[phrase] for phrase in some], dtype=torch.float32).flatten(1)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: is no file of phrase embeddings ({error})") from None
-        mine = embed(some).cpu()
-        if table.shape != mine.shape or (table - mine).abs().max() > _SAME:
-            raise InputError(
-                f"{path}: holds embeddings of another text encoder ({table.shape[1]} wide, this one's are "
-                f"{mine.shape[1]}); keep both by moving it away, or set --overwrite"
-            )
-    new = embed_all(wanted - old.keys(), embed)
-    return old | {phrase: [vector.tolist()] for phrase, vector in new.items()}
+    _check(config)
+    with shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
+        dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
+        encoders = None
+        if not config.dry_run:
+            encoders = Encoders(Base.find(config.model, config.tokenizer), dtype, state.device, config.frames_at_once)
+        summary = in_main(state, lambda: _write_files(config, encoders))
+        if config.latents:
+            summary += _write_latents(config, encoders, state)
+        return summary
 
 
-def write_embeddings(path: Path, phrases: Iterable[str], embed: Embed, overwrite: bool) -> None:
-    """Write, or complete, a published JSON of embeddings; see `add_embeddings`."""
-    old = read_json(path) if path.is_file() else {}
-    table = add_embeddings(path, old, phrases, embed, overwrite)
-    if table == old:
-        logger.info(f"{path}: has all {len(old)} phrases already")
+def _check(config: PrepareConfig) -> None:
+    check_choices(config)
+    if config.dataset not in ("got10k", "youvis", "gligen", "videos", "sprites"):
+        raise InputError(f"dataset is {config.dataset!r}; choose from got10k, youvis, gligen, videos, sprites")
+    if config.dataset == "sprites" and not config.latents:
+        raise InputError("sprites need no files but cached latents: add --latents FOLDER")
+    if config.dataset != "sprites" and (not config.data or not Path(config.data).is_dir()):
+        raise InputError(f"{config.data or '--data'}: name the folder that holds the dataset (see docs/data.md)")
+    if config.latents and config.dataset == "gligen":
+        raise InputError("latents are cached for videos only; leave out --latents for gligen")
+    if config.frames_at_once < 1:
+        raise InputError(f"frames_at_once is {config.frames_at_once}; it must be at least 1")
+    for name, side in (("width", config.width), ("height", config.height)):
+        if side < 8 or side % 8:
+            raise InputError(f"{name} is {side}; it must be a multiple of 8")
+
+
+def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
+    """Everything but the latents."""
+    path = Path(config.data or "")
+    if config.dataset == "gligen":
+        return _write_gligen(config, path, encoders)
+    if config.dataset == "sprites":
+        return []
+    if config.dataset == "youvis":
+        sources = video_sources(_data_config(config))  # checks everything before anything is written
+        if encoders is not None:
+            prepare_youtube_vis(folder_of(path, "youvis"), encoders.phrases, config.overwrite, config.on_error)
     else:
-        write_json(path, table)
+        root: Path
+        if config.dataset == "got10k":
+            root = folder_of(path, "got10k", "got-10k")
+            splits = [split for split in ("train", "val") if (root / split).is_dir()]
+            if not splits:
+                raise InputError(f"{root}: has no folder train or val; see docs/data.md")
+            sources = [GOT10k(path, split, on_error=config.on_error) for split in splits]
+        else:
+            root, sources = path, [VideoFolder(path, on_error=config.on_error)]
+        if encoders is not None:
+            phrases = {p for source in sources for n in range(len(source.names)) for p in source.video(n).phrases}
+            write_embeddings(root / EMBEDDINGS, phrases, encoders.phrases, config.overwrite)
+    return [line for source in sources for line in summarize(source.name, len(source.names), source.dropped)]
 
 
-def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str) -> None:
-    """`heldout.json`, missing entries of `caption.json`, `annotations_info.json` with and without embeddings.
-
-    Args:
-        root: the folder youvis.
-
-    Raises:
-        InputError: a broken annotation, with `on_error` "error".
-    """
-    captions = root / "caption.json"
-    annotations = Annotations(root / "train" / "instances.json", captions)
-    missing = {}
-    for name in annotations.names:
-        if not annotations.has_caption(name) and annotations.tracks(name):
-            try:
-                missing[name] = caption_of([annotations.category(track) for track in annotations.tracks(name)])
-            except InputError:
-                if on_error != "skip":
-                    raise
-    embedded = root / "train" / YOUTUBE_VIS_EMBEDDINGS
-    known = read_json(embedded) if embedded.is_file() else {}
-    section = "category_embedding"
-    table = add_embeddings(embedded, known.get(section, {}), annotations.categories, embed, overwrite)
-    write_json(root / HELD_OUT_LIST, held_out_names(annotations.names), indent=1)
-    if missing:
-        write_json(captions, (read_json(captions) if captions.is_file() else {}) | missing, indent=1)
-    plain = root / "train" / "annotations_info.json"
-    info = {name: annotations.tracks(name) for name in annotations.names}
-    if not plain.is_file():
-        write_json(plain, info)
-    if table == known.get(section):
-        logger.info(f"{embedded}: has all {len(table)} categories already")
-    else:
-        write_json(embedded, (known or info) | {section: table})
+def _write_gligen(config: PrepareConfig, path: Path, encoders: Encoders | None) -> list[str]:
+    found = [GligenTSV(path, name, on_error=config.on_error) for name in SETS if _has_set(path, name)]
+    if not found:
+        raise InputError(f"{path}: holds none of GLIGEN/GROUNDING/{{{','.join(SETS)}}}; see docs/data.md")
+    lines = []
+    for dataset in found:
+        if encoders is None:
+            broken = check_rows(dataset, config.on_error)[1]
+        else:
+            assert encoders.text_encoder is not None  # loading it takes its hash
+            encoder = encoders.hashes["text_encoder"]
+            broken = prepare_gligen(dataset, encoders.phrases, encoder, config.on_error, config.overwrite)
+        lines += summarize(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
+    return lines
 
 
-def check_rows(dataset: GligenTSV, on_error: str = "error") -> tuple[set[str], dict[str, str]]:
-    """All phrases of a GLIGEN set, and its broken rows with the reason.
-
-    Raises:
-        InputError: a broken row, with `on_error` "error".
-    """
-    phrases: set[str] = set()
-    broken = dict(dataset.dropped)
-    for index in tqdm(range(len(dataset)), dataset.name, unit="row"):
-        try:
-            phrases.update(dataset.phrases(index))
-        except InputError as error:
-            if on_error != "skip":
-                raise
-            broken[str(index + 1)] = str(error)
-    return phrases, broken
+def _has_set(path: Path, name: str) -> bool:
+    return any((path / below / name).is_dir() for below in ("GLIGEN/GROUNDING", "GROUNDING", ""))
 
 
-def prepare_gligen(
-    dataset: GligenTSV, embed: Embed, encoder: str, on_error: str = "error", overwrite: bool = False
-) -> dict[str, str]:
-    """`phrases.safetensors` (half precision) beside the .tsv files of a set, from the captions' `tokens_positive`.
-
-    Args:
-        encoder: hash of the text encoder's weights, kept in the file.
-
-    Returns:
-        Broken rows, with the reason.
-
-    Raises:
-        InputError: a broken row, with `on_error` "error"; a file of another text encoder; nothing to write.
-    """
-    phrases, broken = check_rows(dataset, on_error)
-    path = dataset.folder / GLIGEN_EMBEDDINGS
-    if not phrases:
-        raise InputError(f"{path}: there is nothing to write: no row of the dataset is left")
-    if path.is_file() and not overwrite:
-        known, _ = read_phrases(path)
-        if encoder_of(path) != encoder:
-            raise InputError(f"{path}: holds embeddings of another text encoder; move it away, or set --overwrite")
-        if phrases <= set(known):
-            logger.info(f"{path}: has all {len(phrases)} phrases already")
-            return broken
-    vectors = embed_all(phrases, lambda part: embed(part).half())
-    write_phrases(path, list(vectors), torch.stack(list(vectors.values())), encoder)
-    logger.info(f"wrote {path}")
-    return broken
+def _data_config(config: PrepareConfig) -> DataConfig:
+    """All videos of the dataset, held-out ones too."""
+    videos = config.dataset == "videos"
+    return DataConfig(
+        name="videos" if videos else "object_tracking",
+        path=config.data,
+        datasets=[config.dataset],
+        split=config.split,
+        width=config.width,
+        height=config.height,
+        resize=config.resize,
+        held_out="include",
+        on_error=config.on_error,
+        n_sample_frames=1,
+        sprites_clips=config.sprites_clips,
+        sprites_seed=config.sprites_seed,
+        sprites_frames=config.sprites_frames,
+        sprites_world=config.sprites_world,
+    )
 
 
-def cache_latents(
-    writer: CacheWriter,
-    shards: Sequence[int],
-    encode_frames: Callable[[Tensor], tuple[Tensor, Tensor]],
-    encode_texts: Callable[[Video], dict[str, Tensor]],
-    size: tuple[int, int],
-    resize: str,
-    on_error: str = "error",
-) -> None:
-    """Write shards of the cache, a video at a time, a block of its frames at a time.
-
-    Args:
-        encode_frames: frames (F H W 3, uint8) -> mean and standard deviation of their latents (4 F h w).
-        encode_texts: a video -> `text`, embeddings of its prompt (77 C), and `phrase_embeddings` (N C); or nothing.
-        size: height and width.
-
-    Raises:
-        InputError: a broken video, with `on_error` "error"; shards written before are kept.
-    """
-    source = writer.source
-    with tqdm(total=sum(len(writer.shards[shard]) for shard in shards), desc=source.name, unit="video") as bar:
-        for shard in shards:
-            videos: dict[str, dict[str, Tensor] | str] = {}
-            for index in writer.shards[shard]:
-                video = source.video(index)
-                try:
-                    blocks = _blocks(source, index, size, resize)
-                    means, stds = zip(*map(encode_frames, blocks), strict=True)
-                except InputError as error:
-                    if on_error != "skip":
-                        raise
-                    videos[video.name] = str(error)
-                else:
-                    latents = {"latent_mean": torch.cat(means, dim=1), "latent_std": torch.cat(stds, dim=1)}
-                    videos[video.name] = latents | encode_texts(video)
-                bar.update()
-            writer.write(shard, videos)
-
-
-def _blocks(source: VideoSource, index: int, size: tuple[int, int], resize: str) -> Iterable[Tensor]:
-    """A video's frames, some at a time: F H W 3."""
-    length = len(source.video(index))
-    for start in range(0, length, _BLOCK):
-        frames = range(start, min(start + _BLOCK, length))
-        yield torch.from_numpy(read_frames(source, index, frames, *size, resize))
+def _write_latents(config: PrepareConfig, encoders: Encoders | None, state: PartialState) -> list[str]:
+    assert config.latents is not None
+    source: VideoSource = video_sources(_data_config(config))[0]
+    frames = sum(len(source.video(index)) for index in range(len(source.names)))
+    if encoders is None:
+        return [f"latents: {len(source.names)} videos with {frames} frames would be encoded"]
+    if not frames:
+        raise InputError(f"{source.name}: no video is left")
+    hashes = encoders.both_hashes()
+    hashes = hashes if config.texts else hashes.without_text()
+    settings = cache_settings(hashes, source, config.height, config.width, config.resize)
+    folder = cache_folder(Path(config.latents), settings)
+    writer = CacheWriter(folder, source)
+    missing = in_main(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
+    cache_latents(
+        writer,
+        missing[state.process_index :: state.num_processes],
+        encoders.frames,
+        encoders.texts if config.texts else lambda _: {},
+        (config.height, config.width),
+        config.resize,
+        config.on_error,
+    )
+    state.wait_for_everyone()
+    if not state.is_main_process:
+        return []
+    dropped = writer.finish()
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    line = f"latents: {frames} frames, {size / 2**20:.1f} MiB in {folder}"
+    return [line, *summarize(f"latents of {source.name}", len(source.names) - len(dropped), dropped)]

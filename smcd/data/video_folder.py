@@ -11,10 +11,10 @@ import PIL.Image
 from tqdm import tqdm
 
 from smcd.data.clips import Video
+from smcd.data.key_frames import make_track, parse_objects, read_json
 from smcd.data.youtube_vis import caption_of
-from smcd.errors import InputError
-from smcd.key_frames import make_track, parse_objects, read_json
-from smcd.media import VideoFile, read_frame
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import VideoFile, read_frame
 
 ANNOTATIONS = "annotations.json"
 _FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

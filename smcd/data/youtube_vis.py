@@ -10,9 +10,9 @@ import numpy as np
 import PIL.Image
 
 from smcd.data.clips import Video
-from smcd.data.files import folder_of, read_json, xyxy
-from smcd.errors import InputError, first_line
-from smcd.media import read_frame
+from smcd.data.label_files import folder_of, read_json, xyxy
+from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.media import read_frame
 
 HELD_OUT = 180  # videos of train that are kept for evaluation
 

@@ -1,5 +1,1 @@
-"""Videos of a whole dataset, shared between processes, and their report: the logic of `inference_eval.py`."""
-
-from smcd.evaluation.run import run_evaluation
-
-__all__ = ["run_evaluation"]
+"""Evaluation: `generate` makes the videos of a dataset, `metrics` scores anyone's videos and writes reports."""

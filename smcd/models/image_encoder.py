@@ -23,17 +23,17 @@ def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _start_pointwise(conv: nn.Conv2d) -> None:
-    """Orthogonal at the centre, zero around it (Xiao et al., 2018, arXiv 1806.05393).
+    """Orthogonal at the center, zero around it (Xiao et al., 2018, arXiv 1806.05393).
 
     It keeps the variance at every size; in small maps most of a kernel lies in the padding.
     """
     out_channels, in_channels = conv.weight.shape[:2]
     # Drawn in float32, whatever the weights are: there is no QR in 16 bits.
-    centre = torch.empty(out_channels, in_channels, dtype=torch.float32, device=conv.weight.device)
-    nn.init.orthogonal_(centre, gain=max(1.0, out_channels / in_channels) ** 0.5)
+    center = torch.empty(out_channels, in_channels, dtype=torch.float32, device=conv.weight.device)
+    nn.init.orthogonal_(center, gain=max(1.0, out_channels / in_channels) ** 0.5)
     nn.init.zeros_(conv.weight)
     with torch.no_grad():
-        conv.weight[:, :, 1, 1].copy_(centre)
+        conv.weight[:, :, 1, 1].copy_(center)
 
 
 class EncoderBlock(nn.Module):

@@ -1,1 +1,1 @@
-"""Sprites models, the built-in one above all: how well they do on held-out scenes, and what is particular to them."""
+"""The synthetic world of moving shapes, and the small model of it that comes with smcd."""

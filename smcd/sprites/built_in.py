@@ -1,4 +1,4 @@
-"""What is particular about the built-in sprites model: it knows few words, and colours tell its objects apart."""
+"""What is particular about the built-in sprites model: it knows few words, and colors tell its objects apart."""
 
 import logging
 import re
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from transformers import CLIPTokenizer
 
-from smcd.data.colour_tracker import track_colours
-from smcd.data.sprites import COLOURS
-from smcd.metrics.grounding import ground, success
+from smcd.sprites.world import COLORS
+from smcd.tracking.color import track_colors
+from smcd.tracking.grounding import ground, success
 
 logger = logging.getLogger(__name__)
 
@@ -19,15 +19,15 @@ def warn_of_limits(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> None:
     if unknown := unknown_words(tokenizer, texts):
         logger.warning(
             f"the built-in sprites model does not know: {', '.join(unknown)}. It knows circles, squares, triangles and "
-            "stars in eight colours (examples/README.md); for anything else give trained weights, --trained_ckpt_path"
+            "stars in eight colors (examples/README.md); for anything else give trained weights, --trained_ckpt_path"
         )
 
 
 def log_overlap(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Sequence[str]) -> None:
-    """Log `overlap_of_colours`, where there is one."""
-    ao = overlap_of_colours(frames, boxes, phrases)
+    """Log `overlap_of_colors`, where there is one."""
+    ao = overlap_of_colors(frames, boxes, phrases)
     if ao is not None:
-        logger.info(f"AO {ao:.2f}: how well the colours in the video overlap their boxes, from 0 to 1")
+        logger.info(f"AO {ao:.2f}: how well the colors in the video overlap their boxes, from 0 to 1")
 
 
 def unknown_words(tokenizer: CLIPTokenizer, texts: Iterable[str]) -> list[str]:
@@ -40,8 +40,8 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text)
 
 
-def overlap_of_colours(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Sequence[str]) -> float | None:
-    """AO of the objects whose phrases name a colour, found by it; over the frames after the first.
+def overlap_of_colors(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Sequence[str]) -> float | None:
+    """AO of the objects whose phrases name a color, found by it; over the frames after the first.
 
     Args:
         frames: F H W 3, uint8.
@@ -49,14 +49,14 @@ def overlap_of_colours(frames: np.ndarray, boxes: Sequence[Sequence], phrases: S
         phrases: N names.
 
     Returns:
-        None where no colour is named, or one twice.
+        None where no color is named, or one twice.
     """
-    named = {n: [word for word in _words(phrase.lower()) if word in COLOURS] for n, phrase in enumerate(phrases)}
-    colours = {n: found[0] for n, found in named.items() if found}
-    if not colours or len(set(colours.values())) < len(colours):
+    named = {n: [word for word in _words(phrase.lower()) if word in COLORS] for n, phrase in enumerate(phrases)}
+    colors = {n: found[0] for n, found in named.items() if found}
+    if not colors or len(set(colors.values())) < len(colors):
         return None
     height, width = frames.shape[1:3]
     pixels = np.array([width, height] * 2)
-    wanted = np.array([[frame[n] or [np.nan] * 4 for n in colours] for frame in boxes], float)
-    found = track_colours(frames, list(colours.values()))
+    wanted = np.array([[frame[n] or [np.nan] * 4 for n in colors] for frame in boxes], float)
+    found = track_colors(frames, list(colors.values()))
     return success(ground(found * pixels, wanted * pixels, height, width).overlap.ravel()).get("ao")

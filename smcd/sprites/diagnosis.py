@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from smcd.conditions import Conditions
-from smcd.data.sprites import SpriteClip, World, make_clip
 from smcd.latents import encode_frames
 from smcd.pipeline import SMCDPipeline
+from smcd.sprites.world import SpriteClip, World, make_clip
 from smcd.text import encode_phrase_lists
 
 SNRS = (0.001, 0.01, 0.1, 1.0, 10.0, 150.0)

@@ -12,20 +12,20 @@ import PIL.Image
 import torch
 from tqdm import tqdm
 
-from smcd import media
 from smcd.config import SpritesConfig, SpritesEvaluationConfig, check_choices
-from smcd.data.colour_tracker import track_colours
-from smcd.data.sprite_layouts import make_world
-from smcd.data.sprites import World
-from smcd.errors import InputError
-from smcd.files import new_file
+from smcd.evaluation.metrics.models import MissingModel
+from smcd.evaluation.metrics.similarity import FrameFidelity
 from smcd.latents import decode_video, encode_frames
-from smcd.metrics.grounding import ground, iou, success
-from smcd.metrics.models import MissingModel
-from smcd.metrics.similarity import FrameFidelity
 from smcd.models import without_temporal_layers
-from smcd.sampling import Sampler, check_model_config, clip_generator, on_device, with_defaults
+from smcd.runtime import media
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import new_file
+from smcd.sampler import Sampler, check_model_config, clip_generator, on_device, with_defaults
+from smcd.sprites.layouts import make_world
 from smcd.sprites.scenes import Scene, along, crossing, held_out, shifted, spiral, zigzag
+from smcd.sprites.world import World
+from smcd.tracking.color import track_colors
+from smcd.tracking.grounding import ground, iou, success
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=SpritesConfig)
@@ -33,7 +33,7 @@ Config = TypeVar("Config", bound=SpritesConfig)
 _SOME = 16  # scenes of the rows with unusual paths
 _BOUND = 32  # scenes in which phrases are swapped
 _PICTURED = 8
-_HELD = 0.2  # overlap of a colour with its box
+_HELD = 0.2  # overlap of a color with its box
 _ABLATIONS = {"zero conv alone": "zero_conv_ckpt_path", "image gate alone": "image_gate_ckpt_path"}
 
 
@@ -185,7 +185,7 @@ def score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], worl
     for scene, video in zip(scenes, videos, strict=True):
         height, width = video.shape[1:3]
         pixels = np.array([width, height] * 2)
-        found = track_colours(video, scene.colours, world.colours)
+        found = track_colors(video, scene.colors, world.colors)
         overlaps.append(ground(found * pixels, scene.boxes * pixels, height, width).overlap.ravel())
     numbers = success(np.concatenate(overlaps))
     fidelity = FrameFidelity()
@@ -195,13 +195,13 @@ def score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], worl
 
 
 def _binding(config: SpritesConfig, sampler: Sampler, world: World) -> dict[str, float]:
-    """Of the stage-1 model: share of scenes whose boxes hold their phrases' colours, as given and swapped.
+    """Of the stage-1 model: share of scenes whose boxes hold their phrases' colors, as given and swapped.
 
     It makes still frames, without the temporal layers, as it was trained.
     """
     side = sampler.config.validation_data.size[1]
     scenes = held_out(config.seed + 1, _BOUND, 1, side, replace(world, objects=(2, 2)))
-    swapped = [replace(s, phrases=s.phrases[::-1], colours=s.colours[::-1]) for s in scenes]
+    swapped = [replace(s, phrases=s.phrases[::-1], colors=s.colors[::-1]) for s in scenes]
     shares = {}
     for name, some in (("phrases as given", scenes), ("phrases swapped", swapped)):
         with without_temporal_layers(sampler.pipe.unet):
@@ -213,10 +213,10 @@ def _binding(config: SpritesConfig, sampler: Sampler, world: World) -> dict[str,
 
 
 def _holds(scene: Scene, video: np.ndarray, world: World) -> bool:
-    """Whether, in frame 0, each colour overlaps the box of its phrase, and more than the other box."""
+    """Whether, in frame 0, each color overlaps the box of its phrase, and more than the other box."""
     height, width = video.shape[1:3]
     pixels = np.array([width, height] * 2)
-    found = track_colours(video[:1], scene.colours, world.colours)[0] * pixels
+    found = track_colors(video[:1], scene.colors, world.colors)[0] * pixels
     boxes = scene.boxes[0] * pixels
     own, other = (np.nan_to_num(iou(found, some, height, width)) for some in (boxes, boxes[::-1]))
     return bool((own > np.maximum(other, _HELD)).all())
@@ -254,7 +254,7 @@ def table(rows: Sequence[Row], binding: dict[str, float]) -> str:
         )
         lines.append(f"| {row.name} | {row.clips} | {' | '.join(numbers)} |")
     lines += [
-        f"\nBoxes that hold the colour of their phrase, {name}: {share:.0%} of {_BOUND} scenes"
+        f"\nBoxes that hold the color of their phrase, {name}: {share:.0%} of {_BOUND} scenes"
         for name, share in binding.items()
     ]
     return "\n".join(lines)

@@ -10,13 +10,13 @@ import torch
 from tqdm import tqdm
 
 from smcd.config import SpritesConfig
-from smcd.data.sprites import World
-from smcd.errors import InputError
-from smcd.files import new_file
-from smcd.metrics.similarity import psnr
-from smcd.sampling import Sampler, on_device
+from smcd.evaluation.metrics.similarity import psnr
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import new_file
+from smcd.sampler import Sampler, on_device
 from smcd.sprites.evaluation import prepare, sample_scenes, score
 from smcd.sprites.scenes import Scene
+from smcd.sprites.world import World
 
 _REFERENCE = ("ddim", 50)
 SETTINGS = (_REFERENCE, *((name, steps) for name in ("ddim", "dpmsolver++", "unipc") for steps in (25, 20, 15, 10)))

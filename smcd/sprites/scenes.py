@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from smcd.data.sprites import SpriteClip, World, make_clip
+from smcd.sprites.world import SpriteClip, World, make_clip
 
 _SHIFT = 0.08  # of the side: how far boxes are moved to contradict the first frame
 Boxes = list[list[list[float] | None]]
@@ -19,7 +19,7 @@ class Scene:
         name: of its own; the noise follows from it.
         frames: the true video, F H W 3, uint8.
         boxes: F N 4, xyxy in 0..1; NaN where absent.
-        phrases, colours: of the N objects.
+        phrases, colors: of the N objects.
         prompt: what happens.
     """
 
@@ -27,7 +27,7 @@ class Scene:
     frames: np.ndarray
     boxes: np.ndarray
     phrases: list[str]
-    colours: list[str]
+    colors: list[str]
     prompt: str
 
     def given_boxes(self, slots: int) -> Boxes:
@@ -43,7 +43,7 @@ class Scene:
 def scene_of(name: str, clip: SpriteClip) -> Scene:
     boxes = np.where(clip.box_mask[..., None] > 0, clip.boxes, np.nan).astype(np.float64)
     sprites = clip.sprites
-    return Scene(name, clip.frames, boxes, [s.phrase for s in sprites], [s.colour for s in sprites], clip.caption)
+    return Scene(name, clip.frames, boxes, [s.phrase for s in sprites], [s.color for s in sprites], clip.caption)
 
 
 def held_out(seed: int, count: int, frames: int, size: int, world: World) -> list[Scene]:
@@ -55,8 +55,8 @@ def shifted(scenes: list[Scene]) -> list[Scene]:
     """Boxes moved a little, so that the first frame contradicts them."""
     moved = []
     for scene in scenes:
-        centre = np.nanmean((scene.boxes[..., :2] + scene.boxes[..., 2:]) / 2, axis=(0, 1))
-        step = np.where(centre > 0.5, -_SHIFT, _SHIFT)  # towards the middle
+        center = np.nanmean((scene.boxes[..., :2] + scene.boxes[..., 2:]) / 2, axis=(0, 1))
+        step = np.where(center > 0.5, -_SHIFT, _SHIFT)  # towards the middle
         moved.append(replace(scene, boxes=np.clip(scene.boxes + np.tile(step, 2), 0, 1)))
     return moved
 
@@ -64,9 +64,9 @@ def shifted(scenes: list[Scene]) -> list[Scene]:
 def along(
     path: Callable[[np.ndarray], np.ndarray], scenes: int, seed: int, frames: int, size: int, world: World
 ) -> list[Scene]:
-    """Scenes of one object that moves along `path` (time in 0..1 -> centres F 2)."""
-    alone, centres = replace(world, objects=(1, 1)), path(np.linspace(0, 1, frames))
-    clips = [make_clip(seed, index, frames, size, alone, [centres]) for index in range(scenes)]
+    """Scenes of one object that moves along `path` (time in 0..1 -> centers F 2)."""
+    alone, centers = replace(world, objects=(1, 1)), path(np.linspace(0, 1, frames))
+    clips = [make_clip(seed, index, frames, size, alone, [centers]) for index in range(scenes)]
     return [scene_of(f"path-{path.__name__}-{index:04d}", clip) for index, clip in enumerate(clips)]
 
 

@@ -16,14 +16,14 @@ from smcd.allocation import keep_freed_memory
 from smcd.config import AutoencoderConfig, check_choices
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
-from smcd.errors import InputError
-from smcd.files import new_file, new_folder
-from smcd.precision import usable_precision
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import new_file, new_folder
+from smcd.runtime.precision import usable_precision
 
 logger = logging.getLogger(__name__)
 
-_NORMALISED_ON = 64  # batches
-_GROUPS = 4  # of the norms; with a group per channel an image's mean colour would be lost
+_NORMALIZED_ON = 64  # batches
+_GROUPS = 4  # of the norms; with a group per channel an image's mean color would be lost
 
 
 def train_autoencoder(config: AutoencoderConfig) -> Path:
@@ -74,7 +74,7 @@ def train_autoencoder(config: AutoencoderConfig) -> Path:
                 curve.write(json.dumps({"step": step, "error": error.item(), "divergence": divergence.item()}) + "\n")
         if step % config.checkpointing_steps == 0 or step == config.max_train_steps:
             _save(out, vae, optimizer, step)
-    normalise(vae, loader, device)
+    normalize(vae, loader, device)
     with new_folder(out / "vae") as folder:
         vae.save_pretrained(folder)
     return out / "vae"
@@ -116,11 +116,11 @@ def _cosine(part: float) -> float:
 
 
 @torch.no_grad()
-def normalise(vae: AutoencoderKL, loader: ClipLoader, device: torch.device) -> None:
+def normalize(vae: AutoencoderKL, loader: ClipLoader, device: torch.device) -> None:
     """Give every latent channel mean 0 and variance 1 over the data, by changing the convolutions around it."""
     found = []
     for number, batch in enumerate(loader.batches()):
-        if number == _NORMALISED_ON:
+        if number == _NORMALIZED_ON:
             break
         assert batch.frames is not None
         found.append(vae.encode(as_pixels(batch.frames.to(device))).latent_dist.mean.float())

@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from smcd.errors import InputError, first_line
-from smcd.files import new_folder
+from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.files import new_folder
 
 logger = logging.getLogger(__name__)
 

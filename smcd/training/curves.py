@@ -9,12 +9,12 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
-from smcd.errors import InputError
-from smcd.files import new_file
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import new_file
 
 _WIDTH, _HEIGHT, _MARGIN = 360, 240, 54  # of a run's panel, in pixels
 _SMOOTHED = 25  # entries that are averaged
-_INK, _GREY, _LINE = "#222222", "#bbbbbb", "#3b6fb6"
+_INK, _GRAY, _LINE = "#222222", "#bbbbbb", "#3b6fb6"
 _DOTS = {  # of validation
     "held out": ("validation/loss", "#d1495b"),
     "without boxes": ("validation/loss_without_boxes", "#edae49"),
@@ -72,7 +72,7 @@ def _panel(name: str, train: Points, validation: dict[str, Points]) -> PIL.Image
     for part in range(5):
         value = high * part / 4
         y = place(0, value)[1]
-        draw.line((_MARGIN, y, _WIDTH - 14, y), fill=_GREY if part else _INK)
+        draw.line((_MARGIN, y, _WIDTH - 14, y), fill=_GRAY if part else _INK)
         draw.text((4, y - 7), f"{value:.2g}", fill=_INK, font=font)
     draw.line((_MARGIN, 15, _MARGIN + 12, 15), fill=_LINE, width=2)
     draw.text((_MARGIN + 18, 8), f"{name}: loss", fill=_INK, font=font)
@@ -92,7 +92,7 @@ def _panel(name: str, train: Points, validation: dict[str, Points]) -> PIL.Image
 
 
 def smooth(losses: np.ndarray) -> np.ndarray:
-    """The mean of each entry and its neighbours; at the ends there are fewer."""
+    """The mean of each entry and its neighbors; at the ends there are fewer."""
     window = np.ones(min(_SMOOTHED, len(losses)))
     counts = np.convolve(np.ones_like(losses), window, mode="same")
     return np.convolve(losses, window, mode="same") / counts

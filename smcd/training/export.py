@@ -10,14 +10,14 @@ from diffusers import ModelMixin
 from smcd.config import TrainConfig, load_config
 from smcd.convert.folders import cast
 from smcd.convert.published import warn_of_left_out, write_published
-from smcd.errors import InputError
-from smcd.files import new_folder
 from smcd.pipeline import SMCDPipeline
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import new_folder
 from smcd.training import checkpoint
 from smcd.training.objective import TrainedNetworks
 from smcd.training.settings import check_frozen
 from smcd.training.stages import make_stage
-from smcd.training.start import build_start, frozen_hash
+from smcd.training.starting_weights import build_start, frozen_hash
 
 
 def find_checkpoint(path: Path) -> Path | None:

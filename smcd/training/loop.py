@@ -13,16 +13,16 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from smcd.config import TrainConfig
 from smcd.data.clips import Batch
-from smcd.errors import InputError, out_of_memory_advice
-from smcd.files import new_file
-from smcd.training import checkpoint, state
+from smcd.runtime.errors import InputError, out_of_memory_advice
+from smcd.runtime.files import new_file
+from smcd.runtime.signals import StopSignals
+from smcd.training import checkpoint, resume
 from smcd.training.draws import Key, step_keys
+from smcd.training.dry_run import plan
 from smcd.training.export import export
 from smcd.training.monitor import Monitor
-from smcd.training.plan import plan
+from smcd.training.run import Run, make_accelerator, make_networks, make_run, whole
 from smcd.training.settings import check_config, resolved
-from smcd.training.setup import Run, make_accelerator, make_networks, make_run, whole
-from smcd.training.signals import StopSignals
 from smcd.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
 def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator, dry_run: bool) -> int:
     """Build, resume, train, export; returns the signal that stopped it, or 0."""
     if not dry_run:
-        state.check_settings(config, accelerator.num_processes)
+        resume.check_settings(config, accelerator.num_processes)
     networks = make_networks(config)
     if dry_run:
         if accelerator.is_main_process:
@@ -72,7 +72,7 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator, dry_run
         run = make_run(config, accelerator, networks)
         if accelerator.is_main_process:
             checkpoint.remove_partial(run.out)
-        state.resume(run)
+        resume.resume(run)
         stopped_by = train_steps(run, signals)
     if stopped_by:
         logger.info(f"stopped after step {run.step}; the same command goes on from there")
@@ -97,7 +97,7 @@ def train_steps(run: Run, signals: StopSignals) -> int:
         run.step += 1
         monitor.step(run, loss, gradient_norm)
         if run.step % config.checkpointing_steps == 0 or run.step == config.max_train_steps or stopped_by:
-            state.save(run)
+            resume.save(run)
         if validation is not None and run.step % config.validation_steps == 0 and not stopped_by:
             validation(run)
     monitor.close()

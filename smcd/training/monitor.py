@@ -9,10 +9,10 @@ import torch
 import yaml
 from tqdm import tqdm
 
-from smcd.files import new_file
+from smcd.runtime.files import new_file
+from smcd.training.resume import versions
+from smcd.training.run import Run, whole
 from smcd.training.settings import global_batch
-from smcd.training.setup import Run, whole
-from smcd.training.state import versions
 from smcd.training.trackers import JsonlTracker, flat
 
 

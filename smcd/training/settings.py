@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from smcd.assets import BUILT_IN
 from smcd.config import TrainConfig, check_choices, check_sampling
-from smcd.data.sprite_layouts import make_world
-from smcd.errors import InputError
+from smcd.runtime.built_in import BUILT_IN
+from smcd.runtime.errors import InputError
+from smcd.sprites.layouts import make_world
 from smcd.training import checkpoint
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from smcd.config import SmallModelConfig, check_choices
 from smcd.convert.base import load_model
 from smcd.data.build import video_sources
-from smcd.diffusion import make_scheduler
-from smcd.errors import InputError
-from smcd.files import new_folder
 from smcd.models import SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import new_folder
+from smcd.schedulers import make_scheduler
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _LETTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]
@@ -76,13 +76,14 @@ def make_small_model(config: SmallModelConfig) -> Path:
         )
     out = Path(config.output_dir)
     with new_folder(out) as folder:
-        schedule = {name: getattr(config, name) for name in ("beta_schedule", "beta_start", "beta_end", "prediction_type")}
+        names = ("beta_schedule", "beta_start", "beta_end", "prediction_type")
+        schedule = {name: getattr(config, name) for name in names}
         SMCDPipeline(vae, text_encoder, tokenizer, unet, make_scheduler(config=schedule)).save_pretrained(folder)
     return out
 
 
 def make_tokenizer(captions: Iterable[str], length: int) -> CLIPTokenizer:
-    """CLIP's kind of tokenizer in which every word of the captions is one token; other words are spelt.
+    """CLIP's kind of tokenizer in which every word of the captions is one token; other words are spelled.
 
     Token 0, with which texts are padded, is "!".
     """

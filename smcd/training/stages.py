@@ -17,8 +17,8 @@ from torch import nn
 
 from smcd.config import TrainConfig
 from smcd.convert.names import published_names
-from smcd.errors import InputError
 from smcd.models import SMCDUNet3D
+from smcd.runtime.errors import InputError
 
 _TRAINS = {  # patterns in the UNet's tensor names
     "1": r"\.object_gate\.",

@@ -10,8 +10,8 @@ from typing import Any
 from accelerate.tracking import GeneralTracker, on_main_process
 
 from smcd.config import TrainConfig
-from smcd.errors import InputError
-from smcd.files import new_file
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import new_file
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 

@@ -16,16 +16,16 @@ import torch
 from accelerate.utils import DistributedType, broadcast_object_list
 from einops import rearrange
 
-from smcd import media
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.data.mixing import ClipLoader
-from smcd.data.sprite_layouts import make_world
-from smcd.files import new_folder
 from smcd.latents import decode_video
 from smcd.models import without_temporal_layers
+from smcd.runtime import media
+from smcd.runtime.files import new_folder
 from smcd.sprites import diagnosis
-from smcd.training.setup import Run
+from smcd.sprites.layouts import make_world
+from smcd.training.run import Run
 from smcd.training.stages import Drops
 from smcd.training.trackers import log_pictures
 

@@ -18,7 +18,7 @@ from smcd.benchmark.measure import Row
 from smcd.benchmark.picture import lines
 from smcd.benchmark.run import run
 from smcd.config import BenchmarkConfig
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from smcd.config import CustomizeConfig, SamplingConfig, add_flags, load_config
-from smcd.customize import customize
-from smcd.errors import InputError
+from smcd.customize.animate import customize
+from smcd.runtime.errors import InputError
 from tests.convert.published import write_diffusers_base, write_published
 
 SMALL = ["--width", "32", "--height", "32", "--num_inference_steps", "2", "--video_length", "3"]
@@ -195,7 +195,7 @@ def test_an_output_that_cannot_be_written(folder, tmp_path):
     ],
 )
 def test_weights_for_another_architecture_are_refused(folder, tmp_path, paths, flags, message):
-    from smcd.tiny import tiny_pipeline
+    from smcd.sprites.tiny import tiny_pipeline
 
     tiny_pipeline(**paths).save_pretrained(tmp_path / "weights")
     with pytest.raises(InputError, match=message):
@@ -217,7 +217,7 @@ def test_half_written_outputs_never_replace_whole_ones(folder, tmp_path, monkeyp
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("smcd.media.strip", full_disk)
+    monkeypatch.setattr("smcd.runtime.media.strip", full_disk)
     with pytest.raises(InputError, match=r"out: cannot be written \(No space left"):
         customize(config(folder, out, seed=50))
     assert contents(out) == before
@@ -297,7 +297,7 @@ def test_a_users_file_in_the_way_is_left_alone(folder, tmp_path):
 
 
 def test_precisions(folder, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("smcd.precision.cpu_computes_bfloat16", lambda: True)  # slowly, on some
+    monkeypatch.setattr("smcd.runtime.precision.cpu_computes_bfloat16", lambda: True)  # slowly, on some
     caplog.set_level("INFO")
     customize(config(folder, tmp_path / "plain", format="png"))
     customize(config(folder, tmp_path / "autocast", format="png", mixed_precision="bf16"))

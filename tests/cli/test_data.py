@@ -19,13 +19,13 @@ from smcd.data.build import build_data
 from smcd.data.contact_sheet import contact_sheet
 from smcd.data.latent_cache import EncoderHashes
 from smcd.data.phrases import PhraseEmbeddings
-from smcd.data.sprite_layouts import make_world, write_gligen, write_got10k, write_youtube_vis
+from smcd.data.prepare import prepare as prepare_data
 from smcd.data.youtube_vis import held_out_names
-from smcd.errors import InputError
-from smcd.media import write_video
-from smcd.prepare import prepare as prepare_data
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_video
+from smcd.sprites.layouts import make_world, write_gligen, write_got10k, write_youtube_vis
+from smcd.sprites.tiny import tiny_pipeline
 from smcd.text import encode_phrases
-from smcd.tiny import tiny_pipeline
 
 CLIPS = 10
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smcd.metrics.report import read_report
+from smcd.evaluation.metrics.report import read_report
 from tests.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
 
 SCRIPT = str(Path(__file__).parents[2] / "scripts" / "evaluate.py")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from smcd.config import EvaluationConfig, add_flags, load_config
-from smcd.data.sprite_layouts import make_world, write_got10k
-from smcd.errors import InputError
-from smcd.evaluation import run_evaluation
-from smcd.metrics.report import read_report
+from smcd.evaluation.generate import run_evaluation
+from smcd.evaluation.metrics.report import read_report
+from smcd.runtime.errors import InputError
+from smcd.sprites.layouts import make_world, write_got10k
 from tests.convert.published import write_diffusers_base, write_published
 
 SMALL = ["--width", "32", "--height", "32", "--num_inference_steps", "2", "--clip", "none", "--dino", "none"]

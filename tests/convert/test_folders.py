@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from smcd import SMCDPipeline
 from smcd.convert import convert, export, load_pipeline, sampling_defaults
 from smcd.convert.files import load_tensors
-from smcd.diffusion import make_scheduler
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
+from smcd.schedulers import make_scheduler
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
 from tests.test_pipeline import run
 

@@ -12,7 +12,7 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from smcd.convert.files import PUBLISHED_FILES
-from smcd.tiny import tiny_pipeline
+from smcd.sprites.tiny import tiny_pipeline
 from tests import golden
 from tests.convert.published import write_diffusers_base
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from smcd import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.convert import from_published, to_published
 from smcd.convert.networks import build_networks, image_encoder_config, position_net_config, unet_config
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 from tests import golden
 
 STAGES = ["base", "stage1", "stage2"]

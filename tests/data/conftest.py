@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smcd.data.sprite_layouts import make_world, write_gligen, write_got10k, write_youtube_vis
+from smcd.sprites.layouts import make_world, write_gligen, write_got10k, write_youtube_vis
 
 SIZE, FRAMES, CLIPS, SEED = 48, 12, 6, 3
 WORLD = make_world(["motions=[line,visit,arc]"])

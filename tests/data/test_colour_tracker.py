@@ -1,11 +1,11 @@
-"""The colour tracker finds what was drawn, and nothing where nothing was."""
+"""The color tracker finds what was drawn, and nothing where nothing was."""
 
 import numpy as np
 import pytest
 
-from smcd.data.colour_tracker import track_colours
-from smcd.data.sprite_layouts import make_world
-from smcd.data.sprites import make_clip
+from smcd.sprites.layouts import make_world
+from smcd.sprites.world import make_clip
+from smcd.tracking.color import track_colors
 
 WORLD = make_world(["backgrounds=[plain,gradient]", "objects=[1,2]", "radius=[0.14,0.2]", "motions=[line,arc]"])
 
@@ -24,18 +24,18 @@ def test_sprites_are_found_where_they_are(noise):
     for index in range(20):
         clip = make_clip(1, index, 4, 64, WORLD)
         frames = np.clip(clip.frames + rng.normal(0, noise, clip.frames.shape), 0, 255).astype(np.uint8)
-        found = track_colours(frames, [sprite.colour for sprite in clip.sprites])
+        found = track_colors(frames, [sprite.color for sprite in clip.sprites])
         values.append(overlaps(found, clip.boxes)[clip.box_mask > 0])
     assert np.concatenate(values).mean() > 0.88
     assert (np.concatenate(values) > 0.5).mean() > 0.97
 
 
-def test_a_colour_that_is_not_there_is_not_found():
+def test_a_color_that_is_not_there_is_not_found():
     clip = next(c for c in (make_clip(1, n, 4, 64, WORLD) for n in range(20)) if len(c.sprites) == 1)
-    others = [colour for colour in WORLD.colours if colour != clip.sprites[0].colour]
-    assert np.isnan(track_colours(clip.frames, others)).all()
+    others = [color for color in WORLD.colors if color != clip.sprites[0].color]
+    assert np.isnan(track_colors(clip.frames, others)).all()
 
 
 def test_an_empty_frame_and_noise_show_nothing_large():
-    grey = np.full((1, 64, 64, 3), 120, np.uint8)
-    assert np.isnan(track_colours(grey, WORLD.colours)).all()
+    gray = np.full((1, 64, 64, 3), 120, np.uint8)
+    assert np.isnan(track_colors(gray, WORLD.colors)).all()

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smcd.data.gligen_tsv import GligenTSV, phrase_of
-from smcd.data.sprites import make_clip
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
+from smcd.sprites.world import make_clip
 from tests.data.conftest import CLIPS, SEED, SIZE, WORLD
 
 
@@ -48,10 +48,10 @@ def test_boxes_follow_the_crop(shared_data, seed, index):
     assert (areas[clip.box_mask[0] > 0] >= 0.01 - 1e-6).all()
     assert clip.boxes.min() >= 0
     assert clip.boxes.max() <= 1
-    colours = {sprite.phrase: n for n, sprite in enumerate(truth.sprites)}
+    colors = {sprite.phrase: n for n, sprite in enumerate(truth.sprites)}
     for phrase, box in zip(clip.phrases, clip.boxes[0], strict=True):
         if phrase:  # a crop magnifies: the box is larger than it was, or cut off
-            old = truth.boxes[0, colours[phrase]]
+            old = truth.boxes[0, colors[phrase]]
             assert (box[2:] - box[:2]).prod() <= (old[2:] - old[:2]).prod() / 0.6**2 + 1e-5
 
 

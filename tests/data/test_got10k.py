@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 
 from smcd.data.got10k import GOT10k, read_cover
-from smcd.data.sprites import make_clip
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
+from smcd.sprites.world import make_clip
 from tests.data.conftest import CLIPS, FRAMES, SEED, SIZE, WORLD
 
 FIRST = "GOT-10k_Train_000001"
@@ -165,7 +165,7 @@ def test_missing_folders(tmp_path, data):
 
 
 def test_scaled_decoding_stays_close_to_the_plain_one(tmp_path):
-    from smcd.media import read_frame, resize
+    from smcd.runtime.media import read_frame, resize
 
     photo = PIL.Image.open("examples/coffee/img.jpg").convert("RGB")
     path = tmp_path / "frame.jpg"

@@ -16,13 +16,13 @@ from smcd.data import latent_cache
 from smcd.data.build import build_data
 from smcd.data.clips import collate
 from smcd.data.latent_cache import CacheWriter, EncoderHashes, LatentCache, encoder_hash
-from smcd.data.sprites_source import Sprites
-from smcd.errors import InputError
+from smcd.data.prepare import prepare
+from smcd.data.sprites import Sprites
 from smcd.latents import encode_frames
-from smcd.media import write_video
-from smcd.prepare import prepare
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_video
+from smcd.sprites.tiny import tiny_pipeline
 from smcd.text import encode_phrases, encode_text
-from smcd.tiny import tiny_pipeline
 from tests.data.conftest import CLIPS
 
 
@@ -184,7 +184,7 @@ def test_a_cache_that_is_being_rewritten_is_not_read(data, model, pipe, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("smcd.prepare.cache_latents", stop)
+        patched.setattr("smcd.data.prepare.cache_latents", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare(prepare_config(data, model))
     with pytest.raises(InputError, match="is not finished"):

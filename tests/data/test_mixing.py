@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from smcd.data.clips import Clip, collate
 from smcd.data.mixing import ClipLoader, ClipOrder, Mixture
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 
 
 class Numbers:

@@ -9,7 +9,7 @@ import torch
 from smcd.data.clips import Sampling, VideoClips
 from smcd.data.got10k import GOT10k
 from smcd.data.phrases import PhraseEmbeddings, write_phrases
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 
 
 def published(path, vectors, section=None):

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from smcd.data.shapes import SHAPES, coverage
-from smcd.data.sprite_layouts import make_world, run_lengths, write_gligen, write_got10k, write_youtube_vis
-from smcd.data.sprites import BACKGROUNDS, COLOURS, MOTIONS, WORLDS, World, boxes_of, make_clip
-from smcd.data.sprites_source import Sprites
-from smcd.errors import InputError
+from smcd.data.sprites import Sprites
+from smcd.runtime.errors import InputError
+from smcd.sprites.layouts import make_world, run_lengths, write_gligen, write_got10k, write_youtube_vis
+from smcd.sprites.shapes import SHAPES, coverage
+from smcd.sprites.world import BACKGROUNDS, COLORS, MOTIONS, WORLDS, World, boxes_of, make_clip
 
 SIZE = 64
 
@@ -49,12 +49,12 @@ def test_masks_boxes_and_covers_agree(index):
     assert 0 <= clip.cover.min() <= clip.cover.max() <= 1
 
 
-def test_an_object_has_its_colour_where_its_mask_is():
+def test_an_object_has_its_color_where_its_mask_is():
     world = World(backgrounds=("plain",), objects=(1, 1))
     for index in range(10):
         clip = make_clip(1, index, 2, SIZE, world)
         inside = clip.frames[0][clip.masks[0, 0]].mean(0)
-        assert np.abs(inside - COLOURS[clip.sprites[0].colour]).max() < 50
+        assert np.abs(inside - COLORS[clip.sprites[0].color]).max() < 50
 
 
 def test_the_first_frame_of_a_still_world_lasts():
@@ -67,9 +67,9 @@ def test_everything_occurs():
     clips = [make_clip(0, index, 8, 32) for index in range(150)]
     sprites = [sprite for clip in clips for sprite in clip.sprites]
     assert {sprite.shape for sprite in sprites} == set(SHAPES)
-    assert {sprite.colour for sprite in sprites} == set(COLOURS)
+    assert {sprite.color for sprite in sprites} == set(COLORS)
     assert {len(clip.sprites) for clip in clips} == {1, 2, 3, 4}
-    assert all(len({sprite.colour for sprite in clip.sprites}) == len(clip.sprites) for clip in clips)
+    assert all(len({sprite.color for sprite in clip.sprites}) == len(clip.sprites) for clip in clips)
     motions = {sprite.motion for sprite in sprites}
     assert {"moving left", "moving right", "moving up", "moving down", "bouncing", "circling"} <= motions
     absent = [clip.box_mask.min() == 0 for clip in clips]
@@ -83,8 +83,8 @@ def test_only_visits_leave_the_frame(motion):
     for index in range(20):
         for sprite in make_clip(0, index, 16, 32, World(motions=(motion,))).sprites:
             reach = 0.75 * sprite.radius[:, None]  # shapes lie in a disc, and touch its edge with corners only
-            assert (sprite.centre - reach).min() > -0.02
-            assert (sprite.centre + reach).max() < 1.02
+            assert (sprite.center - reach).min() > -0.02
+            assert (sprite.center + reach).max() < 1.02
 
 
 def test_visits_come_back():
@@ -96,8 +96,8 @@ def test_visits_come_back():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_keep_their_area_under_rotation_and_outside_the_frame(shape):
     areas = []
-    for angle, centre in ((0, 50.0), (1.0, 50.0), (0, -500.0)):
-        alpha, rows, columns, area = coverage(shape, np.array([centre, 50.0]), 30, angle, 100)
+    for angle, center in ((0, 50.0), (1.0, 50.0), (0, -500.0)):
+        alpha, rows, columns, area = coverage(shape, np.array([center, 50.0]), 30, angle, 100)
         areas.append(area)
         assert alpha.shape == (rows.stop - rows.start, columns.stop - columns.start)
         assert alpha.size == 0 or alpha.sum() == pytest.approx(area, rel=1e-3)
@@ -191,8 +191,8 @@ def test_gligen_layout(tmp_path):
             images.add(content["image"])
             for annotation in content["annos"]:
                 ((start, end),) = annotation["tokens_positive"]
-                colour, shape = content["caption"][start:end].split()
-                assert colour in COLOURS
+                color, shape = content["caption"][start:end].split()
+                assert color in COLORS
                 assert shape in SHAPES
                 assert len(base64.b64decode(annotation["text_embedding_before"])) == 768 * 4
                 x, y, w, h = annotation["bbox"]
@@ -210,7 +210,7 @@ def test_world_settings():
         "shapes=[blob]",
         "objects=[0,1]",
         "objects=[3,2]",
-        "colour=red",
+        "color=red",
         "speed=fast",
         "speed=nan",
         "shapes=[]",

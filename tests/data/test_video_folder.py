@@ -8,14 +8,14 @@ import pytest
 
 from smcd.data.clips import Sampling, VideoClips
 from smcd.data.video_folder import VideoFolder
-from smcd.errors import InputError
-from smcd.media import write_video
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_video
 
 LENGTH, WIDTH, HEIGHT = 10, 64, 48
 
 
 def frames():
-    """A white square that moves right on dark grey."""
+    """A white square that moves right on dark gray."""
     video = np.full((LENGTH, HEIGHT, WIDTH, 3), 40, np.uint8)
     for f in range(LENGTH):
         video[f, 16:32, 4 * f : 4 * f + 16] = 230

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from smcd.data.clips import Sampling, VideoClips
-from smcd.data.sprites import make_clip
 from smcd.data.youtube_vis import HELD_OUT, YouTubeVIS, box_of_mask, caption_of, held_out_names
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
+from smcd.sprites.world import make_clip
 from tests.data.conftest import CLIPS, FRAMES, SEED, SIZE, WORLD
 
 

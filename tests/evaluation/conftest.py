@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smcd.config import EvaluationConfig, EvaluationDataConfig, SamplingConfig
-from smcd.data.sprite_layouts import make_world, write_got10k, write_youtube_vis
+from smcd.sprites.layouts import make_world, write_got10k, write_youtube_vis
 
 SEQUENCES, VIDEOS = 5, 12
 WORLD = make_world(["motions=[line,visit]", "objects=[1,3]"])

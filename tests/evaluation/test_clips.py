@@ -10,12 +10,12 @@ import PIL.Image
 import pytest
 
 from smcd.config import EvaluationConfig, add_flags, load_config
-from smcd.data.sprites import WORLDS, make_clip
 from smcd.data.youtube_vis import held_out_names
-from smcd.errors import InputError
-from smcd.evaluation.clips import EvaluationClips, present_boxes
-from smcd.evaluation.settings import complete
-from smcd.metrics.manifest import differences, read_manifest
+from smcd.evaluation.generate.clips import EvaluationClips, present_boxes
+from smcd.evaluation.generate.plan import complete
+from smcd.evaluation.metrics.manifest import differences, read_manifest
+from smcd.runtime.errors import InputError
+from smcd.sprites.world import WORLDS, make_clip
 
 
 def clips_of(config) -> EvaluationClips:
@@ -48,7 +48,7 @@ def test_got10k_is_the_whole_val_split_with_one_object(config, data):
 
 
 def test_youtube_vis_is_the_first_videos_of_train(config, data, monkeypatch):
-    monkeypatch.setattr("smcd.evaluation.clips._PUBLISHED_VIDEOS", 7)
+    monkeypatch.setattr("smcd.evaluation.generate.clips._PUBLISHED_VIDEOS", 7)
     chosen = clips_of(config(dataset="youvis"))
     manifest = chosen.manifest(2)
     folders = sorted(path.name for path in (data / "youvis" / "train" / "JPEGImages").iterdir())

@@ -11,10 +11,10 @@ import PIL.Image
 import pytest
 
 from smcd.config import SamplingConfig
-from smcd.errors import InputError
-from smcd.evaluation import run_evaluation
-from smcd.metrics.report import read_report
-from smcd.sampling import Sampler, clip_generator
+from smcd.evaluation.generate import run_evaluation
+from smcd.evaluation.metrics.report import read_report
+from smcd.runtime.errors import InputError
+from smcd.sampler import Sampler, clip_generator
 
 NAMES = [f"GOT-10k_Val_{n:06d}" for n in range(1, 6)]
 
@@ -79,8 +79,8 @@ def test_the_published_layout_and_what_the_model_is_given(config, tmp_path, monk
     assert report["generator"]["weights_sha256"] in (out / "report" / "index.html").read_text()
 
 
-def test_batches_differ_by_at_most_a_grey_level_and_again_not_at_all(config, tmp_path):
-    """With videos that show something: a tracker on noise makes much of one grey level."""
+def test_batches_differ_by_at_most_a_gray_level_and_again_not_at_all(config, tmp_path):
+    """With videos that show something: a tracker on noise makes much of one gray level."""
     given = {
         "dataset": "sprites",
         "sprites_clips": 4,
@@ -136,7 +136,7 @@ def test_seeds_can_be_added_even_to_one(config, tmp_path):
 def test_nothing_is_left_to_do(config, tmp_path, monkeypatch, capsys):
     run_evaluation(config(max_clips=2))
     before = clips_in(tmp_path / "out")
-    monkeypatch.setattr("smcd.evaluation.run.Sampler", None)  # no weights are loaded
+    monkeypatch.setattr("smcd.evaluation.generate.run.Sampler", None)  # no weights are loaded
     (tmp_path / "out" / "report" / "old.txt").write_text("old")
     run_evaluation(config(max_clips=2, tracker="csrt"))
     assert clips_in(tmp_path / "out") == before
@@ -162,8 +162,8 @@ def test_nothing_is_left_to_do(config, tmp_path, monkeypatch, capsys):
 )
 def test_other_settings_never_mix(config, tmp_path, monkeypatch, changes, message):
     with monkeypatch.context() as patch:
-        patch.setattr("smcd.evaluation.run.sample", lambda sampler, group, true, objects: true)
-        patch.setattr("smcd.evaluation.run.write_clip", lambda folder, *_: folder.mkdir())
+        patch.setattr("smcd.evaluation.generate.run.sample", lambda sampler, group, true, objects: true)
+        patch.setattr("smcd.evaluation.generate.run.write_clip", lambda folder, *_: folder.mkdir())
         run_evaluation(config(report=False))
     before = contents(tmp_path)
     with pytest.raises(InputError, match=message):
@@ -226,7 +226,7 @@ def test_bad_settings_are_refused_before_anything_is_written(config, tmp_path, c
 
 @pytest.mark.parametrize("paths", [{"object_gate": False}, {"image_gate": False, "image_concat": False}])
 def test_weights_without_a_path_for_the_conditions(config, tmp_path, paths):
-    from smcd.tiny import tiny_pipeline
+    from smcd.sprites.tiny import tiny_pipeline
 
     tiny_pipeline(**paths).save_pretrained(tmp_path / "weights")
     with pytest.raises(InputError, match=r"weights: (boxes were|an image was) given, but this model has no"):
@@ -241,7 +241,7 @@ def test_an_output_that_cannot_be_written(config, tmp_path):
 
 
 def test_a_full_disk_leaves_no_half_written_clip(config, tmp_path, monkeypatch):
-    from smcd import media
+    from smcd.runtime import media
 
     written, original = [], media.write_video
 
@@ -251,7 +251,7 @@ def test_a_full_disk_leaves_no_half_written_clip(config, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         original(path, *arguments)
 
-    monkeypatch.setattr("smcd.media.write_video", full_after_a_while)
+    monkeypatch.setattr("smcd.runtime.media.write_video", full_after_a_while)
     with pytest.raises(InputError, match=r"GOT-10k_Val_000002: cannot be written .*No space left"):
         run_evaluation(config(max_clips=3, report=False))
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -263,7 +263,7 @@ def test_a_full_disk_leaves_no_half_written_clip(config, tmp_path, monkeypatch):
 
 
 def test_the_config_of_a_run_makes_the_same_again(config, tmp_path):
-    from smcd.evaluation.settings import read_settings
+    from smcd.evaluation.generate.plan import read_settings
 
     run_evaluation(config(max_clips=2, report=False))
     resolved = read_settings(tmp_path / "out" / "config.yaml")

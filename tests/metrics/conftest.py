@@ -2,9 +2,9 @@
 
 import pytest
 
-from smcd.metrics.evaluate import Evaluation, evaluate
-from smcd.metrics.report import write_report
-from smcd.metrics.scoring import Options
+from smcd.evaluation.metrics.evaluate import Evaluation, evaluate
+from smcd.evaluation.metrics.report import write_report
+from smcd.evaluation.metrics.scoring import Options
 from tests.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
 from tests.metrics.tiny import write_clip, write_dino, write_i3d
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from smcd.data.sprites import SpriteClip, World, make_clip
-from smcd.media import write_frames
-from smcd.metrics.manifest import Clip, Manifest, frames_sha256
+from smcd.evaluation.metrics.manifest import Clip, Manifest, frames_sha256
+from smcd.runtime.media import write_frames
+from smcd.sprites.world import SpriteClip, World, make_clip
 
 WORLD = World(objects=(1, 2), motions=("line", "arc"), speed=0.5, turning=0.05, growing=1.1)
 

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from smcd.errors import InputError
-from smcd.metrics.compare import compare, comparison_text, verdict, write_comparison
-from smcd.metrics.evaluate import evaluate
-from smcd.metrics.report import read_report, write_report
+from smcd.evaluation.metrics.compare import compare, comparison_text, verdict, write_comparison
+from smcd.evaluation.metrics.evaluate import evaluate
+from smcd.evaluation.metrics.report import read_report, write_report
+from smcd.runtime.errors import InputError
 from tests.metrics.layout import noisy, write_predictions
 
 

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from smcd.errors import InputError
-from smcd.metrics.evaluate import Evaluation, evaluate
-from smcd.metrics.report import read_report, report_json, summary_text, write_report
-from smcd.metrics.scoring import Options, load_instruments
+from smcd.evaluation.metrics.evaluate import Evaluation, evaluate
+from smcd.evaluation.metrics.report import read_report, report_json, summary_text, write_report
+from smcd.evaluation.metrics.scoring import Options, load_instruments
+from smcd.runtime.errors import InputError
 from tests.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
 from tests.metrics.tiny import sam2_model
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from smcd.errors import InputError
-from smcd.metrics.frechet import I3D, frame_repeats, frechet_distance, fvd_name, i3d_input
+from smcd.evaluation.metrics.frechet import I3D, frame_repeats, frechet_distance, fvd_name, i3d_input
+from smcd.runtime.errors import InputError
 from tests.metrics.tiny import write_i3d
 
 VECTORS = [

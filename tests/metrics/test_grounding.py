@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from smcd.metrics import grounding
+from smcd.evaluation.metrics import grounding
 
 
 def xyxy(rows) -> np.ndarray:

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from smcd.errors import InputError
-from smcd.media import write_frames
-from smcd.metrics.manifest import Clip, Manifest, frames_sha256, read_manifest
-from smcd.metrics.truth import read_truth
+from smcd.evaluation.metrics.manifest import Clip, Manifest, frames_sha256, read_manifest
+from smcd.evaluation.metrics.truth import read_truth
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_frames
 from tests.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
 
 

@@ -8,9 +8,17 @@ import pytest
 import torch
 from transformers import CLIPModel, ViTModel
 
-from smcd.metrics.models import MissingModel
-from smcd.metrics.similarity import MAX_PSNR, CLIPSimilarity, DINOSimilarity, FrameFidelity, cosine, dino_input, psnr
-from smcd.weights_hash import weights_hash
+from smcd.evaluation.metrics.models import MissingModel
+from smcd.evaluation.metrics.similarity import (
+    MAX_PSNR,
+    CLIPSimilarity,
+    DINOSimilarity,
+    FrameFidelity,
+    cosine,
+    dino_input,
+    psnr,
+)
+from smcd.runtime.hashes import weights_hash
 from tests.metrics.tiny import write_clip, write_dino
 
 
@@ -50,7 +58,7 @@ def test_clip_is_the_model_s_own_projection(clip, frames):
     np.testing.assert_allclose(clip.images(frames[:1])[0], embedding / np.linalg.norm(embedding), atol=1e-5)
 
 
-def test_a_text_s_embedding_does_not_depend_on_its_neighbours(clip):
+def test_a_text_s_embedding_does_not_depend_on_its_neighbors(clip):
     alone, beside = clip.texts(["A star."]), clip.texts(["A star.", "A much longer text about a star."])
     np.testing.assert_allclose(alone[0], beside[0], atol=1e-6)
 
@@ -65,7 +73,7 @@ def test_dino_is_the_cls_token_of_the_last_layer(dino, frames):
 
 def test_dino_sees_the_middle_of_a_frame_with_imagenet_s_mean():
     frame = np.zeros((256, 512, 3), np.uint8)
-    frame[:, 144:368] = (124, 116, 104)  # the middle 224 columns, of ImageNet's mean colour
+    frame[:, 144:368] = (124, 116, 104)  # the middle 224 columns, of ImageNet's mean color
     pixels = dino_input(frame)
     assert pixels.shape == (3, 224, 224)
     assert pixels.abs().max() < 0.02
@@ -107,10 +115,10 @@ def test_the_hash_is_of_the_weights_alone(tmp_path):
 def test_psnr_and_ssim(frames):
     fidelity = FrameFidelity()
     assert fidelity(frames[0], frames[0]) == {"psnr": MAX_PSNR, "ssim": pytest.approx(1)}
-    grey = np.full((64, 64, 3), 100, np.uint8)
-    values = fidelity(grey + np.uint8(10), grey)
+    gray = np.full((64, 64, 3), 100, np.uint8)
+    values = fidelity(gray + np.uint8(10), gray)
     assert values["psnr"] == pytest.approx(20 * np.log10(255 / 10), abs=1e-4)
-    assert psnr(np.stack([grey + np.uint8(20), grey]), np.stack([grey] * 2)) == pytest.approx(
+    assert psnr(np.stack([gray + np.uint8(20), gray]), np.stack([gray] * 2)) == pytest.approx(
         20 * np.log10(255 / 20) + 10 * np.log10(2), abs=1e-4
     )  # of a whole video, not the mean of its frames
     luminance = (2 * 110 * 100 / 255**2 + 1e-4) / ((110**2 + 100**2) / 255**2 + 1e-4)

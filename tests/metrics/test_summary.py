@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from smcd.metrics.columns import BY_NAME, COLUMNS, describe
-from smcd.metrics.summary import bootstrap, over_time, pooled, summarise
+from smcd.evaluation.metrics.columns import BY_NAME, COLUMNS, describe
+from smcd.evaluation.metrics.summary import bootstrap, over_time, pooled, summarize
 
 
 def row(sequence: str, ao: float | None, frames: int = 1, seed: int | None = None, **more) -> dict:
@@ -13,7 +13,7 @@ def row(sequence: str, ao: float | None, frames: int = 1, seed: int | None = Non
 
 def test_pooled_weighs_frames_and_the_mean_of_clips_does_not():
     rows = [row("a", 1.0, 7), row("b", 0.2, 1), row("c", None, 0), {"sequence": "d"}]
-    summary = summarise(rows)
+    summary = summarize(rows)
     assert summary["ao"].mean == pytest.approx(7.2 / 8)
     assert summary["ao_clips"].mean == pytest.approx(0.6)
     assert summary["ao"].clips == 2
@@ -23,19 +23,19 @@ def test_pooled_weighs_frames_and_the_mean_of_clips_does_not():
 
 def test_moving_subset():
     rows = [row("a", 0.9, static_ao=0.8), row("b", 0.3, static_ao=0.4), row("c", 0.5, static_ao=0.1), row("d", 0.1)]
-    assert summarise(rows)["ao_moving"].mean == pytest.approx(0.4)
-    assert summarise(rows)["ao_moving"].clips == 2
-    assert "ao_moving" not in summarise([row("a", 0.9, static_ao=0.5)])
+    assert summarize(rows)["ao_moving"].mean == pytest.approx(0.4)
+    assert summarize(rows)["ao_moving"].clips == 2
+    assert "ao_moving" not in summarize([row("a", 0.9, static_ao=0.5)])
 
 
 def test_seeds_and_their_deviation():
     rows = [row("a", 0.2, seed=33), row("b", 0.4, seed=33), row("a", 0.6, seed=34), row("b", 0.8, seed=34)]
-    statistic = summarise(rows)["ao"]
+    statistic = summarize(rows)["ao"]
     assert statistic.seeds == pytest.approx([0.3, 0.7])
     assert statistic.mean == pytest.approx(0.5)
     assert statistic.std == pytest.approx(np.std([0.3, 0.7], ddof=1))
     assert statistic.interval == pytest.approx((0.4, 0.6))  # of the clips, whose means over seeds are 0.4 and 0.6
-    assert summarise(rows[:2])["ao"].std is None
+    assert summarize(rows[:2])["ao"].std is None
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says():
@@ -43,10 +43,10 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for _ in range(60):
         rows = [row(str(c), value) for c, value in enumerate(rng.normal(0.5, 0.1, 40))]
-        low, high = summarise(rows)["ao"].interval
+        low, high = summarize(rows)["ao"].interval
         covered += low <= 0.5 <= high
     assert 51 <= covered <= 60
-    assert summarise([row("a", 0.3)])["ao"].interval is None
+    assert summarize([row("a", 0.3)])["ao"].interval is None
 
 
 def test_bootstrap_is_deterministic_and_paired():
@@ -63,12 +63,12 @@ def test_bootstrap_is_deterministic_and_paired():
 
 def test_class_means_come_from_objects():
     iou = [[None, 1.0, 1.0], [None, 0.2, None]]
-    summary = summarise(
+    summary = summarize(
         [row("a", 0.7, 3, iou=iou, classes=["dog", "cat"]), row("b", 1.0, iou=[[None, 0.6]], classes=["cat"])]
     )
     assert summary["mao"].mean == pytest.approx((1 + 0.4) / 2)
     assert summary["msr50"].mean == pytest.approx(0.75)
-    assert "mao" not in summarise([row("a", 0.7, iou=iou, classes=["", ""])])
+    assert "mao" not in summarize([row("a", 0.7, iou=iou, classes=["", ""])])
 
 
 def test_over_time():
@@ -79,7 +79,7 @@ def test_over_time():
 def test_every_name_of_a_summary_has_a_column():
     iou = [[None, 0.4, 0.9]]
     full = {column.name: 0.5 for column in COLUMNS} | {"frames_scored": 2, "objects_scored": 1, "static_ao": 0.1}
-    summary = summarise([{"sequence": "a", "iou": iou, "classes": ["x"], **full}])
+    summary = summarize([{"sequence": "a", "iou": iou, "classes": ["x"], **full}])
     assert len(summary) == len(COLUMNS) + 9
     assert all(describe(name).name == name for name in summary)
     with pytest.raises(KeyError):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from smcd.data.sprites import World, make_clip
-from smcd.metrics import grounding
-from smcd.metrics.models import MissingModel
-from smcd.metrics.tracking import CSRT, SAM2, mask_extent, sam2_input
+from smcd.evaluation.metrics import grounding
+from smcd.evaluation.metrics.models import MissingModel
+from smcd.sprites.world import World, make_clip
+from smcd.tracking.trackers import CSRT, SAM2, mask_extent, sam2_input
 from tests.metrics.tiny import object_score, sam2_model
 
 GENTLE = World(objects=(1, 2), motions=("line",), speed=0.4, turning=0.05, growing=1.1)
@@ -109,7 +109,7 @@ def test_sam2_without_any_object(sam2, frames):
     assert np.isnan(sam2(frames, np.array([NONE]))).all()
 
 
-def test_sam2_input_is_squashed_and_normalised():
+def test_sam2_input_is_squashed_and_normalized():
     white = sam2_input(np.full((2, 30, 50, 3), 255, np.uint8), 64)
     assert white.shape == (2, 3, 64, 64)
     expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from smcd.errors import InputError
-from smcd.media import write_frames, write_image, write_video
-from smcd.metrics.videos import find_videos, require_all, seeds_of
+from smcd.evaluation.metrics.videos import find_videos, require_all, seeds_of
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_frames, write_image, write_video
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from transformers import (
     ViTModel,
 )
 
-from smcd.tiny import tiny_pipeline
+from smcd.sprites.tiny import tiny_pipeline
 
 transformers.utils.logging.disable_progress_bar()
 _SAM_SIDE = 128
@@ -97,8 +97,8 @@ class Moments(torch.nn.Module):
 
     def forward(self, video: torch.Tensor, rescale: bool, resize: bool, return_features: bool) -> torch.Tensor:
         assert (return_features, rescale, resize) == (True, False, False)
-        colours = video.mean((3, 4))  # B 3 F
-        return torch.cat([colours[:, :, 0], colours[:, :, -1], colours.std(2), video.std((1, 2, 3, 4))[:, None]], 1)
+        colors = video.mean((3, 4))  # B 3 F
+        return torch.cat([colors[:, :, 0], colors[:, :, -1], colors.std(2), video.std((1, 2, 3, 4))[:, None]], 1)
 
 
 def write_i3d(path: Path) -> Path:

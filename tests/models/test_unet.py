@@ -43,7 +43,7 @@ def test_fresh_gates_are_the_base_model():
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
         up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
     ).eval()
-    for parameter in base.parameters():  # no layer may hide behind diffusers' zero initialisation
+    for parameter in base.parameters():  # no layer may hide behind diffusers' zero initialization
         torch.nn.init.normal_(parameter, std=0.05)
     unet = small_unet()
     unet.load_base(base.state_dict())

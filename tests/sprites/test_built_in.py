@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from smcd import SMCDPipeline
-from smcd.assets import BUILT_IN
 from smcd.config import ModelConfig, SamplingConfig
 from smcd.convert import sampling_defaults
-from smcd.data.sprite_layouts import make_world
-from smcd.data.sprites import make_clip
-from smcd.errors import InputError
-from smcd.sampling import Sampler, check_model_config, clip_generator, with_defaults
-from smcd.sprites.built_in import overlap_of_colours, unknown_words
+from smcd.runtime.built_in import BUILT_IN
+from smcd.runtime.errors import InputError
+from smcd.sampler import Sampler, check_model_config, clip_generator, with_defaults
+from smcd.sprites.built_in import overlap_of_colors, unknown_words
+from smcd.sprites.layouts import make_world
 from smcd.sprites.scenes import held_out
+from smcd.sprites.world import make_clip
 
 FOLDER = BUILT_IN["sprites"]
 WORLD = make_world(["built-in"])
@@ -75,7 +75,7 @@ def test_objects_follow_their_boxes():
             [clip_generator(0, scene.name) for scene in scenes],
         )
         some = [
-            overlap_of_colours(video, scene.given_boxes(len(scene.phrases)), scene.phrases)
+            overlap_of_colors(video, scene.given_boxes(len(scene.phrases)), scene.phrases)
             for scene, video in zip(scenes, videos, strict=True)
         ]
         overlaps[name] = np.mean([ao or 0 for ao in some])
@@ -87,12 +87,12 @@ def test_words_that_it_does_not_know(pipe):
     assert unknown_words(pipe.tokenizer, ["A Red circle that is moving left.", "dog", "A “red” dog—star!"]) == ["dog"]
 
 
-def test_overlap_of_colours_is_high_for_the_truth_and_zero_for_a_blank_video():
+def test_overlap_of_colors_is_high_for_the_truth_and_zero_for_a_blank_video():
     clip = make_clip(3, 0, 8, 64, WORLD)
     boxes, phrases = clip.boxes.tolist(), [sprite.phrase for sprite in clip.sprites]
-    assert overlap_of_colours(clip.frames, boxes, phrases) > 0.8
-    assert overlap_of_colours(np.full_like(clip.frames, 90), boxes, phrases) == 0
-    assert overlap_of_colours(clip.frames, boxes, ["thing"] * len(phrases)) is None
+    assert overlap_of_colors(clip.frames, boxes, phrases) > 0.8
+    assert overlap_of_colors(np.full_like(clip.frames, 90), boxes, phrases) == 0
+    assert overlap_of_colors(clip.frames, boxes, ["thing"] * len(phrases)) is None
 
 
 def test_a_base_is_not_for_the_built_in_model():

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from smcd.config import SamplingConfig, SpritesConfig, SpritesEvaluationConfig
-from smcd.data.sprite_layouts import make_world
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 from smcd.sprites.evaluation import _holds, evaluate_sprites
+from smcd.sprites.layouts import make_world
 from smcd.sprites.samplers import compare_samplers
 from smcd.sprites.scenes import along, crossing, held_out, shifted, spiral, zigzag
-from smcd.tiny import tiny_pipeline
+from smcd.sprites.tiny import tiny_pipeline
 from tests.conftest import open_gates
 
 SETTINGS = "backgrounds=[plain,gradient] objects=[1,2] radius=[0.14,0.2] motions=[line,arc] speed=0.45"
@@ -21,7 +21,7 @@ WORLD = make_world(SETTINGS.split())
 SHAPE = (8, 64, WORLD)
 
 
-def centres(scene, n=0):
+def centers(scene, n=0):
     return (scene.boxes[:, n, :2] + scene.boxes[:, n, 2:]) / 2
 
 
@@ -29,13 +29,13 @@ def test_objects_follow_the_paths_that_they_are_given():
     for path in (spiral, zigzag):
         for scene in along(path, 3, 5, *SHAPE):
             assert len(scene.phrases) == 1
-            assert np.abs(centres(scene) - path(np.linspace(0, 1, 8))).max() < 0.06  # of stars and triangles too
+            assert np.abs(centers(scene) - path(np.linspace(0, 1, 8))).max() < 0.06  # of stars and triangles too
 
 
 def test_objects_cross():
     for scene in crossing(3, 5, *SHAPE):
-        assert (np.diff(centres(scene, 0)[[0, -1], 0]) > 0.3).all()
-        assert (np.diff(centres(scene, 1)[[0, -1], 0]) < -0.3).all()
+        assert (np.diff(centers(scene, 0)[[0, -1], 0]) > 0.3).all()
+        assert (np.diff(centers(scene, 1)[[0, -1], 0]) < -0.3).all()
 
 
 def test_boxes_that_contradict_the_first_frame_a_little():
@@ -49,11 +49,11 @@ def test_boxes_that_contradict_the_first_frame_a_little():
 
 def test_phrases_are_held_by_their_own_boxes_only():
     scenes = held_out(6, 10, 8, 64, replace(WORLD, objects=(2, 2)))
-    apart = [scene for scene in scenes if np.linalg.norm(centres(scene, 0)[0] - centres(scene, 1)[0]) > 0.35]
+    apart = [scene for scene in scenes if np.linalg.norm(centers(scene, 0)[0] - centers(scene, 1)[0]) > 0.35]
     assert apart
     for scene in apart:
         assert _holds(scene, scene.frames, WORLD)
-        swapped = replace(scene, phrases=scene.phrases[::-1], colours=scene.colours[::-1])
+        swapped = replace(scene, phrases=scene.phrases[::-1], colors=scene.colors[::-1])
         assert not _holds(swapped, scene.frames, WORLD)
 
 

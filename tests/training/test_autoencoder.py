@@ -9,9 +9,9 @@ from diffusers import AutoencoderKL
 from smcd.config import AutoencoderConfig, DataConfig
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 from smcd.training import autoencoder
-from smcd.training.autoencoder import as_pixels, make_autoencoder, normalise, train_autoencoder
+from smcd.training.autoencoder import as_pixels, make_autoencoder, normalize, train_autoencoder
 
 
 def tiny(out, **options):
@@ -41,7 +41,7 @@ def test_latents_have_unit_variance_and_the_same_pictures(tmp_path):
         plain = make_autoencoder(tiny(tmp_path))
         before = plain.encode(pixels).latent_dist
         decoded = plain.decode(before.mean).sample
-        normalise(plain, loader, torch.device("cpu"))
+        normalize(plain, loader, torch.device("cpu"))
         after = plain.encode(pixels).latent_dist
         assert (plain.decode(after.mean).sample - decoded).abs().max() < 1e-4
         ratio = (after.std / after.mean.std((0, 2, 3))[:, None, None]).mean((0, 2, 3))

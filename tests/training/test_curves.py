@@ -6,7 +6,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from smcd.errors import InputError
+from smcd.runtime.errors import InputError
 from smcd.training.curves import draw_curves, read_losses, smooth
 
 

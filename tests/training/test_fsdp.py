@@ -7,15 +7,15 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from smcd.errors import InputError
-from smcd.training import loop, setup
+from smcd.runtime.errors import InputError
+from smcd.training import loop, run
 from tests.training import runs
 from tests.training.test_resume import no_dropout
 
 
 def with_fsdp(config):
     """accelerate takes FSDP for GPUs only: here its state is told so afterwards."""
-    config, accelerator = setup.make_accelerator(config)
+    config, accelerator = run.make_accelerator(config)
     accelerator.state.distributed_type = DistributedType.FSDP
     PartialState._shared_state["distributed_type"] = DistributedType.FSDP  # every AcceleratorState() copies from there
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(

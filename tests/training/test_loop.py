@@ -14,10 +14,10 @@ from smcd import SMCDPipeline
 from smcd.config import DataConfig, SamplingConfig
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
-from smcd.errors import InputError
 from smcd.latents import encode_frames
+from smcd.runtime.errors import InputError
+from smcd.sprites.tiny import tiny_pipeline
 from smcd.text import encode_phrases, encode_text
-from smcd.tiny import tiny_pipeline
 from smcd.training import checkpoint, encode
 from smcd.training.export import export, load_checkpoint
 from smcd.training.objective import TrainedNetworks
@@ -130,7 +130,7 @@ def test_out_of_memory_says_what_helps(tmp_path, monkeypatch, error, expected, m
 
 
 def test_only_what_trains_changes_and_the_rest_is_exported_as_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr("smcd.precision.cpu_computes_bfloat16", lambda: True)  # slowly, on some
+    monkeypatch.setattr("smcd.runtime.precision.cpu_computes_bfloat16", lambda: True)  # slowly, on some
     pipe = open_gates(tiny_pipeline())
     pipe.save_pretrained(tmp_path / "start")
     # 64 pixels: torch's bfloat16 convolutions on a CPU give garbage gradients of weights for 1 x 1 inputs with stride 2

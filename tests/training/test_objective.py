@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from smcd import Conditions
-from smcd.diffusion import make_scheduler
-from smcd.tiny import tiny_pipeline
+from smcd.schedulers import make_scheduler
+from smcd.sprites.tiny import tiny_pipeline
 from smcd.training.memory import PeakMemory, activations_of
 from smcd.training.objective import Example, TrainedNetworks, prediction_target, set_trained
-from smcd.training.setup import gates_as_vectors
+from smcd.training.run import gates_as_vectors
 from smcd.training.stages import trainable_parameters
 from tests.conftest import open_gates
 

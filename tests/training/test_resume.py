@@ -17,8 +17,8 @@ import yaml
 
 from smcd.config import DataConfig, GligenConfig, TrainConfig
 from smcd.data.mixing import ClipLoader
-from smcd.errors import InputError
-from smcd.tiny import tiny_pipeline
+from smcd.runtime.errors import InputError
+from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
 from smcd.training.export import export
 from smcd.training.loop import train

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from smcd.config import AutoencoderConfig, DataConfig, SmallModelConfig
-from smcd.errors import InputError
 from smcd.pipeline import SMCDPipeline
+from smcd.runtime.errors import InputError
 from smcd.training.autoencoder import make_autoencoder
 from smcd.training.small_model import make_small_model, make_tokenizer
 
 
-def test_words_are_tokens_and_other_words_are_spelt():
+def test_words_are_tokens_and_other_words_are_spelled():
     tokenizer = make_tokenizer(["A red star that is moving left.", "an orange star"], 12)
     words = tokenizer.tokenize("A red star, that is orange.")
     assert words == ["a</w>", "red</w>", "star</w>", ",</w>", "that</w>", "is</w>", "orange</w>", ".</w>"]

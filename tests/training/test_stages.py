@@ -10,8 +10,8 @@ from smcd import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.config import DataConfig, GligenConfig, TrainConfig
 from smcd.convert import from_published
 from smcd.convert.names import published_names
-from smcd.errors import InputError
-from smcd.tiny import tiny_pipeline
+from smcd.runtime.errors import InputError
+from smcd.sprites.tiny import tiny_pipeline
 from smcd.training.draws import draw, step_keys
 from smcd.training.stages import Drops, make_stage, trainable_parameters
 from tests import golden

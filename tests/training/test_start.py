@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 
 from smcd import SMCDPipeline
 from smcd.config import DataConfig, TrainConfig
-from smcd.errors import InputError
-from smcd.tiny import tiny_pipeline
+from smcd.runtime.errors import InputError
+from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
 from smcd.training.settings import resolved
 from smcd.training.stages import make_stage
-from smcd.training.start import build_start
+from smcd.training.starting_weights import build_start
 from tests.conftest import open_gates
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
 from tests.training import runs

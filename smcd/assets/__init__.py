@@ -1,6 +1,0 @@
-"""Models that come with smcd: `SMCDPipeline.from_pretrained("sprites")`."""
-
-from pathlib import Path
-
-SPRITES = "sprites"
-BUILT_IN = {SPRITES: Path(__file__).parent / SPRITES}  # name -> pipeline folder; ./sprites is a folder of your own

@@ -1,0 +1,5 @@
+"""Videos of a whole dataset, shared between processes, and their report: the logic of `inference_eval.py`."""
+
+from smcd.evaluation.generate.run import run_evaluation
+
+__all__ = ["run_evaluation"]

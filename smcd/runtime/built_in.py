@@ -1,0 +1,6 @@
+"""Models that come with smcd: `SMCDPipeline.from_pretrained("sprites")`."""
+
+from pathlib import Path
+
+SPRITES = "sprites"
+BUILT_IN = {SPRITES: Path(__file__).parents[1] / "sprites" / "weights"}  # ./sprites is a folder of your own

@@ -1,0 +1,53 @@
+"""What every command does around its work: flags, log lines, one-line errors, exit codes."""
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from smcd.runtime.errors import InputError
+
+Config = TypeVar("Config")
+
+
+@contextmanager
+def configured(
+    schema: type[Config], description: str | None, prog: str | None = None, other: type | None = None
+) -> Iterator[Config]:
+    """Parse the flags of a command that takes a config and no more; its work runs as in `command`, with the config.
+
+    `other` as in `load_config`.
+    """
+    from smcd.config import add_flags, load_config  # the other commands start without
+
+    parser = argparse.ArgumentParser(prog, description=description)
+    add_flags(parser, schema)
+    arguments = parser.parse_intermixed_args()
+    with command():
+        yield load_config(schema, arguments, other)
+
+
+@contextmanager
+def command() -> Iterator[None]:
+    """Run a command's work: an InputError or OSError becomes one line and exit code 2.
+
+    Ctrl-C ends it with exit code 130, SIGTERM with 143, both as exceptions, so that half-written files are removed.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "httpx2", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    except (InputError, OSError) as error:  # an OSError names its file: too long a name, no permission, a full disk
+        sys.exit(_failed(" ".join(str(error).split()), 2))
+    except KeyboardInterrupt:
+        sys.exit(_failed("interrupted", 128 + signal.SIGINT))
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code

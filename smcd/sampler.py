@@ -1,0 +1,226 @@
+"""From a config to a pipeline that is ready to sample: weights, scheduler, precision, attention."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from diffusers import SchedulerMixin
+from diffusers.utils import is_xformers_available
+from torch import nn
+
+from smcd.config import ModelConfig, check_compile_mode, check_sampling, check_scale
+from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
+from smcd.inputs import Image, check_parts, check_paths, check_size
+from smcd.models import use_channels_last
+from smcd.pipeline import SMCDPipeline
+from smcd.runtime.allocation import keep_freed_memory
+from smcd.runtime.built_in import SPRITES
+from smcd.runtime.compilation import compile_transformers
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import to_uint8
+from smcd.runtime.precision import usable_precision
+from smcd.runtime.processes import shared_work
+from smcd.schedulers import first_timestep, make_scheduler
+
+logger = logging.getLogger(__name__)
+Config = TypeVar("Config", bound=ModelConfig)
+
+_AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def check_model_config(config: ModelConfig) -> None:
+    """Raise an InputError for numbers that make no sense, and for a base without weights."""
+    check_sampling(config.validation_data)
+    check_compile_mode(config.compile, config.compile_mode)
+    for name in ("img_free_guidance", "ti_free_guidance", "box_free_guidance"):
+        check_scale(name, getattr(config, name))
+    base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
+    if config.trained_ckpt_path == SPRITES and any(getattr(config, name) for name in base):
+        raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
+
+
+def with_defaults(config: Config) -> Config:
+    """The config with width, height and text guidance spelled out: where they are not given, the model's own.
+
+    Raises:
+        InputError: no weights are there, or what they say makes no sense.
+    """
+    sampling = config.validation_data
+    if None not in (sampling.height, sampling.width, sampling.guidance_scale):
+        return config
+    own = sampling_defaults(config.trained_ckpt_path, config.root_path or config.pretrained_model_path)
+    sampling = replace(sampling, **{name: value for name, value in own.items() if getattr(sampling, name) is None})
+    check_sampling(sampling)
+    return replace(config, validation_data=sampling)
+
+
+def on_device() -> AbstractContextManager[PartialState]:
+    """This process among those that share the sampling, and its device; see `shared_work`."""
+    return shared_work("try --dtype float16, --low_memory, or a smaller --width, --height, --video_length or batch")
+
+
+def clip_generator(seed: int, sequence: str) -> torch.Generator:
+    """A clip's own: it depends on nothing but the seed and the clip's name."""
+    digest = hashlib.sha256(f"{seed} {sequence}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+class Sampler:
+    """A pipeline on its device, with weights, scheduler, precision and attention as the config says.
+
+    Args:
+        progress_bar: whether every call shows the bar of its denoising steps.
+
+    Raises:
+        InputError: weights that cannot be loaded, are not what the config expects, or do not fit the size.
+    """
+
+    def __init__(self, config: ModelConfig, device: torch.device, progress_bar: bool = False):
+        config = with_defaults(config)
+        self.config, self.device = config, device
+        self._autocast = _autocast(config, device)
+        self.pipe = _make_pipeline(config, device, self._autocast)
+        self.pipe.set_progress_bar_config(disable=not progress_bar)
+
+    def check_paths(self, image: object, boxes: object) -> None:
+        """Raise an InputError where one is not None, and the weights have no path for it."""
+        try:
+            check_paths(self.pipe.unet.config, image, boxes)
+        except ValueError as error:
+            raise InputError(f"{self.config.trained_ckpt_path}: {error}") from None
+
+    def __call__(
+        self,
+        prompts: list[str],
+        images: Sequence[Image | None],
+        boxes: list[Any],
+        phrases: list[list[str]],
+        generators: list[torch.Generator],
+    ) -> list[np.ndarray]:
+        """Videos (F H W 3, uint8) of B clips; each is the same whatever else is in the batch.
+
+        Raises:
+            InputError: the network gave no numbers.
+        """
+        config, sampling = self.config, self.config.validation_data
+        height, width = sampling.size
+        with torch.autocast(self.device.type, self._autocast) if self._autocast else nullcontext():
+            [frames] = self.pipe(
+                prompts,
+                list(images) if any(image is not None for image in images) else None,
+                boxes,
+                phrases,
+                num_frames=sampling.video_length,
+                height=height,
+                width=width,
+                num_inference_steps=sampling.num_inference_steps,
+                guidance_scale=sampling.guidance_scale,
+                image_guidance_scale=config.img_free_guidance,
+                text_image_guidance_scale=config.ti_free_guidance,
+                box_guidance_scale=config.box_free_guidance,
+                generator=generators,
+                low_memory=config.low_memory,
+                return_dict=False,
+            )
+        if not np.isfinite(frames).all():
+            raise InputError("the network gave NaN or infinity: broken weights, or try --mixed_precision bf16 or no")
+        return list(to_uint8(frames))
+
+
+def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dtype | None) -> SMCDPipeline:
+    dtype = getattr(torch, config.dtype)
+    pipe = load_pipeline(
+        config.trained_ckpt_path,
+        base=config.root_path or config.pretrained_model_path or DEFAULT_BASE,
+        tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
+        base_unet=config.pretrained_weight_path,
+        dtype=dtype,
+    )
+    _check_architecture(pipe, config)
+    sampling = config.validation_data
+    try:
+        check_size(sampling.video_length, *sampling.size, pipe.size_multiple)
+        check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    pipe.scheduler = _make_scheduler(pipe, config)
+    if autocast is not None:
+        for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
+            nn.Module.to(part, autocast)
+    if config.low_memory:
+        pipe.enable_vae_slicing()
+        for part in (pipe.unet, pipe.image_encoder):  # autocast keeps no copies of weights that do not train
+            if part is not None:
+                part.requires_grad_(False)
+    if config.low_memory and device.type == "cuda":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+    _choose_attention(pipe, config.enable_xformers_memory_efficient_attention)
+    _tune(pipe, config, device)
+    return pipe
+
+
+def _tune(pipe: SMCDPipeline, config: ModelConfig, device: torch.device) -> None:
+    """What makes sampling faster and changes no result beyond rounding; docs/performance.md has the measurements."""
+    if device.type == "cpu":
+        if not config.low_memory:
+            keep_freed_memory()
+        for part in (pipe.unet, pipe.image_encoder, pipe.vae):
+            if part is not None:
+                use_channels_last(part)
+    if config.compile:
+        compile_transformers(pipe.unet, config.compile_mode)
+
+
+def _make_scheduler(pipe: SMCDPipeline, config: ModelConfig) -> SchedulerMixin:
+    scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
+    steps, trained = config.validation_data.num_inference_steps, scheduler.config.num_train_timesteps
+    try:
+        first = first_timestep(scheduler, steps)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if first < 0.75 * trained:
+        logger.warning(
+            f"{steps} steps of {config.scheduler} begin at timestep {first} of {trained}, below full noise: 10 to 100 "
+            "steps give better videos"
+        )
+    return scheduler
+
+
+def _autocast(config: ModelConfig, device: torch.device) -> torch.dtype | None:
+    """The published precision is fp16 autocast over float32 weights; None is no autocast."""
+    chosen = config.mixed_precision
+    if chosen is None:
+        chosen = "fp16" if device.type == "cuda" and config.dtype == "float32" else "no"
+    return _AUTOCAST[usable_precision(chosen, device.type)]
+
+
+def _check_architecture(pipe: SMCDPipeline, config: ModelConfig) -> None:
+    """Refuse weights that lack, or have more than, what the flags of the published command say."""
+    unet, weights = pipe.unet.config, config.trained_ckpt_path
+    with_image_gate = config.cross_vision or config.train_grounding == "vanilla_cross_vision"
+    if config.train_grounding is not None and not unet.object_gate:
+        raise InputError(f"{weights}: has no object gate; leave out --train_grounding")
+    if with_image_gate and not unet.image_gate:
+        raise InputError(f"{weights}: has no image gate; use --train_grounding vanilla and no --cross_vision")
+    if config.train_grounding == "vanilla" and unet.image_gate:
+        raise InputError(f"{weights}: has an image gate; use --train_grounding vanilla_cross_vision")
+    if config.cat_init and not unet.image_concat:
+        raise InputError(f"{weights}: has no zero conv; leave out --cat_init")
+
+
+def _choose_attention(pipe: SMCDPipeline, xformers: bool) -> None:
+    name = "torch's scaled_dot_product_attention"
+    if xformers and is_xformers_available() and torch.cuda.is_available():
+        pipe.unet.enable_xformers_memory_efficient_attention()
+        name = "xformers"
+    elif xformers:
+        logger.warning("xformers is not installed, or there is no GPU for it: it is left out")
+    logger.info(f"attention: {name}")

@@ -1,0 +1,237 @@
+"""Sprites on disk, in exactly the layouts of GOT-10k, YouTube-VIS 2021 and GLIGEN's TSV files."""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.files import new_folder
+from smcd.sprites.world import WORLDS, Sprite, SpriteClip, World, make_clip
+
+_GLIGEN_SETS = ("flickr", "sbu", "gqa")
+_FRAME_STEP = 5  # YouTube-VIS names every fifth frame of its videos
+
+
+def make_world(settings: Sequence[str]) -> World:
+    """A world from `key=value` settings, after the name of one of `WORLDS` or alone.
+
+    Raises:
+        InputError: settings that make no sense.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    start = WORLDS.get(settings[0]) if settings else None
+    changes = list(settings[1:] if start else settings)
+    if other := [setting for setting in changes if "=" not in setting]:
+        raise InputError(
+            f"{' '.join(settings)}: {other[0]!r} is no key=value (no spaces inside: objects=[1,2]), nor does a world "
+            f"of that name stand first ({', '.join(WORLDS)})"
+        )
+    try:
+        chosen = OmegaConf.merge(OmegaConf.structured(start or World()), OmegaConf.from_dotlist(changes))
+        return OmegaConf.to_object(chosen)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise InputError(f"{' '.join(settings)}: {first_line(error)}") from None
+
+
+def _split_seed(seed: int, split: str) -> int:
+    """Every split is a world of its own."""
+    return seed + 1_000_003 * ("train", "val", "valid", "test").index(split)
+
+
+def write_got10k(
+    out: Path, indices: Iterable[int], seed: int, frames: int, size: int, world: World, split: str = "train"
+) -> Path:
+    """Write `out/got10k/<split>/GOT-10k_<Split>_000001/` and so on: the first object of each clip is the tracked one.
+
+    Returns:
+        The split's folder, which appears when it is complete.
+    """
+    root = out / "got10k" / split
+    with new_folder(root) as folder:
+        for index in indices:
+            sequence = folder / f"GOT-10k_{split.capitalize()}_{index + 1:06d}"
+            sequence.mkdir()
+            clip = make_clip(_split_seed(seed, split), index, frames, size, world)
+            for f, frame in enumerate(clip.frames):
+                (sequence / f"{f + 1:08d}.jpg").write_bytes(_jpeg(frame))
+            _write_labels(sequence, clip, size)
+            sprite = clip.sprites[0]
+            meta = {
+                "url": f"https://sprites.invalid/clip%20{index}",
+                "object_class": sprite.phrase,
+                "motion_class": sprite.motion,
+                "major_class": sprite.shape,
+                "resolution": f"({size}, {size})",
+            }
+            lines = [f"{key}: {value}" for key, value in meta.items()]
+            (sequence / "meta_info.ini").write_text("\n".join(["[METAINFO]", *lines, ""]))
+    return root
+
+
+def _write_labels(sequence: Path, clip: SpriteClip, size: int) -> None:
+    boxes, present = _xywh(clip.boxes[:, 0], size), clip.box_mask[:, 0]
+    for f in range(1, len(boxes)):
+        if not present[f]:
+            boxes[f] = boxes[f - 1]  # an absent frame repeats the last box
+    lines = "".join(",".join(f"{value:.4f}" for value in box) + "\n" for box in boxes)
+    (sequence / "groundtruth.txt").write_text(lines)
+    sprite = clip.sprites[0]
+    reach = sprite.radius[:, None]
+    cut = ((sprite.center - reach < 0) | (sprite.center + reach > 1)).any(-1)
+    labels = {
+        "absence": 1 - present,
+        "cover": np.rint(8 * clip.cover[:, 0]) * present,
+        "cut_by_image": cut,
+    }
+    for name, values in labels.items():
+        (sequence / f"{name}.label").write_text("".join(f"{int(value)}\n" for value in values))
+
+
+def write_youtube_vis(
+    out: Path, indices: Iterable[int], seed: int, frames: int, size: int, world: World, split: str = "train"
+) -> Path:
+    """Write `out/youvis/<split>/` with `JPEGImages/<video>/00000.jpg` and, for train, `instances.json`.
+
+    `out/youvis/caption.json` gets the captions of these videos. Only train has annotations, as in YouTube-VIS.
+
+    Returns:
+        The split's folder, which appears when it is complete.
+    """
+    root = out / "youvis" / split
+    categories = {f"{color} {shape}": 0 for shape in world.shapes for color in world.colors}
+    categories = {name: number for number, name in enumerate(sorted(categories), start=1)}
+    content: dict[str, list[dict[str, Any]]] = {
+        "videos": [],
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        "annotations": [],
+    }
+    caption_file = root.parent / "caption.json"
+    captions = _read_captions(caption_file)
+    with new_folder(root) as folder:
+        for index in indices:
+            clip = make_clip(_split_seed(seed, split), index, frames, size, world)
+            video = hashlib.sha1(f"{seed} {split} {index}".encode()).hexdigest()[:10]
+            names = [f"{video}/{f * _FRAME_STEP:05d}.jpg" for f in range(frames)]
+            (folder / "JPEGImages" / video).mkdir(parents=True)
+            for name, frame in zip(names, clip.frames, strict=True):
+                (folder / "JPEGImages" / name).write_bytes(_jpeg(frame))
+            shape = {"width": size, "height": size, "length": frames}
+            content["videos"].append({"id": index + 1, "file_names": names, **shape})
+            for n, sprite in enumerate(clip.sprites):
+                track = {"id": len(content["annotations"]) + 1, "video_id": index + 1, "iscrowd": 0, **shape}
+                track["category_id"] = categories[sprite.phrase]
+                content["annotations"].append(track | _track(clip, n, size))
+            captions[video] = clip.caption
+        if split == "train":
+            (folder / "instances.json").write_text(json.dumps(content))
+    temporary = caption_file.with_suffix(".partial")
+    temporary.write_text(json.dumps(captions, indent=1))
+    temporary.replace(caption_file)
+    return root
+
+
+def _read_captions(path: Path) -> dict[str, str]:
+    try:
+        captions = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        captions = None
+    if not isinstance(captions, dict):
+        raise InputError(f"{path}: is not a JSON object of captions; delete it or choose another --out")
+    return captions
+
+
+def _track(clip: SpriteClip, n: int, size: int) -> dict[str, list]:
+    """Per-frame boxes, areas and masks of one object, None where it is absent."""
+    present = clip.box_mask[:, n] > 0
+    boxes = _xywh(clip.boxes[:, n], size)
+    masks = clip.masks[:, n]
+    return {
+        "bboxes": [box.tolist() if there else None for box, there in zip(boxes, present, strict=True)],
+        "areas": [int(mask.sum()) if there else None for mask, there in zip(masks, present, strict=True)],
+        "segmentations": [run_lengths(mask) if there else None for mask, there in zip(masks, present, strict=True)],
+    }
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
+    """COCO's uncompressed run-length code of a mask (H W): column by column, starting with a run of zeros."""
+    flat = np.concatenate([[False], mask.ravel(order="F"), [not mask[-1, -1]]])
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    return {"counts": np.diff(ends, prepend=0).tolist(), "size": list(mask.shape)}
+
+
+def write_gligen(out: Path, indices: Iterable[int], seed: int, size: int, world: World) -> Path:
+    """Write `out/GLIGEN/GROUNDING/{flickr,sbu,gqa}/train-00.tsv` with `train-00.lineidx`: an image per row.
+
+    Returns:
+        The folder GROUNDING, which appears when it is complete.
+    """
+    root = out / "GLIGEN" / "GROUNDING"
+    indices = list(indices)
+    with new_folder(root) as folder:
+        for number, name in enumerate(_GLIGEN_SETS):
+            (folder / name).mkdir()
+            offsets = []
+            with (folder / name / "train-00.tsv").open("wb") as tsv:
+                for index in indices:
+                    offsets.append(tsv.tell())
+                    clip = make_clip(seed + number, index, 1, size, world)
+                    row = _gligen_row(clip, index, size)
+                    tsv.write(f"{index}\t{json.dumps(row)}\n".encode())
+            (folder / name / "train-00.lineidx").write_text("".join(f"{offset}\n" for offset in offsets))
+    return root
+
+
+def _gligen_row(clip: SpriteClip, index: int, size: int) -> dict[str, Any]:
+    caption, spans = _caption_with_spans(clip.sprites)
+    rng = np.random.default_rng(index)
+    annotations = []
+    for n, span in enumerate(spans):
+        if clip.box_mask[0, n]:
+            box = _xywh(clip.boxes[0, n], size)
+            embeddings = {f"{kind}_embedding_before": _random_embedding(rng) for kind in ("text", "image")}
+            annotations.append({"bbox": box.tolist(), "tokens_positive": [list(span)], **embeddings})
+    return {
+        "data_id": index,
+        "file_name": f"{index:08d}.jpg",
+        "image": base64.b64encode(_jpeg(clip.frames[0])).decode(),
+        "width": size,
+        "height": size,
+        "caption": caption,
+        "annos": annotations,
+    }
+
+
+def _caption_with_spans(sprites: list[Sprite]) -> tuple[str, list[tuple[int, int]]]:
+    """ "A red star and a blue ring." and where in it the phrases stand."""
+    caption, spans = "", []
+    for sprite in sprites:
+        caption += (" and " if caption else "") + sprite.article + " "
+        spans.append((len(caption), len(caption) + len(sprite.phrase)))
+        caption += sprite.phrase
+    return f"{caption[0].upper()}{caption[1:]}.", spans
+
+
+def _random_embedding(rng: np.random.Generator) -> str:
+    """In place of the real files' CLIP-L embeddings, which do not fit this model's text encoder anyway."""
+    return base64.b64encode(rng.standard_normal(768).astype(np.float32).tobytes()).decode()
+
+
+def _xywh(boxes: np.ndarray, size: int) -> np.ndarray:
+    """xyxy in 0..1 -> xywh in pixels."""
+    return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1).astype(np.float64) * size
+
+
+def _jpeg(frame: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(frame).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()

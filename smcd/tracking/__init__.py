@@ -1,0 +1,1 @@
+"""Box trackers: by a video model, by OpenCV, by color."""

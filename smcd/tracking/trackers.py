@@ -1,0 +1,176 @@
+"""Trackers: where the objects of a video are, given their boxes in frame 0.
+
+A tracker is called with frames F H W 3 (uint8) and first boxes N 4 (xyxy in pixels, NaN where the object is absent). It
+returns boxes F N 4, cut at the frame's edges, NaN where it has lost the object or was given none.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from smcd.evaluation.metrics.models import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained
+from smcd.runtime.hashes import weights_hash
+
+_BOX_CORNERS = (2, 3)  # SAM's labels of a prompt's points: upper left, lower right
+
+
+class Tracker(Protocol):
+    """What `CSRT` and `SAM2` are."""
+
+    name: str
+
+    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray: ...
+
+    def describe(self) -> dict[str, str]:
+        """What the report says about it."""
+        ...
+
+
+class CSRT:
+    """OpenCV's discriminative correlation filter: no weights, deterministic, weak on fast and turning objects.
+
+    It works with integer boxes, so frames are enlarged four times first.
+
+    Raises:
+        MissingModel: OpenCV is not there, or is a build without its contributed modules.
+    """
+
+    name = "csrt"
+    _scale = 4
+    _least = 4  # pixels of a side, enlarged: smaller boxes make OpenCV fail
+
+    def __init__(self) -> None:
+        try:
+            import cv2
+        except ImportError:
+            raise MissingModel(
+                "the csrt tracker needs opencv-contrib-python-headless: pip install -c constraints.txt -e '.[metrics]'"
+            ) from None
+        if not hasattr(cv2, "TrackerCSRT_create"):
+            raise MissingModel("this OpenCV has no CSRT tracker: install opencv-contrib-python-headless instead")
+
+    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+        import cv2
+
+        height, width = frames.shape[1:3]
+        large = [
+            cv2.resize(frame[..., ::-1], None, fx=self._scale, fy=self._scale, interpolation=cv2.INTER_LINEAR)
+            for frame in frames
+        ]  # OpenCV's colors are BGR
+        boxes = np.full((len(frames), *first.shape), np.nan)
+        for n, start in enumerate(_cut(first, height, width)):
+            corners = _integers(start * self._scale, self._least)
+            if corners is None:
+                continue
+            boxes[0, n] = start
+            tracker = cv2.TrackerCSRT_create()  # type: ignore[attr-defined]  # its stubs lack contributed modules
+            tracker.init(large[0], corners)
+            for f in range(1, len(frames)):
+                found, (x, y, w, h) = tracker.update(large[f])
+                if found:
+                    boxes[f, n] = np.array([x, y, x + w, y + h]) / self._scale
+        return _cut(boxes, height, width)
+
+    def describe(self) -> dict[str, str]:
+        import cv2
+
+        return {"name": self.name, "source": f"OpenCV {cv2.__version__}, frames enlarged {self._scale}x"}
+
+
+def _integers(box: np.ndarray, least: int) -> tuple[int, int, int, int] | None:
+    """A box as OpenCV takes it, x y w h; None where there is none, or next to nothing."""
+    if np.isnan(box).any():
+        return None
+    x1, y1, x2, y2 = (round(value) for value in box.tolist())
+    return (x1, y1, x2 - x1, y2 - y1) if min(x2 - x1, y2 - y1) >= least else None
+
+
+class SAM2:
+    """SAM 2, prompted with the boxes; all objects at once. A box is the extent of a mask; an empty mask has none.
+
+    Frames are preprocessed by hand as its processor does, which needs torchvision: squashed to the model's square
+    (1024 x 1024), antialiased bilinear, ImageNet's mean and deviation.
+
+    Args:
+        source: folder or hub id of a `Sam2VideoModel`, such as `facebook/sam2.1-hiera-large`.
+
+    Raises:
+        MissingModel: it cannot be loaded.
+    """
+
+    name = "sam2"
+
+    def __init__(self, source: str, device: str = "cpu") -> None:
+        from transformers import Sam2VideoModel
+
+        self.source, self.device = source, device
+        self.model = load_pretrained(Sam2VideoModel, source, device)
+
+    @torch.inference_mode()
+    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+        height, width = frames.shape[1:3]
+        first = _cut(first, height, width)
+        objects = np.flatnonzero(~np.isnan(first).any(-1))
+        boxes = np.full((len(frames), *first.shape), np.nan)
+        if not len(objects):
+            return boxes
+        session = self._session(frames, first[objects])
+        for output in self.model.propagate_in_video_iterator(session, start_frame_idx=0):
+            masks = self._masks(output.pred_masks, height, width)
+            boxes[output.frame_idx, objects] = [mask_extent(mask) for mask in masks]
+        return boxes
+
+    def _session(self, frames: np.ndarray, first: np.ndarray) -> Any:
+        """SAM 2's state for one video with all boxes N 4 entered in frame 0."""
+        from transformers import Sam2VideoInferenceSession
+
+        height, width = frames.shape[1:3]
+        side = int(self.model.image_size)
+        session = Sam2VideoInferenceSession(
+            video=sam2_input(frames, side),
+            video_height=height,
+            video_width=width,
+            inference_device=self.device,
+            inference_state_device=self.device,
+            dtype=torch.float32,
+        )
+        corners = torch.from_numpy(first * side / np.array([width, height] * 2)).float().reshape(-1, 1, 1, 2, 2)
+        labels = torch.tensor(_BOX_CORNERS, dtype=torch.int32).reshape(1, 1, 2)
+        for n, points in enumerate(corners):
+            index = session.obj_id_to_idx(n)
+            session.add_point_inputs(index, 0, {"point_coords": points, "point_labels": labels})
+        session.obj_with_new_inputs = list(range(len(corners)))
+        return session
+
+    def _masks(self, logits: torch.Tensor, height: int, width: int) -> np.ndarray:
+        """Masks N H W of low-resolution logits N 1 h w, enlarged in two steps as the processor does."""
+        side = int(self.model.image_size)
+        large = interpolate(logits.float(), (side, side), mode="bilinear", align_corners=False)
+        return (interpolate(large, (height, width), mode="bilinear", align_corners=False) > 0)[:, 0].cpu().numpy()
+
+    def describe(self) -> dict[str, str]:
+        return {"name": self.name, "source": self.source, "sha256": weights_hash(self.model.state_dict())}
+
+
+def sam2_input(frames: np.ndarray, side: int) -> torch.Tensor:
+    """Frames F H W 3 (uint8) -> F 3 side side, normalized."""
+    video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+    video = interpolate(video, (side, side), mode="bilinear", align_corners=False, antialias=True)
+    return (video - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+
+
+def mask_extent(mask: np.ndarray) -> np.ndarray:
+    """The box (4,) around a mask H W, outer edges of its pixels; NaN for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return np.full(4, np.nan)
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+
+
+def _cut(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Boxes ... 4 cut at the frame's edges; NaN where nothing of them lies inside."""
+    cut = np.clip(np.asarray(boxes, dtype=np.float64), 0, [width, height, width, height])
+    inside = (cut[..., 2:] > cut[..., :2]).all(-1, keepdims=True)
+    return np.where(inside, cut, np.nan)

@@ -1,0 +1,215 @@
+"""A run's state: taken for a checkpoint, and put back."""
+
+import dataclasses
+import logging
+import platform
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import diffusers
+import torch
+import transformers
+import yaml
+from accelerate.utils import DistributedType, gather_object
+from torch import Tensor
+from torch.distributed.checkpoint import state_dict as sharded
+
+import smcd
+from smcd.config import TrainConfig
+from smcd.runtime.errors import InputError
+from smcd.training import checkpoint
+from smcd.training.run import Run
+from smcd.training.settings import check_frozen, check_same, result_settings
+from smcd.training.stages import make_stage
+
+logger = logging.getLogger(__name__)
+
+_WHOLE = sharded.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+
+
+def versions() -> dict[str, str]:
+    """Of what a result may depend on."""
+    modules = {"smcd": smcd, "torch": torch, "diffusers": diffusers, "transformers": transformers}
+    modules["accelerate"] = accelerate
+    found = {name: module.__version__ for name, module in modules.items()}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {**found, "python": platform.python_version(), "device": device}
+
+
+def settings_of(config: TrainConfig, num_processes: int) -> dict[str, Any]:
+    """What the result depends on, by option."""
+    stage = make_stage(config)
+    return result_settings(config, {"stage": stage.name, **stage.paths}, num_processes)
+
+
+def check_settings(config: TrainConfig, num_processes: int) -> None:
+    """Raise an InputError, before anything is loaded, where the checkpoint to go on from has other settings."""
+    path = find(Path(config.output_dir), config.resume_from_checkpoint)
+    if path is not None:
+        check_same(path, checkpoint.read_info(path)["settings"], settings_of(config, num_processes))
+
+
+def save(run: Run) -> None:
+    """Write a checkpoint of this step; every process calls it.
+
+    Raises:
+        InputError: it cannot be written; those before are as they were.
+    """
+    content, shards = _take(run), _save_shards(run)
+    failure: list[str | None] = [None]
+    if run.accelerator.is_main_process:
+        try:
+            path = checkpoint.write(run.out, content, shards)
+            checkpoint.rotate(run.out, run.config.checkpoints_total_limit)
+            logger.info(f"wrote {path}")
+        except InputError as error:
+            failure = [str(error)]
+    failure = accelerate.utils.broadcast_object_list(failure)
+    if failure[0] is not None:
+        raise InputError(failure[0])
+
+
+def _take(run: Run) -> checkpoint.Content:
+    """Collect the state of all processes; whole in the main one."""
+    names = list(run.bare.trained())
+    trained: dict[str, Any] = dict(run.bare.trained())
+    if run.accelerator.distributed_type == DistributedType.FSDP:
+        tensors: dict[str, Any] = sharded.get_model_state_dict(run.networks, options=_WHOLE)
+        # The gates are vectors of one number under FSDP alone: see `setup.gates_as_vectors`.
+        trained = {name: tensor.reshape(()) if ".alpha_" in name else tensor for name, tensor in tensors.items()}
+        optimizer = sharded.get_optimizer_state_dict(run.networks, run.optimizer.optimizer, options=_WHOLE)
+    elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
+        optimizer = {}  # divided among the processes: see `_save_shards`
+    else:
+        optimizer = run.optimizer.state_dict()
+    state: dict[str, Any] = {
+        "names": names,
+        "optimizer": optimizer,
+        "schedule": run.schedule.state_dict(),
+        "scaler": run.accelerator.scaler.state_dict() if run.accelerator.scaler is not None else None,
+        "random": gather_object([_random_state(run.accelerator.device)]),
+    }
+    ema = None
+    if run.ema is not None:
+        counters = run.ema.state_dict()
+        ema = dict(zip(names, counters.pop("shadow_params"), strict=True))
+        state["ema"] = {key: value for key, value in counters.items() if isinstance(value, int | float | bool)}
+    config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False, allow_unicode=True)
+    settings = settings_of(run.config, run.accelerator.num_processes)
+    content = checkpoint.Content(run.step, trained, ema, state, settings, versions(), config)
+    return dataclasses.replace(content, frozen=run.bare.frozen_hash, clips=_clips(run))
+
+
+def _clips(run: Run) -> dict[str, int]:
+    """Of each dataset."""
+    return {source.name: len(source) for source in run.loader.mixture.sources}
+
+
+def _save_shards(run: Run) -> Path | None:
+    """Under DeepSpeed: each process writes its part of the optimizer's state; the folder."""
+    if run.accelerator.distributed_type != DistributedType.DEEPSPEED:
+        return None
+    folder = run.out / f".checkpoint-{run.step}.shards.partial"
+    engine: Any = run.networks
+    engine.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
+    return folder
+
+
+def resume(run: Run) -> None:
+    """Put the run where its checkpoint was, as `resume_from_checkpoint` says; see `check_settings`.
+
+    Raises:
+        InputError: no such checkpoint, a broken one, one that trained with other frozen weights, or later ones that
+            would be mixed with the new.
+    """
+    path = find(run.out, run.config.resume_from_checkpoint)
+    found: list[str] = gather_object([str(path)])  # of every process
+    if len(set(found)) > 1:
+        raise InputError(f"the processes would go on from {', '.join(found)}: --output_dir must be on a shared disk")
+    if path is None:
+        return
+    content = checkpoint.read(path)
+    check_frozen(path, content.frozen, run.bare.frozen_hash)
+    if content.clips and content.clips != _clips(run):
+        logger.warning(
+            f"{path}: the clips of the data were {content.clips} there and are {_clips(run)} here: training goes on in "
+            "another order"
+        )
+    _put_back(run, content, path)
+    logger.info(f"resumed from {path}")
+
+
+def find(out: Path, which: str) -> Path | None:
+    """The checkpoint to resume from, or None. Raises an InputError as `resume`."""
+    latest = checkpoint.latest_in(out)
+    if which == "latest":
+        return latest
+    path = None if which == "none" else Path(which)
+    if path is not None and not (path / checkpoint.INFO).is_file():
+        raise InputError(f"{path}: no checkpoint to resume from; name a folder checkpoint-N, latest or none")
+    step = -1 if path is None else checkpoint.read_info(path)["step"]
+    if path is not None and latest is not None and path.resolve().parent != out.resolve():
+        return latest if checkpoint.read_info(latest)["step"] > step else path  # this run has begun, and goes on
+    if latest is not None and checkpoint.read_info(latest)["step"] > step:
+        raise InputError(
+            f"{latest}: is there already, and would be mixed with this run's; choose another --output_dir, or delete "
+            "the later checkpoints"
+        )
+    return path
+
+
+def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
+    state = content.state
+    if list(run.bare.trained()) != state["names"] or content.trained.keys() != set(state["names"]):
+        raise InputError(f"{path}: other tensors train there than here")
+    fsdp = run.accelerator.distributed_type == DistributedType.FSDP
+    if fsdp != any(isinstance(key, str) for key in state["optimizer"].get("state", {})):  # there it is kept by name
+        raise InputError(
+            f"{path}: {'was not' if fsdp else 'was'} written under FSDP: go on the same way, or start from its weights "
+            "in another --output_dir with --tune_from_ckpt_path"
+        )
+    if fsdp:
+        options = dataclasses.replace(_WHOLE, strict=False)
+        shapes = {name: parameter.shape for name, parameter in run.bare.trained().items()}
+        trained: dict[str, Any] = {name: value.reshape(shapes[name]) for name, value in content.trained.items()}
+        sharded.set_model_state_dict(run.networks, trained, options=options)
+        sharded.set_optimizer_state_dict(run.networks, run.optimizer.optimizer, state["optimizer"], options=options)
+    elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
+        engine: Any = run.networks
+        engine.load_checkpoint(str(path / checkpoint.SHARDS), tag="state", load_module_strict=False)
+    else:
+        _copy(dict(run.bare.trained()), content.trained)
+        run.optimizer.load_state_dict(state["optimizer"])
+    run.schedule.load_state_dict(state["schedule"])
+    if run.accelerator.scaler is not None and state["scaler"] is not None:
+        run.accelerator.scaler.load_state_dict(state["scaler"])
+    if run.ema is not None and content.ema is not None:
+        for name, value in state["ema"].items():
+            setattr(run.ema, name, value)
+        _copy(dict(zip(state["names"], run.ema.shadow_params, strict=True)), content.ema)
+    if run.accelerator.num_processes == len(state["random"]):
+        _set_random_state(state["random"][run.accelerator.process_index], run.accelerator.device)
+    else:
+        logger.warning(
+            f"{path}: was written by {len(state['random'])} processes: dropout goes on with other random numbers"
+        )
+    run.step = content.step
+
+
+@torch.no_grad()
+def _copy(targets: dict[str, Tensor], sources: dict[str, Tensor]) -> None:
+    for name, target in targets.items():
+        target.copy_(sources[name])
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    """Of dropout, the only thing that draws from torch's own generators."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
