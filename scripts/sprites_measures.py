@@ -56,8 +56,8 @@ def measure(video: np.ndarray, clip: SpriteClip, world: World) -> Measures:
 
 
 def shape_of(mask: np.ndarray, sprite: Sprite, frame: int, shapes: Sequence[str]) -> str | None:
-    """The shape whose true mask is nearest to this one (H W, bool), turned as the sprite is in this frame, as large as the
-    mask and in its place. None for an empty mask."""
+    """The shape whose true mask is nearest to this one (H W, bool), turned as the sprite is in this frame, as large as
+    the mask and in its place. None for an empty mask."""
     if not mask.any():
         return None
     rows, columns = np.nonzero(mask)
