@@ -13,7 +13,6 @@ from smcd.conditions import Box
 
 Image = PIL.Image.Image | np.ndarray | Tensor
 Images = Image | Sequence[Image | None] | None  # for one clip, for each clip, or none
-PREDICTION_TYPES = ("epsilon", "v_prediction")  # what the UNet may predict: the noise, as published, or the velocity
 
 
 def count_prompts(prompt: Any, prompt_embeds: Tensor | None) -> int:
@@ -55,11 +54,9 @@ def check_parts(
         raise ValueError("the UNet has an object gate, but the pipeline has no position_net")
     if unet["image_gate"] and image_encoder is None:
         raise ValueError("the UNet has an image gate, but the pipeline has no image_encoder")
-    if scheduler.get("prediction_type") not in PREDICTION_TYPES:
-        raise ValueError(
-            f"the scheduler's prediction_type is {scheduler.get('prediction_type')!r}; it must be "
-            f"{' or '.join(map(repr, PREDICTION_TYPES))}"
-        )
+    prediction = scheduler.get("prediction_type")
+    if prediction not in ("epsilon", "v_prediction"):
+        raise ValueError(f"the scheduler predicts {prediction!r}; it must be 'epsilon' or 'v_prediction'")
 
 
 def check_paths(unet: Mapping[str, Any], image: object, boxes: object) -> None:

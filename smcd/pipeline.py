@@ -49,9 +49,9 @@ class SMCDPipeline(DiffusionPipeline):
     """Animates still images: objects follow their boxes (SMCD, ECCV 2024).
 
     A diffusers pipeline: `from_pretrained` (folder or hub id), `save_pretrained`, offloading, callbacks and progress
-    bar work as there. `position_net` is None where the UNet has no object gate, `image_encoder` where it has no image
-    gate. Any diffusers scheduler with epsilon prediction does. `frame_height`, `frame_width` (of training) and
-    `guidance_scale` are what a call takes by default.
+    bar work as there. `position_net` is None if the UNet has no object gate, `image_encoder` if it has no image gate.
+    Any diffusers scheduler does whose `prediction_type` is "epsilon" or "v_prediction". `frame_height`, `frame_width`
+    (of training) and `guidance_scale` are what a call takes by default.
     """
 
     model_cpu_offload_seq = "text_encoder->position_net->image_encoder->unet->vae"
@@ -153,7 +153,7 @@ class SMCDPipeline(DiffusionPipeline):
             num_inference_steps: denoising steps.
             guidance_scale: text guidance, eps(null) + s (eps(text) - eps(null)); off at 1 and below; by default the
                 pipeline's own, 7.5 for the full model.
-            image_guidance_scale, text_image_guidance_scale, box_guidance_scale: see `diffusion.Guidance`.
+            image_guidance_scale, text_image_guidance_scale, box_guidance_scale: see `Guidance`.
             negative_prompt: in place of the empty null prompt.
             generator: one per clip, or one to derive them from. A clip's noise is drawn first, then the sample of its
                 first frame's latents.

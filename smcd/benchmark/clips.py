@@ -14,7 +14,7 @@ from smcd.benchmark.memory import Peak
 from smcd.benchmark.settings import Settings
 from smcd.latents import decode_video
 from smcd.pipeline import SMCDPipeline
-from smcd.training.memory import PeakMemory
+from smcd.training.dry_run import PeakMemory
 
 _PROMPT = "A red car drives to the right."
 

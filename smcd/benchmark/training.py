@@ -12,7 +12,6 @@ from smcd.benchmark.flops import ceiling, count_real
 from smcd.benchmark.measure import Row, by_turns
 from smcd.benchmark.networks import make_pipeline
 from smcd.benchmark.settings import Settings
-from smcd.config import DataConfig, TrainConfig
 from smcd.runtime.compilation import compile_transformers
 from smcd.training.objective import Example, TrainedNetworks, set_trained
 from smcd.training.stages import make_stage, trainable_parameters
@@ -43,7 +42,7 @@ def train(settings: Settings) -> list[Row]:
 def make_networks(settings: Settings) -> TrainedNetworks:
     """As a run has them: what trains in float32, frozen layers in the run's dtype."""
     config = settings.config
-    stage = make_stage(TrainConfig(stage=config.stage, train_data=DataConfig(n_sample_frames=config.frames)))
+    stage = make_stage(config.stage, frames=config.frames)
     pipe = make_pipeline(settings.size, torch.float32, encoders=False, **stage.paths)
     parts = (pipe.unet, pipe.position_net, pipe.image_encoder)
     networks = TrainedNetworks(*parts, pipe.scheduler, temporal=stage.temporal)

@@ -95,6 +95,7 @@ class TrainConfig:
     use_8bit_adam: bool = option(False, "AdamW with 8-bit state, where bitsandbytes is installed")
     use_ema: bool = option(False, "keep a running average of the weights, and export it")
     ema_decay: float = option(0.9999, "of the running average")
+    snr_gamma: float = option(0.0, "min-SNR weighting of the loss, 5 is usual; 0 is off, as published")
     seed: int = option(33, "of everything that is drawn")
 
     # Speed and memory

@@ -2,7 +2,7 @@
 
 from diffusers import ModelMixin
 
-from smcd.models.context import KeyValueCache
+from smcd.models.attention import KeyValueCache
 from smcd.models.image_encoder import ImageEncoder
 from smcd.models.layout import use_channels_last
 from smcd.models.position_net import PositionNet

@@ -10,8 +10,7 @@ from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
-from smcd.models.attention import SpatialTransformer, TemporalTransformer
-from smcd.models.context import Context
+from smcd.models.transformers import Context, SpatialTransformer, TemporalTransformer
 
 
 @dataclass(frozen=True)

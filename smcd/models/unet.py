@@ -12,9 +12,11 @@ from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from einops import rearrange
 from torch import Tensor, nn
 
-from smcd.models.attention import Attention, TemporalTransformer
+from smcd.models.attention import Attention, KeyValueCache
 from smcd.models.blocks import BlockConfig, DownBlock, MidBlock, UpBlock
-from smcd.models.context import Context, KeyValueCache
+from smcd.models.transformers import Context, TemporalTransformer
+
+_PATHS = {"objects": "object_gate", "image_tokens": "image_gate", "image_latents": "image_concat"}  # and their switches
 
 
 class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
@@ -137,7 +139,7 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
             ValueError: a condition that this network has no path for, a size it cannot halve, `temporal=False` on
                 several frames.
         """
-        self._check(sample, objects, image_tokens, image_latents, temporal)
+        self._check(sample, temporal, objects=objects, image_tokens=image_tokens, image_latents=image_latents)
         frames = sample.shape[2]
         context = Context(
             text=encoder_hidden_states,
@@ -148,8 +150,7 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
             temporal=temporal,
             cache=cache,
         )
-        time = self._embed_time(timestep, sample).repeat_interleave(frames, dim=0)  # (B F) 4C
-
+        time = self._embed_time(timestep, sample)  # (B F) 4C
         if self.config.image_concat:
             sample = torch.cat([sample, self._first_frame(image_latents, sample)], dim=1)  # B 8 F h w
         x = self.conv_in(rearrange(sample, "b c f h w -> (b f) c h w"))
@@ -179,25 +180,19 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
 
     def _embed_time(self, timestep: Tensor | float | int, sample: Tensor) -> Tensor:
         steps = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(sample.shape[0])
-        return self.time_embedding(self.time_proj(steps).to(sample.dtype))  # B 4C
+        time = self.time_embedding(self.time_proj(steps).to(sample.dtype))  # B 4C
+        return time.repeat_interleave(sample.shape[2], dim=0)
 
-    def _check(
-        self, sample: Tensor, objects: object, image_tokens: object, image_latents: object, temporal: bool
-    ) -> None:
-        for name, value, path in (
-            ("objects", objects, "object_gate"),
-            ("image_tokens", image_tokens, "image_gate"),
-            ("image_latents", image_latents, "image_concat"),
-        ):
-            if value is not None and not self.config[path]:
-                raise ValueError(f"{name} was given, but this UNet was made with {path}=False")
+    def _check(self, sample: Tensor, temporal: bool, **conditions: Tensor | None) -> None:
+        frames, height, width = sample.shape[2:]
+        for name, value in conditions.items():
+            if value is not None and not self.config[_PATHS[name]]:
+                raise ValueError(f"{name} was given, but this UNet was made with {_PATHS[name]}=False")
         multiple = 2 ** (len(self.config.block_out_channels) - 1)
-        if sample.shape[-1] % multiple or sample.shape[-2] % multiple:
-            raise ValueError(
-                f"latents of {sample.shape[-2]} x {sample.shape[-1]}: sides must be multiples of {multiple}"
-            )
-        if not temporal and sample.shape[2] != 1:
-            raise ValueError(f"temporal=False is for single frames, not for {sample.shape[2]}")
+        if height % multiple or width % multiple:
+            raise ValueError(f"latents of {height} x {width}: sides must be multiples of {multiple}")
+        if not temporal and frames != 1:
+            raise ValueError(f"temporal=False is for single frames, not for {frames}")
 
     def load_base(self, state_dict: dict[str, Tensor]) -> None:
         """Take the weights of a text-to-video base, named as in diffusers' `UNet3DConditionModel`.

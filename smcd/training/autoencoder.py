@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from smcd.allocation import keep_freed_memory
 from smcd.config import AutoencoderConfig, check_choices
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
+from smcd.runtime.allocation import keep_freed_memory
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file, new_folder
 from smcd.runtime.precision import usable_precision

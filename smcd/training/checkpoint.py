@@ -11,6 +11,7 @@
 
 import json
 import logging
+import platform
 import re
 import shutil
 from collections.abc import Mapping
@@ -18,11 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import accelerate
+import diffusers
 import torch
+import transformers
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import smcd
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import new_folder
 
@@ -42,20 +48,20 @@ class Content:
         trained: what trains.
         ema: its running average, or None.
         state: anything that `torch.save` writes and `torch.load(weights_only=True)` reads.
+        options: the resolved config.
         settings: what the result depends on, by option.
-        versions: of the libraries.
-        config: the resolved config as YAML.
-        frozen: hash of the weights that do not train; None where an older version wrote the checkpoint.
-        clips: of each dataset that it trains on.
+        versions: see `versions`.
+        frozen: hash of the weights that do not train; None if an older version wrote the checkpoint.
+        clips: how many clips each dataset has that it trains on.
     """
 
     step: int
     trained: dict[str, Tensor]
     ema: dict[str, Tensor] | None = None
     state: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    config: str = ""
     frozen: str | None = None
     clips: dict[str, int] = field(default_factory=dict)
 
@@ -77,7 +83,7 @@ def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
         _save_state(content.state, target / STATE)
         if shards is not None:
             shards.rename(target / SHARDS)
-        (target / CONFIG).write_text(content.config, encoding="utf-8")
+        write_options(target / CONFIG, content.options)
         info = {name: getattr(content, name) for name in ("step", "settings", "frozen", "clips", "versions")}
         (target / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
     return out
@@ -88,6 +94,19 @@ def _save_state(state: dict[str, Any], path: Path) -> None:
         torch.save(state, path)
     except RuntimeError as error:  # what torch makes of a full disk
         raise OSError(f"{path.name}: {first_line(error)}") from None
+
+
+def write_options(path: Path, options: dict[str, Any]) -> None:
+    """Write the options as a YAML file that `--config` takes."""
+    path.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Versions and the device that a result may depend on."""
+    modules = {"torch": torch, "diffusers": diffusers, "transformers": transformers, "accelerate": accelerate}
+    found = {name: module.__version__ for name, module in {"smcd": smcd, **modules}.items()}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {**found, "python": platform.python_version(), "device": device}
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +126,7 @@ def read(path: Path) -> Content:
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """Of a checkpoint what `Content` names step, settings, versions, frozen and clips."""
+    """The step, settings, versions, frozen and clips of a checkpoint, named as in `Content`."""
     try:
         info = json.loads((path / INFO).read_text(encoding="utf-8"))
         found = {"step": int(info["step"]), "settings": dict(info["settings"]), "versions": dict(info["versions"])}
@@ -122,6 +141,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)})") from None
+
+
+def check_frozen(path: Path, then: str | None, now: str) -> None:
+    """Raise an InputError unless the frozen weights, known by hash, are those that the checkpoint trained with."""
+    if then is not None and then != now:
+        raise InputError(
+            f"{path}: the weights that it started from, named in its config.yaml, are others now (or drawn otherwise "
+            "by another version of torch): put them back, or tell scripts/export.py where they are (OPTION=PATH)"
+        )
+
+
+def find(path: Path) -> Path | None:
+    """The checkpoint at `path`, or the latest one of a run's folder; None if there is none."""
+    return path if (path / INFO).is_file() else latest_in(path)
 
 
 def all_in(folder: Path) -> list[Path]:

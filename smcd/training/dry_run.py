@@ -1,46 +1,69 @@
 """What `--dry-run` prints: what would train, the memory that it needs, and the steps."""
 
-import dataclasses
+import weakref
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from smcd.conditions import Conditions
-from smcd.config import GligenConfig, TrainConfig
-from smcd.data.build import build_data
+from smcd.config import DataConfig, GligenConfig
+from smcd.data.mixing import Mixture
 from smcd.pipeline import SMCDPipeline
-from smcd.training.memory import activations_of
 from smcd.training.objective import Example, TrainedNetworks
-from smcd.training.run import encoder_hashes
-from smcd.training.settings import global_batch, learning_rate
-from smcd.training.stages import Stage
+from smcd.training.run import Plan
+from smcd.training.trained_networks import Model
 
 _GIB = 2**30
 
 
-def plan(config: TrainConfig, num_processes: int, stage: Stage, pipe: SMCDPipeline, networks: TrainedNetworks) -> str:
-    """The text. Raises an InputError for data that are missing or broken."""
-    mixture, _ = build_data(config.train_data, config.seed, encoder_hashes(config, pipe))
-    if config.validation_steps:
-        build_data(config.eval_data, config.seed, encoder_hashes(config, pipe))
-    drops = {name: share for name, share in dataclasses.asdict(stage.drops).items() if share}
-    lines = [f"stage {stage.name}", ""]
-    lines += [f"trains {what}" for what in _what_trains(networks)]
-    lines += ["", f"drops, for each sample: {', '.join(f'{name} {share:g}' for name, share in drops.items())}"]
-    lines += ["", f"memory of each process, in GiB ({config.mixed_precision} precision)"]
-    memory = memory_of(config, pipe, networks)
-    lines += [f"  {size / _GIB:8.3f}  {name}" for name, size in memory.items()]
-    lines += [f"  {sum(memory.values()) / _GIB:8.3f}  together, beside the libraries' own", ""]
-    clips = global_batch(config, num_processes)
-    lines += [
-        f"data: {', '.join(f'{source.name} ({len(source)} clips)' for source in mixture.sources)}",
-        f"{config.max_train_steps} steps of {clips} clips ({config.train_batch_size} at a time x "
-        f"{config.gradient_accumulation_steps} accumulation x {num_processes} processes): "
-        f"{config.max_train_steps * clips} clips, {config.max_train_steps * clips / len(mixture):.3g} epochs",
-        f"learning rate {learning_rate(config, num_processes):g}, {config.lr_scheduler}",
-        f"a checkpoint every {config.checkpointing_steps} steps, in {config.output_dir}",
-    ]
-    return "\n".join(lines)
+class Shape(NamedTuple):
+    """The shape of a training clip; the sides are in pixels."""
+
+    frames: int
+    height: int
+    width: int
+    objects: int
+
+
+def shape_of(data: DataConfig) -> Shape:
+    """The shape of the clips of these data."""
+    if data.name == "gligen":
+        options = next(iter(data.dataset_names.values()), GligenConfig())
+        return Shape(1, options.image_size, options.image_size, options.max_boxes_per_data)
+    return Shape(data.n_sample_frames, data.height, data.width, data.num_max_obj)
+
+
+def describe(plan: Plan, model: Model, mixture: Mixture, shape: Shape, out: str) -> str:
+    """The text: what trains on these clips, of this shape, and what that needs."""
+    drops = {name: share for name, share in asdict(model.stage.drops).items() if share}
+    memory = memory_of(plan, model.pipe, model.networks, shape)
+    clips = plan.steps * plan.clips
+    return "\n".join(
+        [
+            f"stage {model.stage.name}",
+            "",
+            *(f"trains {what}" for what in _what_trains(model.networks)),
+            "",
+            f"drops, for each sample: {', '.join(f'{name} {share:g}' for name, share in drops.items())}",
+            "",
+            f"memory of each process, in GiB ({plan.precision} precision)",
+            *(f"  {size / _GIB:8.3f}  {name}" for name, size in memory.items()),
+            f"  {sum(memory.values()) / _GIB:8.3f}  together, beside the libraries' own",
+            "",
+            f"data: {', '.join(f'{source.name} ({len(source)} clips)' for source in mixture.sources)}",
+            f"{plan.steps} steps of {plan.clips} clips ({plan.batch_size} at a time x {plan.accumulation} accumulation "
+            f"x {plan.processes} processes): {clips} clips, {clips / len(mixture):.3g} epochs",
+            f"learning rate {plan.rate:g}, {plan.rate_schedule}",
+            f"a checkpoint every {plan.checkpoint_every} steps, in {out}",
+        ]
+    )
 
 
 def _what_trains(networks: TrainedNetworks) -> list[str]:
@@ -52,44 +75,28 @@ def _what_trains(networks: TrainedNetworks) -> list[str]:
     return [f"{name:14} {len(part):5} tensors {sum(part) / 1e6:10.2f} M" for name, part in sizes.items()]
 
 
-def memory_of(config: TrainConfig, pipe: SMCDPipeline, networks: TrainedNetworks) -> dict[str, int]:
+def memory_of(plan: Plan, pipe: SMCDPipeline, networks: TrainedNetworks, shape: Shape) -> dict[str, int]:
     """Bytes of a process that shares nothing with others (FSDP and ZeRO divide the first three)."""
-    half = 4 if config.mixed_precision == "no" else 2
+    half = plan.precision != "no"
     trained = sum(parameter.numel() for parameter in networks.trained().values())
     encoders = sum(parameter.numel() for part in (pipe.vae, pipe.text_encoder) for parameter in part.parameters())
     memory = {
         "weights that train, and their gradients": 8 * trained,
-        "AdamW's state": (2 if config.use_8bit_adam else 8) * trained,
-        "frozen weights": sum(
-            parameter.numel() * parameter.element_size()
-            for parameter in networks.parameters()
-            if not parameter.requires_grad
-        ),
-        "VAE and text encoder": encoders * half,
+        "AdamW's state": (2 if plan.adam_8bit else 8) * trained,
+        "frozen weights": sum(weight.nbytes for weight in networks.parameters() if not weight.requires_grad),
+        "VAE and text encoder": encoders * (2 if half else 4),
     }
-    if config.use_ema:
+    if plan.ema:
         memory["running average"] = 4 * trained
-    activations = activations_of(networks, lambda: _example(config, pipe, networks), half == 2)
-    memory["activations at their peak, about"] = activations
-    return memory
+    activations = activations_of(networks, lambda: _example(plan.batch_size, shape, pipe), half)
+    return memory | {"activations at their peak, about": activations}
 
 
-def _shape(config: TrainConfig) -> tuple[int, int, int, int]:
-    """Frames, height, width and objects of a clip."""
-    data = config.train_data
-    if data.name == "gligen":
-        options = next(iter(data.dataset_names.values()), GligenConfig())
-        return 1, options.image_size, options.image_size, options.max_boxes_per_data
-    return data.n_sample_frames, data.height, data.width, data.num_max_obj
-
-
-def _example(config: TrainConfig, pipe: SMCDPipeline, networks: TrainedNetworks) -> Example:
+def _example(clips: int, shape: Shape, pipe: SMCDPipeline) -> Example:
     """A batch of the run's shapes, without content."""
-    clips, (frames, height, width, objects) = config.train_batch_size, _shape(config)
-    unet = networks.unet.config
-    latents = torch.empty(
-        clips, unet.in_channels, frames, height // pipe.vae_scale_factor, width // pipe.vae_scale_factor
-    )
+    unet, factor = pipe.unet.config, pipe.vae_scale_factor
+    frames, objects = shape.frames, shape.objects
+    latents = torch.empty(clips, unet.in_channels, frames, shape.height // factor, shape.width // factor)
     text = torch.empty(clips, 77, unet.cross_attention_dim)
     conditions = Conditions(
         text=text,
@@ -101,3 +108,61 @@ def _example(config: TrainConfig, pipe: SMCDPipeline, networks: TrainedNetworks)
         image_latents=latents[:, :, 0],
     )
     return Example(latents, latents, torch.empty(clips, dtype=torch.long), conditions)
+
+
+class _Step(nn.Module):
+    """Forward and backward in one call: what is recomputed in backward needs the same stand-ins for the weights."""
+
+    def __init__(self, networks: TrainedNetworks):
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, example: Example) -> None:
+        self.networks(example).sum().backward()
+
+
+def activations_of(networks: TrainedNetworks, make_example: Callable[[], Example], half: bool = False) -> int:
+    """Peak bytes of a forward and a backward pass, beside weights and their gradients; nothing is computed.
+
+    Args:
+        make_example: a batch of the right shapes; called where tensors hold nothing.
+        half: under autocast to 16 bits.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        weights = {
+            f"networks.{name}": torch.empty(
+                parameter.shape, dtype=parameter.dtype, requires_grad=parameter.requires_grad
+            )
+            for name, parameter in networks.named_parameters()
+        }
+        example = make_example()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), PeakMemory() as memory:
+            torch.func.functional_call(_Step(networks), weights, (example,))
+        gradients = sum(weight.grad.nbytes for weight in weights.values() if weight.grad is not None)
+    return max(0, memory.peak - gradients)
+
+
+class PeakMemory(TorchDispatchMode):
+    """While it is entered, counts the bytes of the tensors that operations make, on any device.
+
+    Attributes:
+        peak: the most bytes that were there at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence = (), kwargs: Mapping | None = None) -> Any:
+        before = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and (storage := leaf.untyped_storage())._cdata not in before:
+                before.add(storage._cdata)
+                self._count(storage.nbytes())
+                weakref.finalize(storage, self._count, -storage.nbytes())
+        return result
+
+    def _count(self, size: int) -> None:
+        self._now += size
+        self.peak = max(self.peak, self._now)

@@ -1,58 +1,22 @@
-"""From a checkpoint to a whole model: what trained, over what it started from."""
+"""A checkpoint as a whole model: a pipeline folder, or published files."""
 
-import argparse
+import hashlib
+import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
 
-from smcd.config import TrainConfig, load_config
 from smcd.convert.folders import cast
 from smcd.convert.published import warn_of_left_out, write_published
-from smcd.pipeline import SMCDPipeline
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_folder
 from smcd.training import checkpoint
-from smcd.training.objective import TrainedNetworks
-from smcd.training.settings import check_frozen
-from smcd.training.stages import make_stage
-from smcd.training.starting_weights import build_start, frozen_hash
+from smcd.training.trained_networks import load_checkpoint, read_config
 
-
-def find_checkpoint(path: Path) -> Path | None:
-    """The checkpoint at `path`, or the latest one of a run's folder; None where there is none."""
-    if (path / checkpoint.INFO).is_file():
-        return path
-    return checkpoint.latest_in(path)
-
-
-def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ()) -> SMCDPipeline:
-    """The pipeline with a checkpoint's weights, float32.
-
-    Args:
-        ema: take the running average, if there is one.
-        overrides: "option=value", for weights to start from that have moved since.
-
-    Raises:
-        InputError: a broken checkpoint, or one whose starting weights are not found, or are others by now.
-    """
-    config = load_config(TrainConfig, argparse.Namespace(config=path / checkpoint.CONFIG, overrides=list(overrides)))
-    stage = make_stage(config)
-    pipe, _ = build_start(config, stage)
-    averaged = ema and (path / checkpoint.EMA).is_file()
-    tensors = checkpoint.read_tensors(path / (checkpoint.EMA if averaged else checkpoint.TRAINED))
-    networks = TrainedNetworks(pipe.unet, pipe.position_net, pipe.image_encoder, pipe.scheduler, pipe.text_encoder)
-    own = networks.state_dict()
-    wrong = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]
-    if wrong:
-        raise InputError(f"{path}: {len(wrong)} tensors do not fit what it started from: {', '.join(wrong[:5])}")
-    check_frozen(path, checkpoint.read_info(path)["frozen"], frozen_hash(pipe, tensors.keys()))
-    networks.load_state_dict(tensors, strict=False)
-    for network in (pipe.unet, pipe.position_net, pipe.image_encoder):
-        if network is not None:
-            network.eval()
-    return pipe
+logger = logging.getLogger(__name__)
 
 
 def export(
@@ -65,10 +29,14 @@ def export(
 ) -> None:
     """Write a checkpoint as a pipeline folder with weights of `dtype` (PositionNet's: float32), or as published files.
 
+    Args:
+        source: a folder checkpoint-N, or a run's folder, whose latest checkpoint is taken.
+        ema, overrides: see `load_checkpoint`.
+
     Raises:
         InputError: `source` is no checkpoint, `out` exists or cannot be written; nothing is written then.
     """
-    found = find_checkpoint(source)
+    found = checkpoint.find(source)
     if found is None:
         raise InputError(f"{source}: no checkpoint is there; name a folder checkpoint-N, or the output_dir of a run")
     pipe = load_checkpoint(found, ema, overrides)
@@ -83,6 +51,28 @@ def export(
             pipe.save_pretrained(folder)
     if published:
         own = pipe.config
-        trained = make_stage(load_config(TrainConfig, argparse.Namespace(config=found / checkpoint.CONFIG)))
-        size = (own.frame_height, own.frame_width)
-        warn_of_left_out(out, pipe.unet, pipe.scheduler, *size, own.guidance_scale, trained.text_encoder)
+        size, text_encoder = (own.frame_height, own.frame_width), read_config(found).train_text_encoder
+        warn_of_left_out(out, pipe.unet, pipe.scheduler, *size, own.guidance_scale, text_encoder)
+
+
+def export_finished(folder: Path, ema: bool) -> None:
+    """Write the model of a run's latest checkpoint as `pipeline/` in its folder; an older one is replaced.
+
+    Args:
+        ema: whether the run keeps a running average, which is then what is exported.
+    """
+    out, source = folder / "pipeline", checkpoint.latest_in(folder)
+    if source is None:
+        return
+    marker = out / "training.json"
+    with (source / (checkpoint.EMA if ema else checkpoint.TRAINED)).open("rb") as file:
+        made_from = {"checkpoint": source.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == made_from:
+        return
+    new = out.with_name(".checkpoint-new-pipeline.partial")
+    export(source, new)
+    (new / marker.name).write_text(json.dumps(made_from), encoding="utf-8")
+    if out.exists():
+        checkpoint.discard(out)
+    new.rename(out)
+    logger.info(f"wrote {out}")

@@ -1,28 +1,33 @@
 """The training loop: `ms_main.py`."""
 
-import hashlib
+import dataclasses
 import json
 import logging
 import math
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from smcd.config import TrainConfig
+from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.runtime.errors import InputError, out_of_memory_advice
 from smcd.runtime.files import new_file
 from smcd.runtime.signals import StopSignals
 from smcd.training import checkpoint, resume
-from smcd.training.draws import Key, step_keys
-from smcd.training.dry_run import plan
-from smcd.training.export import export
+from smcd.training.batch import step_keys
+from smcd.training.distributed import make_accelerator, whole
+from smcd.training.dry_run import describe, shape_of
+from smcd.training.export import export_finished
 from smcd.training.monitor import Monitor
-from smcd.training.run import Run, make_accelerator, make_networks, make_run, whole
-from smcd.training.settings import check_config, resolved
+from smcd.training.run import Run, encoder_hashes, make_plan, make_run, resolved
+from smcd.training.settings import check_config
+from smcd.training.trackers import make_trackers, start_trackers
+from smcd.training.trained_networks import make_model, stage_of
 from smcd.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -48,10 +53,23 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
         InputError: a config, data or weights that do not fit; a loss that is no number; too little memory or disk.
     """
     check_config(config)
-    config, accelerator = make_accelerator(resolved(config))
+    config = resolved(config)
+    trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(config.output_dir))
+    accelerator = make_accelerator(
+        config.output_dir,
+        config.mixed_precision,
+        config.gradient_accumulation_steps,
+        config.train_batch_size,
+        config.max_grad_norm,
+        trackers,
+    )
+    signal = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):
-            signal = run_from_start_to_end(config, accelerator, dry_run)
+            if not dry_run:
+                signal = run_from_start_to_end(config, accelerator)
+            elif accelerator.is_main_process:
+                print(dry_run_of(config, accelerator.num_processes))
     finally:
         accelerator.free_memory()  # first: networks that outlive the process group can hang when they are freed
         accelerator.end_training()  # trackers, and the process group
@@ -59,46 +77,73 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
         sys.exit(128 + signal)
 
 
-def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator, dry_run: bool) -> int:
+def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
     """Build, resume, train, export; returns the signal that stopped it, or 0."""
-    if not dry_run:
-        resume.check_settings(config, accelerator.num_processes)
-    networks = make_networks(config)
-    if dry_run:
-        if accelerator.is_main_process:
-            print(plan(config, accelerator.num_processes, *networks))
-        return 0
+    plan, out = make_plan(config, accelerator.num_processes), Path(config.output_dir)
+    settings = resume.settings_of(dataclasses.asdict(config), stage_of(config), plan)
+    resume.check_settings(out, config.resume_from_checkpoint, settings)
+    model = make_model(config)
     with StopSignals() as signals, logging_redirect_tqdm():
-        run = make_run(config, accelerator, networks)
+        run = make_run(config, plan, accelerator, model)
+        validation = None
+        if plan.validate_every:
+            validation = Validation(
+                run,
+                config.eval_data,
+                config.validation_data,
+                config.val_batch_size,
+                config.validation_clips,
+                config.validation_videos,
+            )
         if accelerator.is_main_process:
-            checkpoint.remove_partial(run.out)
-        resume.resume(run)
-        stopped_by = train_steps(run, signals)
+            checkpoint.remove_partial(out)
+        resume.resume(run, config.resume_from_checkpoint)
+        if accelerator.is_main_process:
+            record(run)
+        start_trackers(accelerator, run.options, out, run.step)
+        stopped_by = train_steps(run, validation, signals)
     if stopped_by:
         logger.info(f"stopped after step {run.step}; the same command goes on from there")
         return stopped_by
-    finish(run)
+    if accelerator.is_main_process:
+        export_finished(out, ema=run.ema is not None)
     accelerator.wait_for_everyone()
     return 0
 
 
-def train_steps(run: Run, signals: StopSignals) -> int:
-    """Step after step, until `max_train_steps` (returns 0) or a signal (returns it); the last one has a checkpoint."""
-    config = run.config
-    monitor = Monitor(run)
-    validation = Validation(run) if config.validation_steps else None
-    batches = run.loader.batches(start=run.step * config.gradient_accumulation_steps)
+def dry_run_of(config: TrainConfig, processes: int) -> str:
+    """What `--dry-run` prints. Raises an InputError for weights or data that are missing or broken."""
+    model = make_model(config)
+    hashes = encoder_hashes(model.pipe, config.train_data, config.eval_data)
+    mixture, _ = build_data(config.train_data, config.seed, hashes)
+    if config.validation_steps:
+        build_data(config.eval_data, config.seed, hashes)
+    return describe(make_plan(config, processes), model, mixture, shape_of(config.train_data), config.output_dir)
+
+
+def record(run: Run) -> None:
+    """Write the resolved options, and the versions of what the result depends on."""
+    with new_file(run.out / "config.yaml") as path:
+        checkpoint.write_options(path, run.options)
+    with new_file(run.out / "versions.json") as path:
+        path.write_text(json.dumps(checkpoint.versions() | {"processes": run.plan.processes}, indent=1))
+
+
+def train_steps(run: Run, validation: Validation | None, signals: StopSignals) -> int:
+    """Step after step, until all are done (returns 0) or a signal comes (returns it); the last one has a checkpoint."""
+    plan, monitor = run.plan, Monitor(run)
+    batches = run.loader.batches(start=run.step * plan.accumulation)
     run.networks.train()
     if validation is not None and validation.is_missing(run):
         validation(run)
     stopped_by = 0
-    while run.step < config.max_train_steps and not stopped_by:
+    while run.step < plan.steps and not stopped_by:
         loss, gradient_norm, stopped_by = one_step(run, batches, signals)
         run.step += 1
         monitor.step(run, loss, gradient_norm)
-        if run.step % config.checkpointing_steps == 0 or run.step == config.max_train_steps or stopped_by:
+        if run.step % plan.checkpoint_every == 0 or run.step == plan.steps or stopped_by:
             resume.save(run)
-        if validation is not None and run.step % config.validation_steps == 0 and not stopped_by:
+        if validation is not None and run.step % plan.validate_every == 0 and not stopped_by:
             validation(run)
     monitor.close()
     return stopped_by
@@ -106,33 +151,28 @@ def train_steps(run: Run, signals: StopSignals) -> int:
 
 def one_step(run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[float, float, int]:
     """One update of the weights; returns what `check_numbers` does."""
-    config, accelerator = run.config, run.accelerator
+    plan, accelerator = run.plan, run.accelerator
+    position = (accelerator.process_index, plan.processes)
     losses: list[torch.Tensor] = []
     seen: list[str] = []
-    for micro_batch in range(config.gradient_accumulation_steps):
+    for micro_batch in range(plan.accumulation):
         batch = next(batches)
-        example = run.encoders(batch, keys_of(run, micro_batch), run.stage.drops)
+        keys = step_keys(plan.seed, run.step, plan.batch_size, micro_batch, *position)
+        example = run.encoders(batch, keys, run.model.stage.drops)
         with accelerator.accumulate(run.networks):
             loss = run.networks(example).mean()
             accelerator.backward(loss)
             losses.append(loss.detach())
             seen += batch.names
             if accelerator.sync_gradients:
-                norm = accelerator.clip_grad_norm_(run.networks.parameters(), config.max_grad_norm)
+                norm = accelerator.clip_grad_norm_(run.networks.parameters(), plan.max_grad_norm)
                 result = check_numbers(run, torch.stack(losses), norm, seen, signals)
             run.optimizer.step()
             run.optimizer.zero_grad()
     run.schedule.step()
     if run.ema is not None:
-        run.ema.step(list(run.bare.trained().values()))
+        run.ema.step(list(run.trained().values()))
     return result
-
-
-def keys_of(run: Run, micro_batch: int) -> list[Key]:
-    """Of the random draws of this process's clips."""
-    config, accelerator = run.config, run.accelerator
-    position = (accelerator.process_index, accelerator.num_processes)
-    return step_keys(config.seed, run.step, config.train_batch_size, micro_batch, *position)
 
 
 def check_numbers(
@@ -151,8 +191,7 @@ def check_numbers(
     finite = all(math.isfinite(row[0]) for row in rows)
     if finite and (run.accelerator.scaler is not None or all(math.isfinite(row[1]) for row in rows)):
         return sum(row[0] for row in rows) / len(rows), rows[0][1], int(max(row[2] for row in rows))
-    process = run.accelerator.process_index
-    path = run.out / f"failed-step-{run.step + 1}-process-{process}.json"
+    path = run.out / f"failed-step-{run.step + 1}-process-{run.accelerator.process_index}.json"
     content = {"losses": [str(loss) for loss in losses.tolist()], "clips": seen}
     with new_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -162,23 +201,3 @@ def check_numbers(
         f"{f'{latest} is as it was' if latest else 'there is no checkpoint yet'}. Try a lower --learning_rate or "
         f"--mixed_precision bf16, in another --output_dir{f' with --tune_from_ckpt_path {latest}' if latest else ''}"
     )
-
-
-def finish(run: Run) -> None:
-    """Write the finished model as `pipeline/`, from its checkpoint; an older one is replaced."""
-    out, source = run.out / "pipeline", checkpoint.latest_in(run.out)
-    if not run.accelerator.is_main_process or source is None:
-        return
-    marker = out / "training.json"
-    trained = source / (checkpoint.TRAINED if run.ema is None else checkpoint.EMA)
-    with trained.open("rb") as file:
-        made_from = {"checkpoint": source.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == made_from:
-        return
-    new = out.with_name(".checkpoint-new-pipeline.partial")
-    export(source, new)
-    (new / marker.name).write_text(json.dumps(made_from), encoding="utf-8")
-    if out.exists():
-        checkpoint.discard(out)
-    new.rename(out)
-    logger.info(f"wrote {out}")

@@ -1,7 +1,6 @@
-"""The objective, outside of the networks: predict the noise in noisy latents, or their velocity."""
+"""The objective, outside of the networks: predict the noise in noisy latents, or the velocity."""
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,8 +19,8 @@ class Example:
         latents: clean, B 4 F h w, scaled.
         noise: B 4 F h w.
         timesteps: B.
-        conditions: with what is dropped already dropped.
-        token_ids: the prompts' tokens, B 77, where the text encoder trains; the text of `conditions` is not used then.
+        conditions: what is dropped is already dropped.
+        token_ids: the prompts' tokens, B 77, if the text encoder trains; the text of `conditions` is not used then.
     """
 
     latents: Tensor
@@ -38,12 +37,11 @@ class TrainedNetworks(nn.Module):
     """All networks that can train, as one module, so that accelerate wraps one thing.
 
     Args:
-        scheduler: its noise schedule and its prediction type are used, nothing else.
-        text_encoder: only where it trains.
+        scheduler: gives the noise schedule and what is predicted: its `prediction_type` is "epsilon", as published, or
+            "v_prediction".
+        text_encoder: only if it trains.
         temporal: False bypasses every temporal layer of the UNet.
-
-    Attributes:
-        frozen_hash: of the weights that do not train (`start.frozen_hash`), once it is known which.
+        snr_gamma: see `loss_weights`; 0 weights all timesteps alike, as published.
     """
 
     def __init__(
@@ -54,50 +52,47 @@ class TrainedNetworks(nn.Module):
         scheduler: SchedulerMixin,
         text_encoder: nn.Module | None = None,
         temporal: bool = True,
+        snr_gamma: float = 0.0,
     ):
         super().__init__()
         self.unet, self.position_net, self.image_encoder = unet, position_net, image_encoder
         self.text_encoder = text_encoder
         self.scheduler = copy.deepcopy(scheduler)  # it moves its tables to where the samples are
-        self.temporal = temporal
-        self.frozen_hash: str | None = None
-        self.autocast: torch.dtype | None = None  # where accelerate does not do it: under DeepSpeed
+        self.temporal, self.snr_gamma = temporal, snr_gamma
 
     def forward(self, example: Example) -> Tensor:
-        """The loss of each sample, B, float32: the mean squared error of the prediction, at noisy latents
-        sqrt(a) latents + sqrt(1 - a) noise."""
-        latents, noise, timesteps = example.latents, example.noise, example.timesteps
-        sample = self.scheduler.add_noise(latents, noise, timesteps)
-        with self._precision(latents.device):
-            predicted = self._predict(sample, example)
-        target = prediction_target(self.scheduler, latents, noise, timesteps)
-        return (predicted.float() - target).square().flatten(1).mean(1)
+        """The loss of each sample, B, float32: the mean squared error of the predicted noise or velocity.
 
-    def _predict(self, sample: Tensor, example: Example) -> Tensor:
-        """What the UNet makes of the noisy latents, B 4 F h w."""
-        conditions = example.conditions
+        With a the schedule's alphas_cumprod at the timestep, the UNet sees sqrt(a) latents + sqrt(1 - a) noise; the
+        velocity is sqrt(a) noise - sqrt(1 - a) latents (Salimans and Ho, 2022, arXiv 2202.00512).
+        """
+        latents, noise, timesteps, conditions = example.latents, example.noise, example.timesteps, example.conditions
         if self.text_encoder is not None and example.token_ids is not None:
             conditions = replace(conditions, text=self.text_encoder(example.token_ids).last_hidden_state.float())
         inputs = conditions.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
-        return self.unet(sample, example.timesteps, **inputs, temporal=self.temporal, return_dict=False)[0]
 
-    def _precision(self, device: torch.device) -> AbstractContextManager:
-        return torch.autocast(device.type, self.autocast) if self.autocast else nullcontext()
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        prediction = self.unet(noisy, timesteps, **inputs, temporal=self.temporal, return_dict=False)[0]
+        predicts_noise = self.scheduler.config.prediction_type == "epsilon"
+        target = noise if predicts_noise else self.scheduler.get_velocity(latents, noise, timesteps)
+        losses = (prediction.float() - target).square().flatten(1).mean(1)
+        if self.snr_gamma:
+            losses = losses * loss_weights(self.scheduler, timesteps, self.snr_gamma)
+        return losses
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name: "unet.conv_in.weight", "position_net.null_box", ..."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
 
-def prediction_target(scheduler: SchedulerMixin, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What the UNet learns to predict: the noise, as published, or the velocity sqrt(a) noise - sqrt(1 - a) latents.
+def loss_weights(scheduler: SchedulerMixin, timesteps: Tensor, gamma: float) -> Tensor:
+    """Min-SNR weights (Hang et al., 2023, arXiv 2303.09556): min(SNR, gamma) / SNR of each timestep.
 
-    The squared error of the velocity is that of the clean latents times SNR + 1, so that no noise level is weighted
-    down (Salimans and Ho, 2022, arXiv 2202.00512, section 4).
+    That is for predicted noise; for a predicted velocity the divisor is SNR + 1.
     """
-    if scheduler.config.prediction_type == "v_prediction":
-        return scheduler.get_velocity(latents, noise, timesteps)
-    return noise
+    alphas = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+    snr = alphas / (1 - alphas)
+    return snr.clamp(max=gamma) / (snr if scheduler.config.prediction_type == "epsilon" else snr + 1)
 
 
 def set_trained(networks: TrainedNetworks, names: set[str], frozen_dtype: torch.dtype | None = None) -> None:

@@ -1,53 +1,79 @@
-"""A run's state: taken for a checkpoint, and put back."""
+"""A run's state: taken for a checkpoint, compared with one, and put back."""
 
 import dataclasses
 import logging
-import platform
 from pathlib import Path
 from typing import Any
 
 import accelerate
-import diffusers
 import torch
-import transformers
-import yaml
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict as sharded
 
-import smcd
-from smcd.config import TrainConfig
 from smcd.runtime.errors import InputError
+from smcd.sprites.layouts import make_world
 from smcd.training import checkpoint
-from smcd.training.run import Run
-from smcd.training.settings import check_frozen, check_same, result_settings
-from smcd.training.stages import make_stage
+from smcd.training.run import Plan, Run
+from smcd.training.stages import Stage
+from smcd.training.trackers import flat
 
 logger = logging.getLogger(__name__)
 
 _WHOLE = sharded.StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+# Options that do not change what is learned; with their sections.
+_FREE = {
+    *("output_dir", "num_workers", "gradient_checkpointing", "enable_xformers_memory_efficient_attention"),
+    *("checkpointing_steps", "checkpoints_total_limit", "resume_from_checkpoint", "logging_steps"),
+    *("validation_steps", "validation_clips", "validation_videos", "val_batch_size", "validation_data", "eval_data"),
+    *("report_to", "use_wandb", "tracker"),
+    # Where the data lie, cached or not, and what is done with broken ones.
+    *(f"train_data.{name}" for name in ("path", "data_path", "latents", "phrase_embeddings", "on_error")),
+    # These only in what they come to: see `settings_of`.
+    *("train_batch_size", "gradient_accumulation_steps", "learning_rate", "scale_lr", "max_train_steps"),
+    *("stage", "train_grounding", "cross_vision", "cat_init", "use_image_dataset"),
+}
 
 
-def versions() -> dict[str, str]:
-    """Of what a result may depend on."""
-    modules = {"smcd": smcd, "torch": torch, "diffusers": diffusers, "transformers": transformers}
-    modules["accelerate"] = accelerate
-    found = {name: module.__version__ for name, module in modules.items()}
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return {**found, "python": platform.python_version(), "device": device}
+def settings_of(options: dict[str, Any], stage: Stage, plan: Plan) -> dict[str, Any]:
+    """What the result depends on, by option.
+
+    It does not depend on how a step's clips are divided among processes and micro-batches: only on how many they are.
+    """
+    settings = {name: value for name, value in flat(options).items() if not {name, name.partition(".")[0]} & _FREE} | {
+        "stage": stage.name,
+        **stage.paths,
+    }
+    world = make_world(settings.pop("train_data.sprites_world").split())  # by what it is, not by its name
+    if "sprites" in options["train_data"]["datasets"]:
+        settings |= flat(world.description(), "train_data.sprites_world.")
+    settings |= {"learning_rate": plan.rate, "clips of a step": plan.clips}
+    if plan.rate_schedule not in ("constant", "constant_with_warmup"):
+        settings["max_train_steps"] = plan.steps
+    return settings
 
 
-def settings_of(config: TrainConfig, num_processes: int) -> dict[str, Any]:
-    """What the result depends on, by option."""
-    stage = make_stage(config)
-    return result_settings(config, {"stage": stage.name, **stage.paths}, num_processes)
+def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise an InputError that lists the settings in which a checkpoint differs from this run."""
+    sets = "train_data.dataset_names."  # these come and go; an option that is only on one side is of another version
+    names = (then.keys() & now.keys()) | {name for name in then.keys() ^ now.keys() if name.startswith(sets)}
+    different = [
+        f"{name} {then.get(name)!r} there, {now.get(name)!r} here"
+        for name in sorted(names)
+        if then.get(name) != now.get(name)
+    ]
+    if different:
+        raise InputError(
+            f"{path}: is from a run with other settings: {'; '.join(different)}. Use the same ones, another "
+            "--output_dir, or start from its weights with --tune_from_ckpt_path"
+        )
 
 
-def check_settings(config: TrainConfig, num_processes: int) -> None:
-    """Raise an InputError, before anything is loaded, where the checkpoint to go on from has other settings."""
-    path = find(Path(config.output_dir), config.resume_from_checkpoint)
+def check_settings(out: Path, which: str, settings: dict[str, Any]) -> None:
+    """Raise an InputError, before anything is loaded, if the checkpoint to go on from has other settings."""
+    path = find(out, which)
     if path is not None:
-        check_same(path, checkpoint.read_info(path)["settings"], settings_of(config, num_processes))
+        check_same(path, checkpoint.read_info(path)["settings"], settings)
 
 
 def save(run: Run) -> None:
@@ -61,7 +87,7 @@ def save(run: Run) -> None:
     if run.accelerator.is_main_process:
         try:
             path = checkpoint.write(run.out, content, shards)
-            checkpoint.rotate(run.out, run.config.checkpoints_total_limit)
+            checkpoint.rotate(run.out, run.plan.kept)
             logger.info(f"wrote {path}")
         except InputError as error:
             failure = [str(error)]
@@ -72,11 +98,11 @@ def save(run: Run) -> None:
 
 def _take(run: Run) -> checkpoint.Content:
     """Collect the state of all processes; whole in the main one."""
-    names = list(run.bare.trained())
-    trained: dict[str, Any] = dict(run.bare.trained())
+    names = list(run.trained())
+    trained: dict[str, Any] = dict(run.trained())
     if run.accelerator.distributed_type == DistributedType.FSDP:
         tensors: dict[str, Any] = sharded.get_model_state_dict(run.networks, options=_WHOLE)
-        # The gates are vectors of one number under FSDP alone: see `setup.gates_as_vectors`.
+        # The gates are vectors of one number under FSDP alone: see `gates_as_vectors`.
         trained = {name: tensor.reshape(()) if ".alpha_" in name else tensor for name, tensor in tensors.items()}
         optimizer = sharded.get_optimizer_state_dict(run.networks, run.optimizer.optimizer, options=_WHOLE)
     elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
@@ -95,14 +121,13 @@ def _take(run: Run) -> checkpoint.Content:
         counters = run.ema.state_dict()
         ema = dict(zip(names, counters.pop("shadow_params"), strict=True))
         state["ema"] = {key: value for key, value in counters.items() if isinstance(value, int | float | bool)}
-    config = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False, allow_unicode=True)
-    settings = settings_of(run.config, run.accelerator.num_processes)
-    content = checkpoint.Content(run.step, trained, ema, state, settings, versions(), config)
-    return dataclasses.replace(content, frozen=run.bare.frozen_hash, clips=_clips(run))
+    settings = settings_of(run.options, run.model.stage, run.plan)
+    kept = (run.step, trained, ema, state, run.options, settings)
+    return checkpoint.Content(*kept, checkpoint.versions(), run.model.frozen_hash, _clips(run))
 
 
 def _clips(run: Run) -> dict[str, int]:
-    """Of each dataset."""
+    """How many clips each dataset has."""
     return {source.name: len(source) for source in run.loader.mixture.sources}
 
 
@@ -116,21 +141,21 @@ def _save_shards(run: Run) -> Path | None:
     return folder
 
 
-def resume(run: Run) -> None:
-    """Put the run where its checkpoint was, as `resume_from_checkpoint` says; see `check_settings`.
+def resume(run: Run, which: str) -> None:
+    """Put the run where its checkpoint was, if there is one: `which` is "latest", "none" or a path.
 
     Raises:
         InputError: no such checkpoint, a broken one, one that trained with other frozen weights, or later ones that
             would be mixed with the new.
     """
-    path = find(run.out, run.config.resume_from_checkpoint)
+    path = find(run.out, which)
     found: list[str] = gather_object([str(path)])  # of every process
     if len(set(found)) > 1:
         raise InputError(f"the processes would go on from {', '.join(found)}: --output_dir must be on a shared disk")
     if path is None:
         return
     content = checkpoint.read(path)
-    check_frozen(path, content.frozen, run.bare.frozen_hash)
+    checkpoint.check_frozen(path, content.frozen, run.model.frozen_hash)
     if content.clips and content.clips != _clips(run):
         logger.warning(
             f"{path}: the clips of the data were {content.clips} there and are {_clips(run)} here: training goes on in "
@@ -161,7 +186,7 @@ def find(out: Path, which: str) -> Path | None:
 
 def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
     state = content.state
-    if list(run.bare.trained()) != state["names"] or content.trained.keys() != set(state["names"]):
+    if list(run.trained()) != state["names"] or content.trained.keys() != set(state["names"]):
         raise InputError(f"{path}: other tensors train there than here")
     fsdp = run.accelerator.distributed_type == DistributedType.FSDP
     if fsdp != any(isinstance(key, str) for key in state["optimizer"].get("state", {})):  # there it is kept by name
@@ -171,7 +196,7 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
         )
     if fsdp:
         options = dataclasses.replace(_WHOLE, strict=False)
-        shapes = {name: parameter.shape for name, parameter in run.bare.trained().items()}
+        shapes = {name: parameter.shape for name, parameter in run.trained().items()}
         trained: dict[str, Any] = {name: value.reshape(shapes[name]) for name, value in content.trained.items()}
         sharded.set_model_state_dict(run.networks, trained, options=options)
         sharded.set_optimizer_state_dict(run.networks, run.optimizer.optimizer, state["optimizer"], options=options)
@@ -179,7 +204,7 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
         engine: Any = run.networks
         engine.load_checkpoint(str(path / checkpoint.SHARDS), tag="state", load_module_strict=False)
     else:
-        _copy(dict(run.bare.trained()), content.trained)
+        _copy(dict(run.trained()), content.trained)
         run.optimizer.load_state_dict(state["optimizer"])
     run.schedule.load_state_dict(state["schedule"])
     if run.accelerator.scaler is not None and state["scaler"] is not None:
@@ -204,7 +229,7 @@ def _copy(targets: dict[str, Tensor], sources: dict[str, Tensor]) -> None:
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """Of dropout, the only thing that draws from torch's own generators."""
+    """The state of torch's generators, from which only dropout draws."""
     state = {"cpu": torch.get_rng_state()}
     return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 

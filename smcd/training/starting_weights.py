@@ -1,22 +1,19 @@
 """The model that training starts from: base weights, trained weights, fresh paths."""
 
 import logging
-from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from smcd.config import TrainConfig
 from smcd.convert.base import Base, is_own, read_unet
 from smcd.convert.folders import DEFAULT_BASE, check_base, load_pipeline
 from smcd.convert.networks import build, check_widths, unet_config
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
-from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError
-from smcd.runtime.hashes import weights_hash
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training.stages import Stage
 
@@ -25,111 +22,97 @@ logger = logging.getLogger(__name__)
 _PATHS = {"object_gate": "an object gate", "image_gate": "an image gate", "image_concat": "a zero conv"}
 
 
-def build_start(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
-    """The untrained pipeline of a run, float32, on the CPU; and whether its PositionNet is fresh.
+@dataclass(frozen=True)
+class Start:
+    """Where the weights come from, and how fresh ones begin.
 
-    Fresh weights follow from `config.seed`.
+    Attributes:
+        base: text-to-video folder (diffusers or ModelScope), pipeline folder, or hub id; with neither base nor weights
+            an untrained tiny model is trained, to see that everything is in place.
+        tokenizer: folder or hub id, if it is not in the base.
+        base_unet: file with the UNet, in place of the base's.
+        weights: trained weights: a pipeline folder, a published folder, a hub id, or a checkpoint's pipeline.
+        new_position_net: start with a fresh PositionNet if the weights have none.
+        new_image_paths: leave out the image paths of the weights.
+        image_concat_first_only: see `SMCDUNet3D`.
+        gate_init: alpha of fresh gates.
+        seed: fresh weights follow from it.
+    """
+
+    base: str | None = None
+    tokenizer: str | None = None
+    base_unet: str | None = None
+    weights: str | SMCDPipeline | None = None
+    new_position_net: bool = False
+    new_image_paths: bool = False
+    image_concat_first_only: bool = False
+    gate_init: float = 0.0
+    seed: int = 33
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether no model is named, so that the built-in one is trained."""
+        return self.base is None and self.weights is None
+
+
+def build_start(start: Start, stage: Stage) -> tuple[SMCDPipeline, bool]:
+    """The untrained pipeline of a run, float32, on the CPU; and whether its PositionNet is fresh.
 
     Raises:
         InputError: weights that are missing, or do not fit the stage, by name.
     """
-    parts = _parts(config, stage)
-    had_position_net = parts.get("position_net") is not None
-    if stage.object_gate and not had_position_net and not _may_be_fresh(config, stage):
+    pipe = _load(start)
+    fresh = stage.object_gate and pipe.position_net is None
+    # Stage 1 trains a PositionNet from nothing; stage 2 does so only if it is told to.
+    may_be_fresh = start.new_position_net or start.is_tiny or (stage.name == "1" and start.weights is None)
+    if fresh and not may_be_fresh:
         raise InputError(
             f"stage {stage.name} starts from weights with a PositionNet: give the result of stage 1, "
             "--tune_from_ckpt_path; or ask for a fresh one, --new_position_net"
         )
-    if config.new_image_paths:
-        parts |= {"unet": _without_image_paths(parts["unet"]), "image_encoder": None}
+    if start.new_image_paths:
+        pipe.register_modules(unet=_without_image_paths(pipe.unet), image_encoder=None)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        parts["unet"] = unet = _with_paths(parts["unet"], stage, config)
-        if stage.object_gate and not had_position_net:
-            parts["position_net"] = PositionNet(unet.config.cross_attention_dim, unet.config.object_dim)
-        if stage.image_gate and parts.get("image_encoder") is None:
-            parts["image_encoder"] = _new_image_encoder(unet)
-    check_widths(unet, parts.get("position_net"), parts.get("image_encoder"))
-    for part in parts.values():
+        torch.manual_seed(start.seed)
+        unet = _with_paths(pipe.unet, stage, start)
+        pipe.register_modules(unet=unet)
+        if fresh:
+            pipe.register_modules(position_net=PositionNet(unet.config.cross_attention_dim, unet.config.object_dim))
+        if stage.image_gate and pipe.image_encoder is None:
+            pipe.register_modules(image_encoder=_new_image_encoder(unet))
+    check_widths(unet, pipe.position_net, pipe.image_encoder)
+    for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.float()
-    height, width = _frame_size(config)
-    parts |= {"frame_height": height, "frame_width": width}
-    if config.validation_data.guidance_scale is not None:
-        parts["guidance_scale"] = config.validation_data.guidance_scale  # what its sample videos were made with
-    return SMCDPipeline(**parts), stage.object_gate and not had_position_net
+    return pipe, fresh
 
 
-def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
-    """A hash of all weights that do not train; `trained` are names as in `TrainedNetworks`."""
-    parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
-    frozen = {
-        f"{part}.{name.removeprefix('text_model.')}": tensor  # which not all versions of transformers have
-        for part in parts
-        for name, tensor in parts[part].state_dict().items()
-        if f"{part}.{name}" not in trained
-    }
-    return weights_hash(frozen, rounded=True)
-
-
-def _frame_size(config: TrainConfig) -> tuple[int, int]:
-    """Height and width of the training's frames."""
-    data = config.train_data
-    if data.name == "gligen":
-        largest = max((some.image_size for some in data.dataset_names.values()), default=data.height)
-        return largest, largest
-    return data.height, data.width
-
-
-def _parts(config: TrainConfig, stage: Stage) -> dict[str, Any]:
-    """The pipeline's parts as they are found, the UNet without the paths that are to come; and its text guidance."""
-    base = config.root_path or config.pretrained_model_path
-    tokenizer = config.tokenizer or (config.pretrained_model_path if config.root_path else None)
-    if config.tune_from_ckpt_path is not None:
-        return _trained_parts(config, config.tune_from_ckpt_path, base, tokenizer)
+def _load(start: Start) -> SMCDPipeline:
+    """The weights as they are found, the UNet without the paths that are to come."""
+    base, tokenizer, base_unet, weights = start.base, start.tokenizer, start.base_unet, start.weights
+    if isinstance(weights, SMCDPipeline):
+        return weights
+    if weights is not None:
+        return load_pipeline(
+            weights, base or DEFAULT_BASE, tokenizer, base_unet, position_net=not start.new_position_net
+        )
     if base is None:
-        if config.pretrained_weight_path is not None:
+        if base_unet is not None:
             raise InputError(
                 "pretrained_weight_path gives a UNet; the rest of the base comes from pretrained_model_path"
             )
-        return _parts_of(tiny_pipeline(config.seed, object_gate=False, image_gate=False, image_concat=False))
-    source = Base.find(base, tokenizer, unet=config.pretrained_weight_path is None)
+        logger.warning(
+            "no --pretrained_model_path, no --tune_from_ckpt_path: training a tiny untrained model, to see that "
+            "everything is in place"
+        )
+        return tiny_pipeline(start.seed, object_gate=False, image_gate=False, image_concat=False)
+    source = Base.find(base, tokenizer, unet=base_unet is None)
     if is_own(source.folder):
-        return _parts_of(load_pipeline(str(source.folder), base_unet=config.pretrained_weight_path))
-    tensors = read_unet(Path(config.pretrained_weight_path)) if config.pretrained_weight_path else source.unet()
-    parts = {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
-    parts |= {"unet": build(SMCDUNet3D, unet_config, tensors), "scheduler": source.scheduler()}
-    check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
-    return parts
-
-
-def _trained_parts(config: TrainConfig, weights: str, base: str | None, tokenizer: str | None) -> dict[str, Any]:
-    from smcd.training.export import find_checkpoint, load_checkpoint  # which rebuilds a start of its own
-
-    checkpoint = None if weights in BUILT_IN else find_checkpoint(Path(weights))
-    if checkpoint is not None:
-        if config.pretrained_weight_path is not None:
-            logger.warning(f"{checkpoint}: knows its own base; --pretrained_weight_path is not used")
-        return _parts_of(load_checkpoint(checkpoint))
-    needs_position_net = not config.new_position_net
-    pipe = load_pipeline(
-        weights, base or DEFAULT_BASE, tokenizer, config.pretrained_weight_path, position_net=needs_position_net
-    )
-    return _parts_of(pipe)
-
-
-def _parts_of(pipe: SMCDPipeline) -> dict[str, Any]:
-    return {**pipe.components, "guidance_scale": pipe.config.guidance_scale}
-
-
-def is_tiny(config: TrainConfig) -> bool:
-    """Whether no model is named, so that the built-in one is trained."""
-    return not any((config.pretrained_model_path, config.root_path, config.tune_from_ckpt_path))
-
-
-def _may_be_fresh(config: TrainConfig, stage: Stage) -> bool:
-    """Stage 1 trains a PositionNet from nothing; stage 2 does so if told, and in the tiny model."""
-    return config.new_position_net or is_tiny(config) or (stage.name == "1" and config.tune_from_ckpt_path is None)
+        return load_pipeline(str(source.folder), base_unet=base_unet)
+    unet = build(SMCDUNet3D, unet_config, read_unet(Path(base_unet)) if base_unet else source.unet())
+    encoders = source.vae(), source.text_encoder(), source.tokenizer()
+    check_base(unet, *encoders)
+    return SMCDPipeline(*encoders, unet, source.scheduler())
 
 
 def _named(stage: Stage) -> str:
@@ -155,14 +138,14 @@ def _without_image_paths(unet: SMCDUNet3D) -> SMCDUNet3D:
     return bare
 
 
-def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet3D:
+def _with_paths(unet: SMCDUNet3D, stage: Stage, start: Start) -> SMCDUNet3D:
     """The UNet with the stage's paths added; its own weights in them are kept."""
     for path, wanted in stage.paths.items():
         if unet.config[path] and not wanted:
             hint = "" if path == "object_gate" else "; --new_image_paths leaves out the weights' own"
             raise InputError(f"the weights have {_PATHS[path]}, which {_named(stage)} does not have{hint}")
     changed: dict[str, Any] = {path: wanted for path, wanted in stage.paths.items() if wanted != unet.config[path]}
-    if config.only_cat_first_frame and stage.image_concat:
+    if start.image_concat_first_only and stage.image_concat:
         changed["image_concat_first_only"] = True
     if not changed:
         return unet
@@ -170,15 +153,15 @@ def _with_paths(unet: SMCDUNet3D, stage: Stage, config: TrainConfig) -> SMCDUNet
     grown.load_base(unet.state_dict())
     for name, parameter in grown.named_parameters():
         if ".alpha_" in name and not unet.config[name.split(".")[-2]]:
-            nn.init.constant_(parameter, config.gate_init)
+            nn.init.constant_(parameter, start.gate_init)
     return grown
 
 
 def _new_image_encoder(unet: SMCDUNet3D) -> ImageEncoder:
-    """With a level for each of the UNet's, so that both end at the same size: 16 tokens for the full model's size.
+    """A fresh image encoder with as many levels as the UNet has, so that both end at the same size.
 
-    The widths are the paper's: a quarter, a half, the whole width of the tokens.
+    The widths are of the paper's proportions: a quarter, a half, the whole width of the tokens.
     """
     width, levels = unet.config.image_token_dim, len(unet.config.block_out_channels)
-    channels = (width // 4, width // 2, *[width] * levels)[: levels - 1]
-    return ImageEncoder((*channels, width), in_channels=unet.config.in_channels)
+    entering = (width // 4, width // 2, *[width] * levels)[: levels - 1]
+    return ImageEncoder((*entering, width), in_channels=unet.config.in_channels)

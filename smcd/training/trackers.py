@@ -1,4 +1,4 @@
-"""Trackers: jsonl of our own, tensorboard and wandb of accelerate."""
+"""Trackers: a JSON lines file, which is ours, and accelerate's tensorboard and wandb."""
 
 import importlib.util
 import json
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, on_main_process
 
-from smcd.config import TrainConfig
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file
 
-_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+_PACKAGES = ("tensorboard", "wandb")
 
 
 class JsonlTracker(GeneralTracker):
     """One JSON object a line: {"step": 10, "loss": 0.98, ...}.
 
     Args:
-        path: of the file; an earlier run's is continued.
+        path: the file; an earlier run's is continued.
     """
 
     name = "jsonl"
@@ -61,26 +61,32 @@ def _step_of(line: str) -> float:
         return math.inf
 
 
-def make_trackers(config: TrainConfig) -> list[Any]:
+def make_trackers(names: Sequence[str], out: Path) -> list[Any]:
     """What accelerate's `log_with` takes. Raises an InputError for a tracker that is unknown or not installed."""
-    names = list(dict.fromkeys([*config.report_to, *(["wandb"] if config.use_wandb else [])]))
     for name in names:
         if name not in ("jsonl", *_PACKAGES):
             raise InputError(f"report_to: {name!r} is unknown; choose from jsonl, {', '.join(_PACKAGES)}")
-        if name in _PACKAGES and importlib.util.find_spec(_PACKAGES[name]) is None:
-            raise InputError(f"report_to: {name} is not installed: pip install {_PACKAGES[name]}")
-    path = Path(config.output_dir) / "metrics.jsonl"
-    return [JsonlTracker(path) if name == "jsonl" else name for name in names]
+        if name in _PACKAGES and importlib.util.find_spec(name) is None:
+            raise InputError(f"report_to: {name} is not installed: pip install {name}")
+    return [JsonlTracker(out / "metrics.jsonl") if name == "jsonl" else name for name in dict.fromkeys(names)]
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
-    """A config as trackers want it: no sections, no lists."""
-    result: dict[str, str | int | float | bool] = {}
+def start_trackers(accelerator: Accelerator, options: dict[str, Any], out: Path, step: int) -> None:
+    """Give the trackers the run's options; `step` steps are done, and entries of later ones are dropped."""
+    tracker = options["tracker"]
+    shown = {k: v if isinstance(v, str | int | float | bool) else str(v) for k, v in flat(options).items()}
+    wandb = {"entity": tracker["entity"], "group": tracker["group"], "dir": str(out)}
+    accelerator.init_trackers(tracker["project"], shown, {"wandb": wandb})
+    for tracker in accelerator.trackers:
+        if isinstance(tracker, JsonlTracker):
+            tracker.forget_after(step)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options without sections: {"train_data.width": 256, ...}."""
+    result: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[prefix + key] = value if isinstance(value, str | int | float | bool) else str(value)
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return result
 
 

@@ -1,6 +1,6 @@
 """Validation: the loss of fixed clips at fixed noise and timesteps, and videos from fixed inputs.
 
-On sprites also the errors of the predicted clean latents, by noise level and region (`smcd/sprites/diagnosis.py`).
+Of sprites also the errors of the predicted clean latents, by noise level and region (`smcd/sprites/diagnosis.py`).
 """
 
 import json
@@ -16,6 +16,7 @@ import torch
 from accelerate.utils import DistributedType, broadcast_object_list
 from einops import rearrange
 
+from smcd.config import DataConfig, SamplingConfig
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.data.mixing import ClipLoader
@@ -38,27 +39,33 @@ class Validation:
 
     Args:
         run: before it trains.
+        data: the clips; only their first frames, if the temporal layers are bypassed.
+        sampling: how the videos are made.
+        batch_size: clips of each process at a time.
+        clips: how many clips have their loss taken.
+        videos: how many clips have a video made.
 
     Raises:
         InputError: data that are missing or broken.
     """
 
-    def __init__(self, run: Run):
-        config = run.config
-        frames = config.eval_data.n_sample_frames if run.stage.temporal else 1
-        data = replace(config.eval_data, n_sample_frames=frames)
-        mixture, order = build_data(data, config.seed, run.hashes)
+    def __init__(self, run: Run, data: DataConfig, sampling: SamplingConfig, batch_size: int, clips: int, videos: int):
+        frames = data.n_sample_frames if run.model.stage.temporal else 1
+        self._data = replace(data, n_sample_frames=frames)
+        mixture, order = build_data(self._data, run.plan.seed, run.hashes)
         position = (run.accelerator.process_index, run.accelerator.num_processes)
-        self._loader = ClipLoader(mixture, order, config.val_batch_size, 0, *position)
+        self._loader = ClipLoader(mixture, order, batch_size, 0, *position)
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos
-        self._timesteps = run.pipe.scheduler.config.num_train_timesteps
+        self._sampling, self._clips = sampling, clips
+        # Under FSDP no process has the whole networks, and so none can make videos on its own.
+        self._videos = 0 if run.accelerator.distributed_type == DistributedType.FSDP else videos
 
     def __call__(self, run: Run) -> None:
         """Validate; every process calls it. Losses and videos go to the trackers, then to `validation/step-N/`."""
         losses: dict[str, float] = {}
         with _evaluating(run):
-            if run.config.validation_clips:
-                losses = self._losses(run) | _errors_of_sprites(run)
+            if self._clips:
+                losses = self._losses(run) | self._errors(run)
                 run.accelerator.log(losses, step=run.step)
             if run.accelerator.is_main_process:
                 self._write(run, losses)
@@ -66,25 +73,27 @@ class Validation:
 
     def is_missing(self, run: Run) -> bool:
         """Whether a validation was due where this run goes on, and the run was stopped before it was done."""
-        due = run.step > 0 and run.step % run.config.validation_steps == 0
+        due = run.step > 0 and run.step % run.plan.validate_every == 0
         missing = [due and not _folder(run).exists()]
         return broadcast_object_list(missing)[0]  # of the main process, whose disk it is
 
     @torch.no_grad()
     def _losses(self, run: Run) -> dict[str, float]:
-        """Means over the first `validation_clips` clips, timesteps evenly spaced: with everything; and of the same
-        clips in the same noise without boxes, without image: how much higher is what the network makes of them."""
-        config, accelerator = run.config, run.accelerator
-        clips, size = config.validation_clips, config.val_batch_size * accelerator.num_processes
+        """Mean losses of the first clips at evenly spaced timesteps: with everything, without boxes, without image.
+
+        Clips and noise are the same: the difference says how much a condition counts.
+        """
+        accelerator, clips, batch_size = run.accelerator, self._clips, self._loader.batch_size
+        size, timesteps = batch_size * accelerator.num_processes, run.encoders.num_timesteps
         drops: dict[str, dict[str, bool]] = {"loss": {}}
-        drops |= {f"loss_without_{name}": {name: True} for name, given in run.stage.conditions.items() if given}
+        drops |= {f"loss_without_{name}": {name: True} for name, given in run.model.stage.conditions.items() if given}
         batches = self._loader.batches()
         total = torch.zeros(len(drops) + 1, device=accelerator.device)
         for number in range(-(-clips // size)):  # rounded up: as many in every process
-            first = number * size + accelerator.process_index * config.val_batch_size
-            indices = range(first, first + config.val_batch_size)
-            example = run.encoders(next(batches), [(config.seed, _DRAW, index) for index in indices], Drops())
-            spaced = [int((index + 0.5) / clips * self._timesteps) % self._timesteps for index in indices]
+            first = number * size + accelerator.process_index * batch_size
+            indices = range(first, first + batch_size)
+            example = run.encoders(next(batches), [(run.plan.seed, _DRAW, index) for index in indices], Drops())
+            spaced = [int((index + 0.5) / clips * timesteps) % timesteps for index in indices]
             example.timesteps = torch.tensor(spaced, device=accelerator.device)
             counted = torch.tensor([index < clips for index in indices], device=accelerator.device)
             examples = [replace(example, conditions=example.conditions.drop(**drop)) for drop in drops.values()]
@@ -92,6 +101,20 @@ class Validation:
             total += torch.stack([*sums, counted.sum()])
         *losses, count = accelerator.reduce(total).tolist()
         return {f"validation/{name}": loss / count for name, loss in zip(drops, losses, strict=True)}
+
+    def _errors(self, run: Run) -> dict[str, float]:
+        """`diagnosis.errors` of the first clips, by the main process alone; nothing of other data than sprites."""
+        data = self._data
+        sprites = (data.name, data.datasets) == ("object_tracking", ["sprites"]) and data.width == data.height
+        whole = run.accelerator.distributed_type != DistributedType.FSDP
+        if not (sprites and whole and run.accelerator.is_main_process):
+            return {}
+        world, count = make_world(data.sprites_world.split()), min(_DIAGNOSED, self._clips)
+        shape = (data.n_sample_frames, data.height, data.num_max_obj)
+        with _layers_of(run), run.autocast():
+            clips = diagnosis.clips_of(run.model.pipe, world, data.sprites_seed, count, *shape)
+            found = diagnosis.flat(diagnosis.errors(run.model.pipe, clips))
+        return {f"validation/error/{name}": error for name, error in found.items()}
 
     @torch.no_grad()
     def _write(self, run: Run, losses: dict[str, float]) -> None:
@@ -101,51 +124,32 @@ class Validation:
         shutil.rmtree(out, ignore_errors=True)  # of a run that was killed after it, and now comes here again
         with new_folder(out) as folder:
             (folder / "losses.json").write_text(json.dumps(losses, indent=1), encoding="utf-8")
-            for number in range(0 if _is_sharded(run) else run.config.validation_videos):
-                strips.append(_video(run, next(batches), folder, number))
+            for number in range(self._videos):
+                strips.append(_video(run, next(batches), self._sampling, folder, number))
             if strips:
                 log_pictures(run.accelerator.trackers, "validation", strips, run.step)
 
 
-def _errors_of_sprites(run: Run) -> dict[str, float]:
-    """`diagnosis.errors` of the first clips, in the main process; nothing for other data."""
-    data = run.config.eval_data
-    if data.name != "object_tracking" or data.datasets != ["sprites"] or data.width != data.height:
-        return {}
-    if _is_sharded(run) or not run.accelerator.is_main_process:
-        return {}
-    world, frames = make_world(data.sprites_world.split()), data.n_sample_frames if run.stage.temporal else 1
-    count = min(_DIAGNOSED, run.config.validation_clips)
-    with run.autocast(), _time_of(run):
-        clips = diagnosis.clips_of(run.pipe, world, data.sprites_seed, count, frames, data.height, data.num_max_obj)
-        found = diagnosis.flat(diagnosis.errors(run.pipe, clips))
-    return {f"validation/error/{name}": error for name, error in found.items()}
-
-
-def _time_of(run: Run) -> AbstractContextManager:
-    """Within, the UNet has the temporal layers that the stage trains with: none in stage 1."""
-    return nullcontext() if run.stage.temporal else without_temporal_layers(run.pipe.unet)
+def _layers_of(run: Run) -> AbstractContextManager:
+    """Within, the UNet runs with the layers that the stage has: stage 1 has no temporal ones."""
+    stage, pipe = run.model.stage, run.model.pipe
+    return nullcontext() if stage.temporal else without_temporal_layers(pipe.unet)
 
 
 def _folder(run: Run) -> Path:
     return run.out / "validation" / f"step-{run.step}"
 
 
-def _is_sharded(run: Run) -> bool:
-    """Whether no process has the whole networks: then no process can make videos on its own."""
-    return run.accelerator.distributed_type == DistributedType.FSDP
-
-
-def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
+def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, number: int) -> np.ndarray:
     """Write one clip's video; returns the clip above the video, both with boxes, side by side."""
-    sampling = run.config.validation_data
+    pipe, stage = run.model.pipe, run.model.stage
     truth = _frames(run, batch)[: sampling.video_length]
     phrases = batch.phrases[0]  # `num_max_obj`, those of no object empty: an absent object is a token too
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
     boxes = boxes[: len(truth)]
-    given = run.stage.conditions
-    with _time_of(run), run.autocast():
-        output: Any = run.pipe(
+    given = stage.conditions
+    with _layers_of(run), run.autocast():
+        output: Any = pipe(
             batch.prompts[0],
             truth[0] if given["image"] else None,
             boxes if given["boxes"] else None,
@@ -155,7 +159,7 @@ def _video(run: Run, batch: Batch, folder: Path, number: int) -> np.ndarray:
             width=sampling.width or truth.shape[2],
             num_inference_steps=sampling.num_inference_steps,
             guidance_scale=sampling.guidance_scale,
-            generator=torch.Generator().manual_seed(run.config.seed + number),
+            generator=torch.Generator().manual_seed(run.plan.seed + number),
         )
     video = media.to_uint8(output.frames[0])
     media.write_video(folder / f"clip-{number}.gif", video)
@@ -174,7 +178,7 @@ def _frames(run: Run, batch: Batch) -> np.ndarray:
     if batch.frames is not None:
         return batch.frames[0].numpy()
     assert batch.latent_mean is not None
-    pixels = decode_video(run.pipe.vae, batch.latent_mean.to(run.accelerator.device))[0]
+    pixels = decode_video(run.model.pipe.vae, batch.latent_mean.to(run.accelerator.device))[0]
     return media.to_uint8(rearrange(pixels / 2 + 0.5, "c f h w -> f h w c").cpu().numpy())
 
 
@@ -187,7 +191,7 @@ def _boxes(boxes: torch.Tensor, mask: torch.Tensor) -> list[Any]:
 @contextmanager
 def _evaluating(run: Run) -> Iterator[None]:
     """Dropout off, the running average in place of the weights, torch's random state kept."""
-    trained = list(run.bare.trained().values())
+    trained = list(run.trained().values())
     random_state = torch.get_rng_state()
     run.networks.eval()
     if run.ema is not None:

@@ -5,10 +5,11 @@ import torch
 
 from smcd.conditions import Conditions
 from smcd.convert import to_published
+from smcd.guidance import Guidance
 from smcd.models import KeyValueCache
 from smcd.models.blocks import UNetBlock
 from smcd.pipeline import SMCDPipeline
-from smcd.schedulers import Guidance, make_scheduler
+from smcd.schedulers import make_scheduler
 from smcd.training.objective import Example, TrainedNetworks
 from tests import golden
 from tests.golden import Golden, relative_error

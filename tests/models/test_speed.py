@@ -7,7 +7,7 @@ from diffusers.models import attention as diffusers_attention
 from smcd.benchmark.flops import count
 from smcd.benchmark.networks import make_base, make_pipeline
 from smcd.models import KeyValueCache, use_channels_last
-from smcd.models.feed_forward import FeedForward
+from smcd.models.attention import FeedForward
 from smcd.runtime.compilation import compile_transformers
 from tests.golden import relative_error
 from tests.models.test_unet import inputs, open_gates, small_unet

@@ -8,14 +8,14 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from smcd.runtime.errors import InputError
-from smcd.training import loop, run
+from smcd.training import distributed, loop
 from tests.training import runs
 from tests.training.test_resume import no_dropout
 
 
-def with_fsdp(config):
+def with_fsdp(*values):
     """accelerate takes FSDP for GPUs only: here its state is told so afterwards."""
-    config, accelerator = run.make_accelerator(config)
+    accelerator = distributed.make_accelerator(*values)
     accelerator.state.distributed_type = DistributedType.FSDP
     PartialState._shared_state["distributed_type"] = DistributedType.FSDP  # every AcceleratorState() copies from there
     accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
@@ -27,7 +27,7 @@ def with_fsdp(config):
         state_dict_type="FULL_STATE_DICT",
     )
     accelerator.state.fsdp_plugin.mixed_precision_policy = None
-    return config, accelerator
+    return accelerator
 
 
 @pytest.mark.slow

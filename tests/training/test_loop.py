@@ -18,9 +18,12 @@ from smcd.latents import encode_frames
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.text import encode_phrases, encode_text
-from smcd.training import checkpoint, encode
-from smcd.training.export import export, load_checkpoint
+from smcd.training import checkpoint
+from smcd.training.batch import Encoders
+from smcd.training.export import export
 from smcd.training.objective import TrainedNetworks
+from smcd.training.stages import Drops
+from smcd.training.trained_networks import load_checkpoint
 from tests.conftest import open_gates
 from tests.training import runs
 
@@ -176,6 +179,7 @@ def test_stage_base_with_text_encoder_on_single_images(tmp_path):
         stage="base",
         use_img_free_guidance=False,
         train_text_encoder=True,
+        snr_gamma=5.0,
         max_train_steps=2,
         validation_steps=2,
         train_data=IMAGES,
@@ -228,7 +232,7 @@ def test_export_in_half_precision_spares_position_net(tmp_path):
 def test_cached_latents_train_as_frames_do(tmp_path, monkeypatch):
     """A batch that brings latents, text and phrase embeddings needs no encoder."""
     pipe = tiny_pipeline()
-    encoders = encode.Encoders(pipe, torch.device("cpu"), torch.float32, trained_text_encoder=False)
+    encoders = Encoders(pipe, torch.device("cpu"), torch.float32, trained_text_encoder=False)
     mixture, order = build_data(runs.config(tmp_path).train_data, 33)
     batch = next(ClipLoader(mixture, order, 2).batches())
     with torch.no_grad():
@@ -237,7 +241,7 @@ def test_cached_latents_train_as_frames_do(tmp_path, monkeypatch):
         phrases = torch.stack([encode_phrases(pipe.tokenizer, pipe.text_encoder, names) for names in batch.phrases])
     phrases = phrases * torch.tensor([[bool(name) for name in names] for names in batch.phrases])[..., None]
     cached = replace(batch, frames=None, latent_mean=mean, latent_std=std, text=text, phrase_embeddings=phrases)
-    keys, drops = [(33, 0, 0), (33, 0, 1)], encode.Drops()
+    keys, drops = [(33, 0, 0), (33, 0, 1)], Drops()
     expected = encoders(batch, keys, drops)
     monkeypatch.setattr(nn.Module, "__call__", None)  # any network would fail now
     found = encoders(cached, keys, drops)

@@ -6,9 +6,9 @@ import torch
 from smcd import Conditions
 from smcd.schedulers import make_scheduler
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training.memory import PeakMemory, activations_of
-from smcd.training.objective import Example, TrainedNetworks, prediction_target, set_trained
-from smcd.training.run import gates_as_vectors
+from smcd.training.distributed import gates_as_vectors
+from smcd.training.dry_run import PeakMemory, activations_of
+from smcd.training.objective import Example, TrainedNetworks, loss_weights, set_trained
 from smcd.training.stages import trainable_parameters
 from tests.conftest import open_gates
 
@@ -64,34 +64,16 @@ def test_the_memory_that_a_dry_run_counts_is_what_a_step_takes(checkpointing):
     assert counted == pytest.approx(measured_peak(checkpointing), rel=0.1)
 
 
-def test_the_target_is_what_the_scheduler_says():
-    torch.manual_seed(0)
-    latents, noise, timesteps = torch.randn(3, 4, 2, 4, 4), torch.randn(3, 4, 2, 4, 4), torch.tensor([0, 500, 999])
-    published = make_scheduler()
-    assert prediction_target(published, latents, noise, timesteps) is noise
-    scheduler = make_scheduler(config={"prediction_type": "v_prediction"})
-    velocity = prediction_target(scheduler, latents, noise, timesteps)
-    sample = scheduler.add_noise(latents, noise, timesteps)
-    for b, step in enumerate(timesteps):  # from the velocity follow noise and clean latents
-        signal, hidden = (x.sqrt() for x in (scheduler.alphas_cumprod[step], 1 - scheduler.alphas_cumprod[step]))
-        assert torch.allclose(signal * sample[b] - hidden * velocity[b], latents[b], atol=1e-5)
-        assert torch.allclose(hidden * sample[b] + signal * velocity[b], noise[b], atol=1e-5)
-        changed = latents.clone()
-        changed[b] += 0.1  # an error of the clean latents counts SNR + 1 times in that of the velocity
-        wrong = (signal * sample[b] - changed[b]) / hidden  # the velocity that says `changed`
-        assert (wrong - velocity[b]).square().mean().item() == pytest.approx(
-            (0.01 * (1 + scheduler.alphas_cumprod[step] / hidden**2)).item(), rel=1e-3
-        )
-
-
-def test_networks_learn_the_velocity_where_the_scheduler_says_so():
-    networks, batch = make_networks().eval(), example(1, 4)
-    plain = networks(batch)
-    networks.scheduler = make_scheduler(config={"prediction_type": "v_prediction"})
-    predicted = networks._predict(networks.scheduler.add_noise(batch.latents, batch.noise, batch.timesteps), batch)
-    velocity = networks.scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps)
-    assert torch.allclose(networks(batch), (predicted - velocity).square().flatten(1).mean(1))
-    assert torch.allclose(plain, (predicted - batch.noise).square().flatten(1).mean(1))
+def test_weights_of_the_loss():
+    scheduler = make_scheduler()
+    timesteps = torch.tensor([0, 500, 999])
+    alphas = scheduler.alphas_cumprod[timesteps]
+    snr = alphas / (1 - alphas)
+    weights = loss_weights(scheduler, timesteps, 5)
+    assert torch.allclose(weights, torch.stack([5 / snr[0], torch.tensor(1.0), torch.tensor(1.0)]))
+    batch = example(1, 4)
+    plain, weighted = make_networks().eval()(batch), make_networks(snr_gamma=5.0).eval()(batch)
+    assert torch.allclose(weighted, plain * loss_weights(scheduler, batch.timesteps, 5))
 
 
 def test_frozen_layers_are_cast_and_what_trains_is_not():
@@ -127,3 +109,20 @@ def test_the_first_frame_can_be_concatenated_to_itself_alone():
     unet.conv_in.register_forward_pre_hook(lambda _, inputs: concatenated.update(x=inputs[0]))
     unet(latents, 3, text, image_latents=torch.ones(1, 4, 4, 4))
     assert concatenated["x"][:, 4:].mean((1, 2, 3)).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 5.0])
+def test_a_scheduler_with_velocity_prediction_makes_the_velocity_the_target(gamma):
+    """v = sqrt(a) noise - sqrt(1 - a) latents; its min-SNR weight is min(SNR, gamma) / (SNR + 1)."""
+    scheduler = make_scheduler(config={"prediction_type": "v_prediction"})
+    pipe, batch = open_gates(tiny_pipeline()), example(1, 4)
+    networks = TrainedNetworks(pipe.unet, pipe.position_net, pipe.image_encoder, scheduler, snr_gamma=gamma).eval()
+    a = scheduler.alphas_cumprod[batch.timesteps].reshape(-1, 1, 1, 1, 1)
+    noisy = a.sqrt() * batch.latents + (1 - a).sqrt() * batch.noise
+    inputs = batch.conditions.unet_inputs(pipe.unet.config, pipe.position_net, pipe.image_encoder)
+    velocity = a.sqrt() * batch.noise - (1 - a).sqrt() * batch.latents
+    expected = (pipe.unet(noisy, batch.timesteps, **inputs).sample - velocity).square().flatten(1).mean(1)
+    if gamma:
+        snr = (a / (1 - a)).flatten()
+        expected = expected * snr.clamp(max=gamma) / (snr + 1)
+    assert torch.allclose(networks(batch), expected, rtol=1e-4)

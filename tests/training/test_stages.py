@@ -12,8 +12,9 @@ from smcd.convert import from_published
 from smcd.convert.names import published_names
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training.draws import draw, step_keys
-from smcd.training.stages import Drops, make_stage, trainable_parameters
+from smcd.training.batch import draw, step_keys
+from smcd.training.stages import Drops, trainable_parameters
+from smcd.training.trained_networks import stage_of
 from tests import golden
 
 PARTS = {"unet": "unet", "position_net": "position_net", "visual_encoder": "image_encoder"}
@@ -104,11 +105,11 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_lists_of_modules_mean_their_stage(name):
     data = IMAGES if name == "1" else DataConfig()
-    stage = make_stage(TrainConfig(train_data=data, trainable_modules=PUBLISHED[name]))
+    stage = stage_of(TrainConfig(train_data=data, trainable_modules=PUBLISHED[name]))
     assert (stage.name, stage.modules) == (name, ())
     other = PUBLISHED["2" if name == "1" else "1"]
     with pytest.raises(InputError, match="is the published list of stage"):
-        make_stage(TrainConfig(stage=name, train_data=data, trainable_modules=other))
+        stage_of(TrainConfig(stage=name, train_data=data, trainable_modules=other))
 
 
 def test_published_names_of_a_unet():
@@ -150,7 +151,7 @@ def test_published_names_of_a_unet():
     ],
 )
 def test_the_stage_of_a_config(config, name, paths, drops):
-    stage = make_stage(config)
+    stage = stage_of(config)
     assert (stage.name, stage.drops) == (name, drops)
     assert tuple(stage.paths.values()) == paths
     assert stage.temporal == (name != "1")
@@ -170,7 +171,7 @@ def test_the_stage_of_a_config(config, name, paths, drops):
 )
 def test_settings_that_name_no_stage(config, message):
     with pytest.raises(InputError, match=message):
-        make_stage(config)
+        stage_of(config)
 
 
 def test_draws_do_not_depend_on_how_a_step_is_divided():

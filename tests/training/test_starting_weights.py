@@ -13,9 +13,8 @@ from smcd.config import DataConfig, TrainConfig
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
-from smcd.training.settings import resolved
-from smcd.training.stages import make_stage
-from smcd.training.starting_weights import build_start
+from smcd.training.run import resolved
+from smcd.training.trained_networks import stage_of, starting_pipeline
 from tests.conftest import open_gates
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
 from tests.training import runs
@@ -65,7 +64,7 @@ def test_stage_1_starts_from_a_base(base, tmp_path, paths):
 def test_fresh_gates_begin_as_told_and_trained_ones_stay(tmp_path):
     open_gates(tiny_pipeline(image_gate=False, image_concat=False)).save_pretrained(tmp_path / "stage-1")
     config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "stage-1"), gate_init=0.5)
-    unet = build_start(config, make_stage(config))[0].unet
+    unet = starting_pipeline(config, stage_of(config))[0].unet
     alphas = {name: parameter.item() for name, parameter in unet.named_parameters() if ".alpha_" in name}
     assert {value for name, value in alphas.items() if ".image_gate." in name} == {0.5}
     before = SMCDPipeline.from_pretrained(tmp_path / "stage-1").unet.state_dict()
@@ -80,7 +79,7 @@ def test_the_guidance_of_the_sample_videos_becomes_the_pipelines_own(tmp_path, g
     pipe.save_pretrained(tmp_path / "start")
     config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "start"))
     config = replace(config, validation_data=replace(config.validation_data, guidance_scale=given))
-    assert build_start(config, make_stage(config))[0].config.guidance_scale == own
+    assert starting_pipeline(config, stage_of(config))[0].config.guidance_scale == own
 
 
 def test_another_base_unet(base, tmp_path):
@@ -134,8 +133,8 @@ def test_an_ablation_starts_from_the_whole_model_without_its_image_paths(tmp_pat
     pipe.save_pretrained(tmp_path / "weights")
     config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "weights"), **flags)
     with pytest.raises(InputError, match=f"{refused}; --new_image_paths"):
-        build_start(config, make_stage(config))
-    started = build_start(replace(config, new_image_paths=True), make_stage(config))[0]
+        starting_pipeline(config, stage_of(config))
+    started = starting_pipeline(replace(config, new_image_paths=True), stage_of(config))[0]
     image_gate = flags.get("cross_vision", False)
     assert (started.image_encoder is not None) == started.unet.config.image_gate == image_gate
     if image_gate:  # fresh, not the weights' own

@@ -1,0 +1,68 @@
+"""The accelerator, and what FSDP and DeepSpeed need besides."""
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from smcd.runtime.errors import InputError
+
+_PATIENCE = timedelta(hours=1)  # the processes wait while the main one makes sample videos and exports
+
+
+def make_accelerator(
+    out: str, precision: str, accumulation: int, batch_size: int, max_grad_norm: float, trackers: Sequence[Any]
+) -> Accelerator:
+    """The accelerator of this process, as accelerate launch set it up.
+
+    Args:
+        precision: "no", "fp16" or "bf16".
+        batch_size: clips of this process at a time.
+        trackers: names, or trackers of our own.
+
+    Raises:
+        InputError: DeepSpeed with fp16.
+    """
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"  # set by accelerate launch
+    if deepspeed and precision == "fp16":
+        raise InputError("under DeepSpeed use --mixed_precision bf16 (or no): it would keep all weights in fp16")
+    accelerator = Accelerator(
+        cpu=not has_gpu(),
+        # DeepSpeed would cast all weights, PositionNet's too: there the run does the autocast itself.
+        mixed_precision="no" if deepspeed else precision,
+        gradient_accumulation_steps=accumulation,
+        log_with=list(trackers) or None,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+        project_config=ProjectConfiguration(project_dir=out, logging_dir=f"{out}/logs"),
+    )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        # Autocast gives the precision; FSDP's own policy would round boxes, on which PositionNet depends.
+        accelerator.state.fsdp_plugin.mixed_precision_policy = None
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        plugin = accelerator.state.deepspeed_plugin
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = batch_size
+        plugin.deepspeed_config["gradient_clipping"] = max_grad_norm
+    return accelerator
+
+
+def has_gpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def gates_as_vectors(networks: nn.Module) -> None:
+    """Make every scalar parameter a vector of one number, which computes the same: FSDP takes no scalars."""
+    for module in networks.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.ndim == 0:
+                setattr(module, name, nn.Parameter(parameter.data.reshape(1), parameter.requires_grad))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole tensor: FSDP divides parameters, and what is computed from them, among the processes."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,190 @@
+"""From a config to its networks: the stage, the weights they start from, what trains; and the model of a checkpoint."""
+
+import argparse
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.utils import is_xformers_available
+from torch import nn
+
+from smcd.config import DataConfig, TrainConfig, load_config
+from smcd.pipeline import SMCDPipeline
+from smcd.runtime.built_in import BUILT_IN
+from smcd.runtime.errors import InputError
+from smcd.runtime.hashes import weights_hash
+from smcd.schedulers import first_timestep
+from smcd.training import checkpoint
+from smcd.training.objective import TrainedNetworks, set_trained
+from smcd.training.stages import Stage, make_stage, trainable_parameters
+from smcd.training.starting_weights import Start, build_start
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass
+class Model:
+    """What trains, and the pipeline around it.
+
+    Attributes:
+        pipe: the pipeline whose networks train, for samples.
+        networks: those networks.
+        frozen_hash: a hash of the weights that do not train, by which a checkpoint knows them.
+    """
+
+    stage: Stage
+    pipe: SMCDPipeline
+    networks: TrainedNetworks
+    frozen_hash: str
+
+
+def make_model(config: TrainConfig) -> Model:
+    """The networks on the CPU, with what trains in float32 and the rest in the precision of the run.
+
+    Raises:
+        InputError: weights that are missing or do not fit.
+    """
+    stage = stage_of(config)
+    pipe, new_position_net = starting_pipeline(config, stage)
+    _check_sizes(config, pipe)
+    parts = (pipe.unet, pipe.position_net, pipe.image_encoder)
+    text_encoder = pipe.text_encoder if stage.text_encoder else None
+    networks = TrainedNetworks(*parts, pipe.scheduler, text_encoder, stage.temporal, config.snr_gamma)
+    names = trainable_parameters(
+        stage.name, *parts, new_position_net=new_position_net, temporal=stage.temporal, modules=stage.modules
+    )
+    if stage.text_encoder:
+        names |= {f"text_encoder.{name}" for name, _ in pipe.text_encoder.named_parameters()}
+    if not names:
+        raise InputError("nothing would train; see trainable_modules")
+    known_by = frozen_hash(pipe, names)  # before anything is cast
+    set_trained(networks, names, DTYPES[config.mixed_precision])
+    if config.gradient_checkpointing:
+        pipe.unet.enable_gradient_checkpointing()
+    if config.enable_xformers_memory_efficient_attention:
+        if is_xformers_available() and torch.cuda.is_available():
+            pipe.unet.enable_xformers_memory_efficient_attention()
+        else:
+            logger.warning("xformers is not installed, or there is no GPU for it: it is left out")
+    return Model(stage, pipe, networks, known_by)
+
+
+def stage_of(config: TrainConfig) -> Stage:
+    """The stage that a config asks for. Raises an InputError as `make_stage`."""
+    data = config.train_data
+    shares = {options.prob_use_caption for options in data.dataset_names.values()} or {0.5}
+    if len(shares) > 1:
+        raise InputError(f"prob_use_caption is {sorted(shares)} in different dataset_names; give all of them the same")
+    return make_stage(
+        config.stage,
+        frames=1 if data.name == "gligen" else data.n_sample_frames,
+        images=config.use_image_dataset or data.name == "gligen",
+        train_grounding=config.train_grounding,
+        cross_vision=config.cross_vision,
+        cat_init=config.cat_init,
+        image_drops=config.use_img_free_guidance,
+        caption_share=shares.pop(),
+        modules=config.trainable_modules,
+        text_encoder=config.train_text_encoder,
+    )
+
+
+def starting_pipeline(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
+    """What `build_start` makes of a config, with the frame size and the guidance that it becomes known for."""
+    weights = config.tune_from_ckpt_path
+    found = None if weights is None or weights in BUILT_IN else checkpoint.find(Path(weights))
+    if found is not None and config.pretrained_weight_path is not None:
+        logger.warning(f"{found}: knows its own base; --pretrained_weight_path is not used")
+    start = Start(
+        base=config.root_path or config.pretrained_model_path,
+        tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
+        base_unet=config.pretrained_weight_path,
+        weights=weights if found is None else load_checkpoint(found),
+        new_position_net=config.new_position_net,
+        new_image_paths=config.new_image_paths,
+        image_concat_first_only=config.only_cat_first_frame,
+        gate_init=config.gate_init,
+        seed=config.seed,
+    )
+    pipe, new_position_net = build_start(start, stage)
+    data = config.train_data
+    height, width = data.height, data.width
+    if data.name == "gligen":
+        height = width = max((some.image_size for some in data.dataset_names.values()), default=height)
+    pipe.register_to_config(frame_height=height, frame_width=width)
+    if config.validation_data.guidance_scale is not None:  # what its sample videos were made with
+        pipe.register_to_config(guidance_scale=config.validation_data.guidance_scale)
+    return pipe, new_position_net
+
+
+def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ()) -> SMCDPipeline:
+    """The pipeline with a checkpoint's weights, float32: what its config starts from, with what trained.
+
+    Args:
+        ema: take the running average, if there is one.
+        overrides: "option=value", for weights to start from that have moved since.
+
+    Raises:
+        InputError: a broken checkpoint, or one whose starting weights are not found, or are others by now.
+    """
+    config = read_config(path, overrides)
+    pipe, _ = starting_pipeline(config, stage_of(config))
+    averaged = ema and (path / checkpoint.EMA).is_file()
+    tensors = checkpoint.read_tensors(path / (checkpoint.EMA if averaged else checkpoint.TRAINED))
+    networks = TrainedNetworks(pipe.unet, pipe.position_net, pipe.image_encoder, pipe.scheduler, pipe.text_encoder)
+    own = networks.state_dict()
+    wrong = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]
+    if wrong:
+        raise InputError(f"{path}: {len(wrong)} tensors do not fit what it started from: {', '.join(wrong[:5])}")
+    checkpoint.check_frozen(path, checkpoint.read_info(path)["frozen"], frozen_hash(pipe, tensors.keys()))
+    networks.load_state_dict(tensors, strict=False)
+    for network in (pipe.unet, pipe.position_net, pipe.image_encoder):
+        if network is not None:
+            network.eval()
+    return pipe
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The config of a checkpoint, with "option=value" where told."""
+    return load_config(TrainConfig, argparse.Namespace(config=path / checkpoint.CONFIG, overrides=list(overrides)))
+
+
+def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
+    """A hash of all weights that do not train; `trained` are names as in `TrainedNetworks`."""
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+    frozen = {
+        f"{part}.{name.removeprefix('text_model.')}": tensor  # which not all versions of transformers have
+        for part in parts
+        for name, tensor in parts[part].state_dict().items()
+        if f"{part}.{name}" not in trained
+    }
+    return weights_hash(frozen, rounded=True)
+
+
+def _check_sizes(config: TrainConfig, pipe: SMCDPipeline) -> None:
+    """Raise an InputError for pictures that the networks cannot take, or steps that sampling cannot."""
+    sides = _sides("train_data", config.train_data)
+    if config.validation_steps:
+        sides |= _sides("eval_data", config.eval_data)
+    if config.validation_steps and config.validation_videos:
+        sampling = config.validation_data
+        sides |= {"validation_data.width": sampling.width, "validation_data.height": sampling.height}
+        try:
+            first_timestep(pipe.scheduler, sampling.num_inference_steps)
+        except ValueError as error:
+            raise InputError(f"validation_data.{error}") from None
+    multiple = pipe.size_multiple
+    for name, side in sides.items():
+        if side is not None and (side < multiple or side % multiple):
+            raise InputError(f"{name} is {side}; this model takes multiples of {multiple}")
+
+
+def _sides(section: str, data: DataConfig) -> dict[str, int | None]:
+    if data.name == "gligen":
+        sets = data.dataset_names.items()
+        return {f"{section}.dataset_names.{name}.image_size": some.image_size for name, some in sets}
+    return {f"{section}.width": data.width, f"{section}.height": data.height}
