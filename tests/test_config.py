@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts import new_model, train_vae
 from smcd.config import (
-    AutoencoderConfig,
     CustomizeConfig,
     EvaluationConfig,
     GligenConfig,
-    PrepareConfig,
     ShowConfig,
-    SmallModelConfig,
     TrainConfig,
     add_flags,
     check_choices,
@@ -151,10 +149,9 @@ SHIPPED = {
     "object_tracking_eval.yaml": EvaluationConfig,
     "object_tracking_ms_stage1.yaml": TrainConfig,
     "object_tracking_ms_stage2.yaml": TrainConfig,
-    **{f"sprites_{name}.yaml": TrainConfig for name in ("base_frames", "base", "stage1", "stage2", "stage2_more")},
-    "sprites_latents.yaml": PrepareConfig,
-    "sprites_vae.yaml": AutoencoderConfig,
-    "sprites_model.yaml": SmallModelConfig,
+    **{f"sprites_{name}.yaml": TrainConfig for name in ("base_frames", "base", "stage1", "stage2")},
+    "sprites_vae.yaml": train_vae.Options,
+    "sprites_model.yaml": new_model.Options,
 }
 
 

@@ -1,6 +1,5 @@
 """Typed configs of the commands, and how they are read from YAML files and flags."""
 
-from smcd.config.autoencoder import AutoencoderConfig
 from smcd.config.benchmark import BenchmarkConfig
 from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig
@@ -8,12 +7,10 @@ from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
 from smcd.config.loading import add_flags, check_choices, load_config
 from smcd.config.model import ModelConfig, SamplingConfig, check_compile_mode, check_sampling, check_scale
 from smcd.config.prepare import PrepareConfig
-from smcd.config.small_model import SmallModelConfig
 from smcd.config.sprites import SpritesConfig, SpritesEvaluationConfig
 from smcd.config.training import TrackerConfig, TrainConfig
 
 __all__ = [
-    "AutoencoderConfig",
     "BenchmarkConfig",
     "CustomizeConfig",
     "DataConfig",
@@ -24,7 +21,6 @@ __all__ = [
     "PrepareConfig",
     "SamplingConfig",
     "ShowConfig",
-    "SmallModelConfig",
     "SpritesConfig",
     "SpritesEvaluationConfig",
     "TrackerConfig",
