@@ -7,7 +7,6 @@ from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
 from smcd.config.loading import add_flags, check_choices, load_config
 from smcd.config.model import ModelConfig, SamplingConfig, check_compile_mode, check_sampling, check_scale
 from smcd.config.prepare import PrepareConfig
-from smcd.config.sprites import SpritesConfig, SpritesEvaluationConfig
 from smcd.config.training import TrackerConfig, TrainConfig
 
 __all__ = [
@@ -21,8 +20,6 @@ __all__ = [
     "PrepareConfig",
     "SamplingConfig",
     "ShowConfig",
-    "SpritesConfig",
-    "SpritesEvaluationConfig",
     "TrackerConfig",
     "TrainConfig",
     "add_flags",
