@@ -95,7 +95,7 @@ _BUILT_IN = World(
     drift=0,
 )
 WORLDS = {  # an evaluation's manifest knows them by their names: never change an entry, give a new world a new name
-    "built-in": _BUILT_IN,  # of which the built-in model is evaluated; "varied", of which it is trained, holds all of it
+    "built-in": _BUILT_IN,  # the built-in model's; it is trained on "varied", which holds all of this one
     "varied": replace(_BUILT_IN, backgrounds=BACKGROUNDS, objects=(1, 3), radius=(0.12, 0.2)),
 }
 
