@@ -45,7 +45,8 @@ class Clips:
 def clips_of(
     pipe: SMCDPipeline, world: World, seed: int, count: int, frames: int, size: int, slots: int
 ) -> list[Clips]:
-    """The first clips of the world with this seed, a few at a time; each is filled up to `slots` objects."""
+    """The first clips of the world with this seed, a few at a time, as training gives them: each with `slots` objects,
+    absent ones where it has fewer, the first ones where it has more."""
     made = [make_clip(seed, index, frames, size, world) for index in range(count)]
     return [_encode(pipe, made[first : first + _AT_ONCE], slots) for first in range(0, count, _AT_ONCE)]
 
@@ -57,9 +58,9 @@ def _encode(pipe: SMCDPipeline, clips: Sequence[SpriteClip], slots: int) -> Clip
     boxes = latents.new_zeros(len(clips), latents.shape[2], slots, 4)
     box_mask = boxes.new_zeros(boxes.shape[:-1])
     for b, clip in enumerate(clips):
-        boxes[b, :, : len(clip.sprites)] = torch.from_numpy(clip.boxes)
-        box_mask[b, :, : len(clip.sprites)] = torch.from_numpy(clip.box_mask)
-    names = [[sprite.phrase for sprite in clip.sprites] for clip in clips]
+        boxes[b, :, : len(clip.sprites)] = torch.from_numpy(clip.boxes[:, :slots])
+        box_mask[b, :, : len(clip.sprites)] = torch.from_numpy(clip.box_mask[:, :slots])
+    names = [[sprite.phrase for sprite in clip.sprites[:slots]] for clip in clips]
     shape = (len(clips), slots, text.shape[-1])
     phrases = encode_phrase_lists(pipe.tokenizer, pipe.text_encoder, names, shape, text.device)[:, None]
     conditions = Conditions(text, null_text, boxes, box_mask, phrases, None, latents[:, :, 0])
