@@ -13,17 +13,20 @@ demo: setup
 	    --prompt "A blue star that is moving right and a white triangle that is moving left."
 	@echo "Look at outputs/demo/*/strip.png (the image with your boxes above, the video below) and boxes_pred.gif"
 
-# The built-in model from nothing, hours on a CPU (smcd/sprites/weights/README.md); started again, it goes on.
+# The built-in model from nothing, hours on a CPU (smcd/sprites/weights/README.md); started again, it goes on. One thread for
+# each process: PROCESSES=2 uses two cores, and other work beside it does not keep them waiting for each other.
 SPRITES = outputs/sprites
-RUN = $(VENV)/bin/python
+PROCESSES = 2
+RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
 SMCD = $(VENV)/bin/smcd
+TRAIN = OMP_NUM_THREADS=1 $(VENV)/bin/torchrun --standalone --nproc_per_node $(PROCESSES) ms_main.py
 sprites: setup-dev
 	test -d $(SPRITES)/vae/vae || $(RUN) scripts/train_vae.py --config configs/sprites_vae.yaml
 	test -d $(SPRITES)/untrained || $(RUN) scripts/new_model.py --config configs/sprites_model.yaml
-	$(SMCD) prepare sprites --config configs/sprites_latents.yaml
-	for part in base_frames base stage1 stage2 stage2_more; do $(RUN) ms_main.py --config configs/sprites_$$part.yaml || exit; done
+	for part in base_frames:32 base:8 stage1:32 stage2:8; do $(TRAIN) --config configs/sprites_$${part%%:*}.yaml \
+	    --train_batch_size $$(($${part#*:} / $(PROCESSES))) || exit; done
 	rm -rf $(SPRITES)/model
-	$(SMCD) export $(SPRITES)/stage2_more $(SPRITES)/model --dtype float16
+	$(SMCD) export $(SPRITES)/stage2 $(SPRITES)/model --dtype float16
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 
@@ -31,9 +34,8 @@ sprites: setup-dev
 # stage 2 of what the paper's trains (the rest is frozen) with both, with the zero conv alone, with the image gate alone.
 FROM = sprites
 ABLATIONS = $(SPRITES)/ablations
-FRESH = trainable_modules=[] --max_train_steps 1200 --lr_warmup_steps 100 --mixed_precision no
+FRESH = --max_train_steps 1200 --lr_warmup_steps 100 --mixed_precision no
 sprites-ablations: setup-dev
-	$(SMCD) prepare sprites --config configs/sprites_latents.yaml --model $(FROM)
 	$(RUN) ms_main.py --config configs/sprites_stage1.yaml --pretrained_model_path $(FROM) --new_image_paths \
 	    --output_dir $(ABLATIONS)/stage1 --max_train_steps 800 --learning_rate 5e-4 --lr_warmup_steps 50 \
 	    --mixed_precision no

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts import new_model, train_vae
 from smcd.config import (
-    AutoencoderConfig,
     CustomizeConfig,
     EvaluationConfig,
     GligenConfig,
-    PrepareConfig,
     ShowConfig,
-    SmallModelConfig,
     TrainConfig,
     check,
 )
@@ -148,17 +146,16 @@ SHIPPED = {
     "object_tracking_eval.yaml": EvaluationConfig,
     "object_tracking_ms_stage1.yaml": TrainConfig,
     "object_tracking_ms_stage2.yaml": TrainConfig,
-    **{f"sprites_{name}.yaml": TrainConfig for name in ("base_frames", "base", "stage1", "stage2", "stage2_more")},
-    "sprites_latents.yaml": PrepareConfig,
-    "sprites_vae.yaml": AutoencoderConfig,
-    "sprites_model.yaml": SmallModelConfig,
+    **{f"sprites_{name}.yaml": TrainConfig for name in ("base_frames", "base", "stage1", "stage2")},
+    "sprites_vae.yaml": train_vae.Options,
+    "sprites_model.yaml": new_model.Options,
 }
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configs_load(path, tmp_path, caplog):
     schema = SHIPPED[path.name]
-    given = {PrepareConfig: ["sprites"], CustomizeConfig: ["--prompt", "A dog.", "--input_data_path", str(tmp_path)]}
+    given = {CustomizeConfig: ["--prompt", "A dog.", "--input_data_path", str(tmp_path)]}
     check(load_config(schema, ["--config", str(path), *given.get(schema, [])]))
     assert not caplog.records
 

@@ -1,6 +1,5 @@
 """Typed configs of the commands, and how they are read from YAML files and flags."""
 
-from smcd.config.autoencoder import AutoencoderConfig
 from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, ShowConfig, data_path
 from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
@@ -9,13 +8,10 @@ from smcd.config.model import ModelConfig, SamplingConfig, check_compile_mode
 from smcd.config.options import check, flat
 from smcd.config.prepare import MakeSpritesConfig, PrepareConfig
 from smcd.config.scores import CompareConfig, ScoreConfig
-from smcd.config.small_model import SmallModelConfig
-from smcd.config.sprites import SpritesConfig, SpritesEvaluationConfig
 from smcd.config.training import TrackerConfig, TrainConfig
 from smcd.config.weights import ConvertConfig, ExportConfig
 
 __all__ = [
-    "AutoencoderConfig",
     "CompareConfig",
     "ConvertConfig",
     "CustomizeConfig",
@@ -30,9 +26,6 @@ __all__ = [
     "SamplingConfig",
     "ScoreConfig",
     "ShowConfig",
-    "SmallModelConfig",
-    "SpritesConfig",
-    "SpritesEvaluationConfig",
     "TrackerConfig",
     "TrainConfig",
     "check",

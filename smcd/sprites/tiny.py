@@ -1,17 +1,13 @@
 """A randomly initialized pipeline, small enough for a laptop: for tests, and for a first run without weights."""
 
-import json
-import tempfile
-from pathlib import Path
-
 import torch
 from diffusers import AutoencoderKL
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 from smcd.schedulers import make_scheduler
+from smcd.sprites.small_model import make_text_encoder, make_tokenizer
 
 _TEXT_WIDTH = 64  # one head of OpenCLIP's width
 
@@ -44,32 +40,11 @@ def tiny_pipeline(seed: int = 0, dtype: torch.dtype = torch.float32, **unet_conf
             latent_channels=4,
             scaling_factor=0.18215,
         )
-        tokenizer = _tiny_tokenizer()
-        text_config = CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=_TEXT_WIDTH,
-            intermediate_size=_TEXT_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=1,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            hidden_act="gelu",
-        )
-        text_encoder = CLIPTextModel(text_config)
+        tokenizer = make_tokenizer([], length=77)  # letters are its only words
+        text_encoder = make_text_encoder(tokenizer, _TEXT_WIDTH, layers=2, inner_width=_TEXT_WIDTH)
         position_net = PositionNet(_TEXT_WIDTH, _TEXT_WIDTH) if unet.config.object_gate else None
         image_encoder = ImageEncoder((16, 16, 32, _TEXT_WIDTH)) if unet.config.image_gate else None
     for part in (unet, vae, text_encoder, image_encoder):
         if part is not None:
             nn.Module.to(part, dtype).eval()
     return SMCDPipeline(vae, text_encoder, tokenizer, unet, make_scheduler(), position_net, image_encoder)
-
-
-def _tiny_tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer with single letters as its only words."""
-    letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
-    words = ["!", *letters[1:], *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    with tempfile.TemporaryDirectory() as folder:
-        vocab, merges = Path(folder, "vocab.json"), Path(folder, "merges.txt")
-        vocab.write_text(json.dumps({word: index for index, word in enumerate(words)}))
-        merges.write_text("#version: 0.2\n")
-        return CLIPTokenizer(str(vocab), str(merges), model_max_length=77)

@@ -55,12 +55,7 @@ class World:
     drift: float = 0.08
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("shapes", SHAPES),
-            ("colors", COLORS),
-            ("backgrounds", BACKGROUNDS),
-            ("motions", MOTIONS),
-        ):
+        for name, known in (("shapes", SHAPES), ("colors", COLORS), ("backgrounds", BACKGROUNDS), ("motions", MOTIONS)):
             chosen = list(getattr(self, name))
             if unknown := set(chosen) - set(known):
                 raise ValueError(f"{name}: {', '.join(sorted(unknown))} unknown; choose from {', '.join(known)}")
@@ -74,6 +69,10 @@ class World:
             if not low <= getattr(self, name) <= 10:
                 raise ValueError(f"{name}: {getattr(self, name)} is not from {low} to 10")
 
+    @property
+    def palette(self) -> dict[str, tuple[int, int, int]]:
+        return {name: COLORS[name] for name in self.colors}
+
     def description(self) -> dict[str, Any]:
         """By field, as in JSON."""
         return {
@@ -82,19 +81,21 @@ class World:
         }
 
 
+_BUILT_IN = World(
+    shapes=("circle", "square", "triangle", "star"),
+    colors=("red", "green", "blue", "yellow", "purple", "cyan", "orange", "white"),
+    backgrounds=("plain", "gradient"),
+    motions=("line", "arc", "bounce"),
+    objects=(1, 2),
+    radius=(0.14, 0.2),
+    speed=0.45,
+    turning=0.1,
+    growing=1.2,
+    drift=0,
+)
 WORLDS = {  # an evaluation's manifest knows them by their names: never change an entry, give a new world a new name
-    "built-in": World(  # what the built-in model was trained on
-        shapes=("circle", "square", "triangle", "star"),
-        colors=("red", "green", "blue", "yellow", "purple", "cyan", "orange", "white"),
-        backgrounds=("plain", "gradient"),
-        motions=("line", "arc", "bounce"),
-        objects=(1, 2),
-        radius=(0.14, 0.2),
-        speed=0.45,
-        turning=0.1,
-        growing=1.2,
-        drift=0,
-    )
+    "built-in": _BUILT_IN,  # the built-in model's; it is trained on "varied", which holds all of this one
+    "varied": replace(_BUILT_IN, backgrounds=BACKGROUNDS, objects=(1, 3), radius=(0.12, 0.2)),
 }
 
 

@@ -160,6 +160,10 @@ def _with_paths(unet: SMCDUNet3D, stage: Stage, start: Start) -> SMCDUNet3D:
 
 
 def _new_image_encoder(unet: SMCDUNet3D) -> ImageEncoder:
-    """A fresh image encoder of the paper's proportions: a quarter, a half, the whole width of the tokens."""
-    width = unet.config.image_token_dim
-    return ImageEncoder((width // 4, width // 2, width, width), in_channels=unet.config.in_channels)
+    """A fresh image encoder with as many levels as the UNet has, so that both end at the same size.
+
+    The widths are of the paper's proportions: a quarter, a half, the whole width of the tokens.
+    """
+    width, levels = unet.config.image_token_dim, len(unet.config.block_out_channels)
+    entering = (width // 4, width // 2, *[width] * levels)[: levels - 1]
+    return ImageEncoder((*entering, width), in_channels=unet.config.in_channels)

@@ -1,9 +1,12 @@
-"""Validation: the loss on fixed clips at fixed noise and timesteps, and videos from fixed inputs."""
+"""Validation: the loss on fixed clips at fixed noise and timesteps, and videos from fixed inputs.
+
+On sprites it also measures the errors of the predicted clean latents, by noise level and region.
+"""
 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,13 @@ from smcd.latents import decode_video
 from smcd.models import without_temporal_layers
 from smcd.runtime import media
 from smcd.runtime.files import new_folder
+from smcd.sprites import diagnosis
+from smcd.sprites.layouts import make_world
 from smcd.training.run import Run
 from smcd.training.stages import Drops
 from smcd.training.trackers import log_pictures
 
+_DIAGNOSED = 16  # clips of sprites
 _DRAW = 2**31  # in the place of the step: no step of training has the same draws
 
 
@@ -45,7 +51,8 @@ class Validation:
 
     def __init__(self, run: Run, data: DataConfig, sampling: SamplingConfig, batch_size: int, clips: int, videos: int):
         frames = data.n_sample_frames if run.model.stage.temporal else 1
-        mixture, order = build_data(replace(data, n_sample_frames=frames), run.plan.seed, run.hashes)
+        self._data = replace(data, n_sample_frames=frames)
+        mixture, order = build_data(self._data, run.plan.seed, run.hashes)
         position = (run.accelerator.process_index, run.accelerator.num_processes)
         self._loader = ClipLoader(mixture, order, batch_size, 0, *position)
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos
@@ -58,7 +65,7 @@ class Validation:
         losses: dict[str, float] = {}
         with _evaluating(run):
             if self._clips:
-                losses = self._losses(run)
+                losses = self._losses(run) | self._errors(run)
                 run.accelerator.log(losses, step=run.step)
             if run.accelerator.is_main_process:
                 self._write(run, losses)
@@ -95,6 +102,20 @@ class Validation:
         *losses, count = accelerator.reduce(total).tolist()
         return {f"validation/{name}": loss / count for name, loss in zip(drops, losses, strict=True)}
 
+    def _errors(self, run: Run) -> dict[str, float]:
+        """`diagnosis.errors` of the first clips, by the main process alone; nothing of other data than sprites."""
+        data = self._data
+        sprites = (data.name, data.datasets) == ("object_tracking", ["sprites"]) and data.width == data.height
+        whole = run.accelerator.distributed_type != DistributedType.FSDP
+        if not (sprites and whole and run.accelerator.is_main_process):
+            return {}
+        world, count = make_world(data.sprites_world.split()), min(_DIAGNOSED, self._clips)
+        shape = (data.n_sample_frames, data.height, data.num_max_obj)
+        with _layers_of(run), run.autocast():
+            clips = diagnosis.clips_of(run.model.pipe, world, data.sprites_seed, count, *shape)
+            found = diagnosis.flat(diagnosis.errors(run.model.pipe, clips))
+        return {f"validation/error/{name}": error for name, error in found.items()}
+
     @torch.no_grad()
     def _write(self, run: Run, losses: dict[str, float]) -> None:
         batches = self._first.batches()
@@ -109,6 +130,12 @@ class Validation:
                 log_pictures(run.accelerator.trackers, "validation", strips, run.step)
 
 
+def _layers_of(run: Run) -> AbstractContextManager:
+    """Within, the UNet runs with the layers that the stage has: stage 1 has no temporal ones."""
+    stage, pipe = run.model.stage, run.model.pipe
+    return nullcontext() if stage.temporal else without_temporal_layers(pipe.unet)
+
+
 def _folder(run: Run) -> Path:
     return run.out / "validation" / f"step-{run.step}"
 
@@ -121,8 +148,7 @@ def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, numbe
     boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
     boxes = boxes[: len(truth)]
     given = stage.conditions
-    time = nullcontext() if stage.temporal else without_temporal_layers(pipe.unet)
-    with time, run.autocast():
+    with _layers_of(run), run.autocast():
         output: Any = pipe(
             batch.prompts[0],
             truth[0] if given["image"] else None,

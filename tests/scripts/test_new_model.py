@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from smcd.config import AutoencoderConfig, DataConfig, SmallModelConfig
+from scripts import train_vae
+from scripts.new_model import Options, make_small_model
+from smcd.config import DataConfig
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.errors import InputError
-from smcd.training.autoencoder import make_autoencoder
-from smcd.training.small_model import make_small_model, make_tokenizer
+from smcd.sprites.small_model import make_tokenizer
 
 
 def test_words_are_tokens_and_other_words_are_spelled():
@@ -21,10 +22,10 @@ def test_words_are_tokens_and_other_words_are_spelled():
 
 
 def test_a_pipeline_folder(tmp_path):
-    make_autoencoder(AutoencoderConfig(block_out_channels=[16, 16])).save_pretrained(tmp_path / "vae")
+    train_vae.make_autoencoder(train_vae.Options(block_out_channels=[16, 16])).save_pretrained(tmp_path / "vae")
     data = DataConfig(datasets=["sprites"], sprites_clips=5, width=32, height=32)
     sizes = {"block_out_channels": [32, 32], "text_width": 32, "text_layers": 1, "captions": 5, "beta_end": 0.02}
-    config = SmallModelConfig(str(tmp_path / "out"), str(tmp_path / "vae"), train_data=data, **sizes)
+    config = Options(str(tmp_path / "out"), str(tmp_path / "vae"), train_data=data, **sizes)
     pipe = SMCDPipeline.from_pretrained(make_small_model(config))
     pipe.set_progress_bar_config(disable=True)
     assert pipe.scheduler.betas[-1].item() == pytest.approx(0.02)
@@ -35,10 +36,10 @@ def test_a_pipeline_folder(tmp_path):
     with pytest.raises(InputError, match="exists already"):
         make_small_model(config)
     with pytest.raises(InputError, match="no VAE: train one first"):
-        make_small_model(SmallModelConfig())
+        make_small_model(Options())
 
 
 @pytest.mark.parametrize("wrong", [{"beta_schedule": "cosine"}, {"beta_start": -1.0}, {"beta_end": 2.0}])
 def test_a_noise_schedule_that_cannot_be(tmp_path, wrong):
     with pytest.raises(InputError, match="beta"):
-        make_small_model(SmallModelConfig(str(tmp_path / "out"), **wrong))
+        make_small_model(Options(str(tmp_path / "out"), **wrong))

@@ -6,29 +6,29 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from smcd.config import AutoencoderConfig, DataConfig
+from scripts import train_vae
+from scripts.train_vae import Options, as_pixels, make_autoencoder, normalize, train
+from smcd.config import DataConfig
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
 from smcd.runtime.errors import InputError
-from smcd.training import autoencoder
-from smcd.training.autoencoder import as_pixels, make_autoencoder, normalize, train_autoencoder
 
 
 def tiny(out, **options):
     data = DataConfig(datasets=["sprites"], sprites_clips=40, n_sample_frames=1, width=16, height=16)
     settings = {"block_out_channels": [16, 16], "train_batch_size": 4, "num_workers": 0, "checkpointing_steps": 2}
     settings["max_train_steps"] = 4
-    return AutoencoderConfig(output_dir=str(out), train_data=data, **settings | options)
+    return Options(output_dir=str(out), train_data=data, **settings | options)
 
 
 def test_it_learns(tmp_path):
-    train_autoencoder(tiny(tmp_path, max_train_steps=80, checkpointing_steps=100))
+    train(tiny(tmp_path, max_train_steps=80, checkpointing_steps=100))
     errors = [json.loads(line)["error"] for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert errors[-1] < 0.7 * errors[0]
 
 
 def test_latents_have_unit_variance_and_the_same_pictures(tmp_path):
-    folder = train_autoencoder(tiny(tmp_path, max_train_steps=6))
+    folder = train(tiny(tmp_path, max_train_steps=6))
     vae = AutoencoderKL.from_pretrained(folder)
     assert vae.config.scaling_factor == 1
     mixture, order = build_data(tiny(tmp_path).train_data, 33)
@@ -50,8 +50,8 @@ def test_latents_have_unit_variance_and_the_same_pictures(tmp_path):
 
 
 def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    whole = train_autoencoder(tiny(tmp_path / "whole"))
-    losses, calls = autoencoder.losses, []
+    whole = train(tiny(tmp_path / "whole"))
+    losses, calls = train_vae.losses, []
 
     def stop_in_the_third_step(*arguments):
         calls.append(1)
@@ -60,11 +60,11 @@ def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch):
         return losses(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(autoencoder, "losses", stop_in_the_third_step)
+        patched.setattr(train_vae, "losses", stop_in_the_third_step)
         with pytest.raises(KeyboardInterrupt):
-            train_autoencoder(tiny(tmp_path / "parts"))
+            train(tiny(tmp_path / "parts"))
     with pytest.raises(InputError, match="is of another configuration"):
-        train_autoencoder(tiny(tmp_path / "parts", block_out_channels=[16, 32]))
-    parts = train_autoencoder(tiny(tmp_path / "parts"))
+        train(tiny(tmp_path / "parts", block_out_channels=[16, 32]))
+    parts = train(tiny(tmp_path / "parts"))
     first, second = (AutoencoderKL.from_pretrained(folder).state_dict() for folder in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -6,8 +6,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
+from scripts.plot_training import draw_curves, read_losses, smooth
 from smcd.runtime.errors import InputError
-from smcd.training.curves import draw_curves, read_losses, smooth
 
 
 def write(folder, entries):
