@@ -14,7 +14,6 @@ import diffusers
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, TextToVideoSDPipeline, UNet3DConditionModel
-from smcd.training.memory import PeakMemory
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import profile
@@ -33,6 +32,7 @@ from smcd.runtime.compilation import compile_transformers
 from smcd.runtime.errors import InputError, out_of_memory_advice
 from smcd.schedulers import make_scheduler
 from smcd.sprites.tiny import tiny_pipeline
+from smcd.training.dry_run import PeakMemory
 from smcd.training.objective import Example, TrainedNetworks, set_trained
 from smcd.training.stages import trainable_parameters
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.sprites_scenes import held_out
 from smcd import SMCDPipeline
 from smcd.config import ModelConfig, SamplingConfig, check
 from smcd.convert import sampling_defaults
@@ -15,7 +16,6 @@ from smcd.runtime.errors import InputError
 from smcd.sampler import Sampler, clip_generator, with_defaults
 from smcd.sprites.built_in import overlap_of_colors, unknown_words
 from smcd.sprites.layouts import make_world
-from smcd.sprites.scenes import held_out
 from smcd.sprites.world import make_clip
 
 FOLDER = BUILT_IN["sprites"]
