@@ -12,7 +12,7 @@ class GligenConfig:
     """One of GLIGEN's sets, in `dataset_names`."""
 
     image_size: int = option(256, "side of the square images, in pixels", low=8)
-    max_boxes_per_data: int = option(30, "objects of an image; those with fewer are filled up with absent ones", low=1)
+    max_boxes_per_data: int = option(30, "number of objects in an image; missing objects count as absent", low=1)
     random_crop: bool = option(True, "crop at random; otherwise the centered square")
     crop_ratio: float = option(0.9, "smallest side of a crop, in parts of the image's short side", above=0, high=1)
     prob_use_caption: float = option(0.5, "share of images that keep their caption while training", low=0, high=1)
@@ -27,27 +27,33 @@ class DataConfig:
         "videos with tracked objects, GLIGEN's images, or a folder of your own videos",
         ("object_tracking", "gligen", "videos"),
     )
-    path: str | None = option(None, "folder with the datasets; for videos, the folder with annotations.json")
-    data_path: str | None = option(None, "the same, for gligen")
-    datasets: list[str] = option(["got10k", "youvis"], "of object_tracking: got10k, youvis, sprites")
+    path: str | None = option(
+        None, "folder that holds the datasets; for videos, the folder that holds annotations.json"
+    )
+    data_path: str | None = option(None, "another name for path, which the published gligen files use")
+    datasets: list[str] = option(["got10k", "youvis"], "datasets of object_tracking: any of got10k, youvis, sprites")
     dataset_names: dict[str, GligenConfig] = field(default_factory=dict)
-    split: str = option("train", "of GOT-10k", ("train", "val"))
-    n_sample_frames: int = option(8, "frames of a clip", low=1)
-    width: int = option(256, "of the frames, in pixels", low=1)
-    height: int = option(256, "of the frames, in pixels", low=1)
-    num_max_obj: int = option(8, "objects of a clip; clips with fewer are filled up with absent ones", low=1)
-    stride: int = option(1, "take every n-th frame of a video (1: all)", low=1)
-    start: str = option("random", "first frame of a clip: random, or its number")
-    resize: str = option("antialiased", "how frames are squashed", ("antialiased", "published"))
-    held_out: str = option("exclude", "the YouTube-VIS videos kept for evaluation", ("exclude", "only", "include"))
-    weights: list[float] = option([], "shares of the datasets, in their order; otherwise each clip once per epoch")
-    on_error: str = option("error", "broken clips: stop, or replace them and say so", ("error", "skip"))
-    latents: str | None = option(None, "folder of cached latents (smcd prepare --latents)")
-    phrase_embeddings: list[str] = option([], "files of ready phrase embeddings; otherwise phrases are encoded")
-    sprites_clips: int = option(10_000, "clips of the sprites dataset", low=1)
-    sprites_frames: int = option(0, "of each video of the sprites dataset; 0 for as many as a clip needs", low=0)
-    sprites_seed: int = option(0, "of the sprites dataset: another seed, another world", low=0)
-    sprites_world: str = option("", "how rich the sprites world is: built-in speed=0.4 objects=[1,2]")
+    split: str = option("train", "part of GOT-10k", ("train", "val"))
+    n_sample_frames: int = option(8, "number of frames in a clip", low=1)
+    width: int = option(256, "width of the frames, in pixels", low=1)
+    height: int = option(256, "height of the frames, in pixels", low=1)
+    num_max_obj: int = option(8, "number of objects in a clip; missing objects count as absent", low=1)
+    stride: int = option(1, "take every n-th frame of a video; 1 takes all", low=1)
+    start: str = option("random", "first frame of a clip: random, or its number in the video")
+    resize: str = option("antialiased", "how frames are resized", ("antialiased", "published"))
+    held_out: str = option(
+        "exclude", "what to do with the YouTube-VIS videos that are kept for evaluation", ("exclude", "only", "include")
+    )
+    weights: list[float] = option(
+        [], "shares of the datasets, in their order; if not given, each clip comes once per epoch"
+    )
+    on_error: str = option("error", "if a clip is broken: stop, or replace it and say so", ("error", "skip"))
+    latents: str | None = option(None, "folder of cached latents, which smcd prepare --latents writes")
+    phrase_embeddings: list[str] = option([], "files of phrase embeddings; if not given, phrases are encoded")
+    sprites_clips: int = option(10_000, "number of clips in the sprites dataset", low=1)
+    sprites_frames: int = option(0, "number of frames in each sprites video; 0 means as many as a clip needs", low=0)
+    sprites_seed: int = option(0, "seed of the sprites dataset; another seed makes another world", low=0)
+    sprites_world: str = option("", "how rich the sprites world is, for example: built-in speed=0.4 objects=[1,2]")
 
     def check_together(self) -> None:
         """Raise an InputError for a first frame that is neither random nor a number."""
@@ -76,9 +82,9 @@ def data_path(config: DataConfig) -> Path:
 class ShowConfig:
     """What `smcd show` can be told."""
 
-    out: str = option("outputs/data.png", "the picture to write")
-    clips: int = option(8, "clips in it, in the order of training", low=1)
-    seed: int = option(33, "of the order and of each clip's random choices", low=0)
+    out: str = option("outputs/data.png", "picture to write, .png or .jpg")
+    clips: int = option(8, "number of clips to show, in the order of training", low=1)
+    seed: int = option(33, "seed of the order and of each clip's random choices", low=0)
     train_data: DataConfig = section(DataConfig, short=True)
 
     def check_together(self) -> None:

@@ -1,10 +1,12 @@
 """The command line of a config, parsed by tyro: a flag for every option, a group for every section."""
 
 import io
+import sys
 import types
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from smcd.config.options import option
@@ -45,7 +47,7 @@ def parse(
             found: Any = tyro.cli(
                 _view(*schemas),
                 args=arguments,
-                prog=prog,
+                prog=prog or Path(sys.argv[0]).name,
                 description=description,
                 return_unknown_args=True,
                 use_underscores=True,

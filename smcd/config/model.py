@@ -20,16 +20,16 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 class SamplingConfig:
     """The published files' `validation_data`."""
 
-    video_length: int = option(8, "frames of the video", low=1, high=10_000)
+    video_length: int = option(8, "number of frames in the video", low=1, high=10_000)
     width: int | None = option(
         None,
-        "of the video, in pixels; otherwise as the model was trained: 256 for the full model (multiples of 64)",
+        "width of the video in pixels, a multiple of 64 for the full model; default: as the model was trained",
         **_SIDE,
     )
-    height: int | None = option(None, "of the video, in pixels; otherwise as the model was trained", **_SIDE)
-    num_inference_steps: int = option(50, "denoising steps", low=1, high=10_000)
+    height: int | None = option(None, "height of the video in pixels; default: as the model was trained", **_SIDE)
+    num_inference_steps: int = option(50, "number of denoising steps", low=1, high=10_000)
     guidance_scale: float | None = option(
-        None, "text guidance; 1 switches it off; otherwise the model's own, 7.5 for the full model", **_SCALE
+        None, "strength of text guidance; 1 switches it off; default: the model's own, 7.5 for the full model", **_SCALE
     )
 
     @property
@@ -64,21 +64,25 @@ class ModelConfig:
     cross_vision: bool = option(False, "expect weights with the image gate")
     cat_init: bool = option(False, "expect weights with the zero conv (first frame concatenated)")
     validation_data: SamplingConfig = section(SamplingConfig, short=True)
-    img_free_guidance: float = option(0.0, "image guidance", **_SCALE)
-    ti_free_guidance: float = option(0.0, "guidance by text and image together", **_SCALE)
-    box_free_guidance: float = option(0.0, "box guidance", **_SCALE)
+    img_free_guidance: float = option(0.0, "strength of image guidance", **_SCALE)
+    ti_free_guidance: float = option(0.0, "strength of guidance by text and image together", **_SCALE)
+    box_free_guidance: float = option(0.0, "strength of box guidance", **_SCALE)
     scheduler: str = option("ddim", "sampler", ("ddim", "dpmsolver++", "unipc"))
     preset: str | None = option(
         None,
         "scheduler and num_inference_steps, where not given with it: as published, or fast (docs/performance.md)",
         PRESETS,
     )
-    resize: str = option("antialiased", "how the image is squashed", ("antialiased", "published"))
+    resize: str = option("antialiased", "how the image is resized", ("antialiased", "published"))
     mixed_precision: str | None = option(
         None, "autocast of the networks, as published; otherwise fp16 on a GPU, no elsewhere", ("no", "fp16", "bf16")
     )
-    dtype: str = option("float32", "of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16"))
-    low_memory: bool = option(False, "less memory, more time: guidance branches and frames one after the other")
+    dtype: str = option(
+        "float32", "precision of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16")
+    )
+    low_memory: bool = option(
+        False, "need less memory and more time: guidance branches and frames run one after the other"
+    )
     compile: bool = option(False, "torch.compile of the transformers: a slow first step, faster ones after it")
     compile_mode: str = option(
         "default", "torch.compile's; on a GPU reduce-overhead and max-autotune replay CUDA graphs", COMPILE_MODES

@@ -80,7 +80,8 @@ def check(config: Any, prefix: str = "") -> None:
             for key, below in value.items():
                 check(below, f"{name}.{key}.")
         elif value is None and declared.name in required(config):
-            raise InputError(f"{name} is missing: {declared.metadata['help']}")
+            flag = name if declared.metadata["positional"] else f"--{name}"
+            raise InputError(f"{flag} is missing: {declared.metadata['help']}")
         elif declared.metadata:
             for each in value if isinstance(value, list) else [value]:
                 if each is not None:

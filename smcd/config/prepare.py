@@ -12,30 +12,30 @@ class PrepareConfig:
     """What is prepared, and with which model."""
 
     dataset: str = option(
-        MISSING, "what is prepared", ("got10k", "youvis", "gligen", "videos", "sprites"), positional=True
+        MISSING, "dataset to prepare", ("got10k", "youvis", "gligen", "videos", "sprites"), positional=True
     )
-    data: str | None = option(None, "folder that holds the dataset; for videos, the folder with annotations.json")
+    data: str | None = option(None, "folder that holds the dataset; for videos, the folder that holds annotations.json")
     model: str = option(
         "ali-vilab/text-to-video-ms-1.7b", "text encoder and VAE: pipeline folder, base folder or hub id"
     )
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the model (ModelScope)")
     latents: str | None = option(None, "also cache VAE latents and text embeddings of the videos below this folder")
     texts: bool = option(True, "cache text embeddings with the latents; not for a text encoder that will train")
-    split: str = option("train", "of GOT-10k, for the latents", ("train", "val"))
-    width: int = option(256, "of the cached frames, in pixels", low=8)
-    height: int = option(256, "of the cached frames, in pixels", low=8)
-    resize: str = option("antialiased", "how frames are squashed", ("antialiased", "published"))
+    split: str = option("train", "part of GOT-10k whose latents are cached", ("train", "val"))
+    width: int = option(256, "width of the cached frames, in pixels", low=8)
+    height: int = option(256, "height of the cached frames, in pixels", low=8)
+    resize: str = option("antialiased", "how frames are resized", ("antialiased", "published"))
     dtype: str | None = option(
         None,
-        "of the cache (default: float16 on a GPU, float32 elsewhere); a GPU also encodes in it",
+        "precision of the cache; default: float16 on a GPU, which also encodes in it, float32 elsewhere",
         ("float32", "float16", "bfloat16"),
     )
-    frames_at_once: int = option(16, "frames that go through the VAE together", low=1)
-    sprites_clips: int = option(10_000, "clips of the sprites dataset", low=1)
-    sprites_seed: int = option(0, "of the sprites dataset", low=0)
-    sprites_frames: int = option(8, "frames of each of its videos", low=1)
+    frames_at_once: int = option(16, "number of frames that go through the VAE together", low=1)
+    sprites_clips: int = option(10_000, "number of clips in the sprites dataset", low=1)
+    sprites_seed: int = option(0, "seed of the sprites dataset", low=0)
+    sprites_frames: int = option(8, "number of frames in each sprites video", low=1)
     sprites_world: str = option("", "how rich the sprites world is, as in train_data")
-    on_error: str = option("error", "broken clips: stop, or drop them and say so", ("error", "skip"))
+    on_error: str = option("error", "if a clip is broken: stop, or drop it and say so", ("error", "skip"))
     overwrite: bool = option(False, "write embeddings anew that another text encoder made")
     dry_run: bool = option(False, "say what would be done, and stop")
 

@@ -29,9 +29,13 @@ class TrackerConfig:
 
 @dataclass
 class TrainConfig:
-    """What `ms_main.py` can be told."""
+    """What `smcd train` can be told."""
 
-    output_dir: str = option("outputs/train", "folder for checkpoints, logs and the finished model", filled=True)
+    output_dir: str = option(
+        "outputs/train",
+        "folder for checkpoints, logs and the finished model; the same command resumes there",
+        filled=True,
+    )
     stage: str | None = option(
         None,
         "what trains: 1 (boxes, on images), 2 (image paths, on videos), base (text to video); otherwise as the flags "
@@ -79,30 +83,30 @@ class TrainConfig:
     # Data
     train_data: DataConfig = section(DataConfig)
     eval_data: DataConfig = section(_validation_clips)
-    num_workers: int = option(4, "processes that read data, beside each training process", **_COUNT)
+    num_workers: int = option(4, "number of processes that read data, beside each training process", **_COUNT)
 
     # Optimization
-    max_train_steps: int = option(200_000, "steps; a step is one update of the weights", **_POSITIVE)
-    train_batch_size: int = option(4, "clips of each process at a time", **_POSITIVE)
-    gradient_accumulation_steps: int = option(1, "batches of each process for one step", **_POSITIVE)
-    learning_rate: float = option(5e-5, "AdamW's", above=0)
+    max_train_steps: int = option(200_000, "number of steps; a step is one update of the weights", **_POSITIVE)
+    train_batch_size: int = option(4, "number of clips in a batch, on each process", **_POSITIVE)
+    gradient_accumulation_steps: int = option(1, "number of batches for one step, on each process", **_POSITIVE)
+    learning_rate: float = option(5e-5, "learning rate of AdamW", above=0)
     scale_lr: bool = option(False, "multiply the rate by accumulation x batch x processes")
     lr_scheduler: str = option(
         "constant",
         "how the rate changes",
         ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"),
     )
-    lr_warmup_steps: int = option(0, "steps in which the rate rises from 0", **_COUNT)
-    adam_beta1: float = option(0.9, "AdamW's", **_FACTOR)
-    adam_beta2: float = option(0.999, "AdamW's", **_FACTOR)
-    adam_weight_decay: float = option(1e-2, "AdamW's", low=0)
-    adam_epsilon: float = option(1e-8, "AdamW's", above=0)
+    lr_warmup_steps: int = option(0, "number of steps in which the rate rises from 0", **_COUNT)
+    adam_beta1: float = option(0.9, "first decay rate of AdamW", **_FACTOR)
+    adam_beta2: float = option(0.999, "second decay rate of AdamW", **_FACTOR)
+    adam_weight_decay: float = option(1e-2, "weight decay of AdamW", low=0)
+    adam_epsilon: float = option(1e-8, "epsilon of AdamW", above=0)
     max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", above=0)
     use_8bit_adam: bool = option(False, "AdamW with 8-bit state, where bitsandbytes is installed")
     use_ema: bool = option(False, "keep a running average of the weights, and export it")
-    ema_decay: float = option(0.9999, "of the running average", **_FACTOR)
+    ema_decay: float = option(0.9999, "decay of the running average", **_FACTOR)
     snr_gamma: float = option(0.0, "min-SNR weighting of the loss, 5 is usual; 0 is off, as published", low=0)
-    seed: int = option(33, "of everything that is drawn", **_COUNT)
+    seed: int = option(33, "seed of everything that is drawn at random", **_COUNT)
 
     # Speed and memory
     mixed_precision: str = option(
@@ -116,9 +120,9 @@ class TrainConfig:
     checkpoints_total_limit: int = option(0, "how many checkpoints are kept, the latest ones; 0 keeps all", **_COUNT)
     resume_from_checkpoint: str = option("latest", "latest (in output_dir, if there is one), a path, or none")
     validation_steps: int = option(0, "steps between validations; 0 for none", **_COUNT)
-    val_batch_size: int = option(4, "clips of each process at a time in validation", **_POSITIVE)
-    validation_clips: int = option(16, "clips of eval_data whose loss is taken", **_COUNT)
-    validation_videos: int = option(2, "clips of eval_data for which a video is made", **_COUNT)
+    val_batch_size: int = option(4, "number of clips in a batch of validation, on each process", **_POSITIVE)
+    validation_clips: int = option(16, "number of clips in eval_data whose loss is measured", **_COUNT)
+    validation_videos: int = option(2, "number of clips in eval_data for which a video is made", **_COUNT)
     validation_data: SamplingConfig = section(SamplingConfig)
     logging_steps: int = option(10, "steps between entries of the trackers", **_POSITIVE)
     report_to: list[str] = option(["jsonl"], "trackers: any of these", ("jsonl", "tensorboard", "wandb"))
