@@ -77,7 +77,10 @@ class Sampler:
 
     def check_paths(self, image: object, boxes: object) -> None:
         """Raise an InputError if one is not None, and the weights have no path for it."""
-        check_paths(self.pipe.unet.config, image, boxes)
+        try:
+            check_paths(self.pipe.unet.config, image, boxes)
+        except InputError as error:
+            raise InputError(f"{self.config.trained_ckpt_path}: {error}") from None
 
     def __call__(
         self,
