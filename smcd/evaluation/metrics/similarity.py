@@ -17,7 +17,6 @@ class CLIPSimilarity(Pretrained):
     """CLIP's embeddings of texts and frames, each of length 1: their dot products are cosines.
 
     Images go through the PIL image processor, whose numbers do not depend on torchvision.
-
     `source` is a folder or hub id of a `CLIPModel` with its tokenizer. Raises MissingModel if it cannot be loaded.
     """
 
@@ -51,7 +50,6 @@ class DINOSimilarity(Pretrained):
 
     Preprocessed as DINO's own evaluation does (short side to 256 bicubic, middle 224, ImageNet's mean and deviation),
     which is not what the checkpoint's processor does.
-
     `source` is a folder or hub id of a `ViTModel`. Raises MissingModel if it cannot be loaded.
     """
 
@@ -108,8 +106,7 @@ class FrameFidelity:
         try:
             import torchmetrics
         except ImportError:
-            command = "pip install -c constraints.txt -e '.[metrics]'"
-            raise MissingModel(f"PSNR and SSIM need torchmetrics: {command}") from None
+            raise MissingModel("PSNR and SSIM need torchmetrics: pip install -e '.[metrics]'") from None
         self.version = torchmetrics.__version__
 
     def __call__(self, frame: np.ndarray, reference: np.ndarray) -> dict[str, float]:
