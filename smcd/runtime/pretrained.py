@@ -23,8 +23,7 @@ class MissingModel(Exception):  # noqa: N818  # it is no failure: the report lea
 class Pretrained:
     """A network in float32, ready for inference.
 
-    Raises:
-        MissingModel: it cannot be read, or tensors would stay random, so that scores would mean nothing.
+    Raises MissingModel if it cannot be read, or tensors would stay random, so that scores would mean nothing.
     """
 
     def __init__(self, model_class: Any, source: str, device: str, **options: Any):

@@ -12,16 +12,12 @@ from torch.nn.functional import interpolate
 
 from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, Pretrained
 
-_BOX_CORNERS = (2, 3)  # SAM's labels of a prompt's points: upper left, lower right
-
 
 class CSRT:
     """OpenCV's discriminative correlation filter: no weights, deterministic, weak on fast and turning objects.
 
-    OpenCV's tracker works with integer boxes, so frames are enlarged four times first.
-
-    Raises:
-        MissingModel: OpenCV is not installed, or is a build without its contributed modules.
+    OpenCV's tracker works with integer boxes, so frames are enlarged four times first. Raises MissingModel if OpenCV is
+    not installed, or is a build without its contributed modules.
     """
 
     _scale = 4
@@ -29,20 +25,17 @@ class CSRT:
 
     def __init__(self) -> None:
         try:
-            from cv2 import TrackerCSRT_create  # type: ignore[attr-defined]  # its stubs lack contributed modules
-        except ImportError:
+            import cv2
+
+            self._cv2, self._make = cv2, cv2.TrackerCSRT_create  # type: ignore[attr-defined]  # not in its stubs
+        except (ImportError, AttributeError):
             fix = "install opencv-contrib-python-headless and no other build of OpenCV"
             raise MissingModel(f"the csrt tracker is missing: {fix}") from None
-        self._make = TrackerCSRT_create
 
     def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
-        import cv2
-
         height, width = frames.shape[1:3]
-        large = [
-            cv2.resize(frame[..., ::-1], None, fx=self._scale, fy=self._scale, interpolation=cv2.INTER_LINEAR)
-            for frame in frames
-        ]  # OpenCV's colors are BGR
+        size = (width * self._scale, height * self._scale)
+        large = [self._cv2.resize(frame[..., ::-1], size) for frame in frames]  # OpenCV's colors are BGR
         boxes = np.full((len(frames), *first.shape), np.nan)
         for n, start in enumerate(_cut(first, height, width)):
             x1, y1, x2, y2 = np.rint(start * self._scale)
@@ -58,9 +51,7 @@ class CSRT:
         return _cut(boxes, height, width)
 
     def describe(self) -> dict[str, str]:
-        import cv2
-
-        return {"name": "csrt", "source": f"OpenCV {cv2.__version__}, frames enlarged {self._scale}x"}
+        return {"name": "csrt", "source": f"OpenCV {self._cv2.__version__}, frames enlarged {self._scale}x"}
 
 
 class SAM2(Pretrained):
@@ -68,12 +59,7 @@ class SAM2(Pretrained):
 
     Frames are preprocessed by hand, as the model's processor would (it needs torchvision): they are squashed to the
     model's square (1024 x 1024), antialiased bilinear, and normalized with ImageNet's mean and deviation.
-
-    Args:
-        source: folder or hub id of a `Sam2VideoModel`, such as `facebook/sam2.1-hiera-large`.
-
-    Raises:
-        MissingModel: it cannot be loaded.
+    `source` is a folder or hub id of a `Sam2VideoModel`. Raises MissingModel if it cannot be loaded.
     """
 
     def __init__(self, source: str, device: str = "cpu"):
@@ -110,7 +96,7 @@ class SAM2(Pretrained):
             dtype=torch.float32,
         )
         corners = torch.from_numpy(first * side / np.array([width, height] * 2)).float().reshape(-1, 1, 1, 2, 2)
-        labels = torch.tensor(_BOX_CORNERS, dtype=torch.int32).reshape(1, 1, 2)
+        labels = torch.tensor([[[2, 3]]], dtype=torch.int32)  # what SAM calls upper left and lower right
         for n, points in enumerate(corners):
             index = session.obj_id_to_idx(n)
             session.add_point_inputs(index, 0, {"point_coords": points, "point_labels": labels})

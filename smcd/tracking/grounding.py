@@ -83,7 +83,8 @@ def track_success(track_iou: np.ndarray) -> dict[str, float]:
 def class_means(overlaps: dict[str, np.ndarray]) -> dict[str, float]:
     """mAO, mSR50, mSR75: means over classes of AO and SR, which pool all IoUs of a class."""
     classes = [values for values in map(success, overlaps.values()) if values]
-    return {f"m{name}": float(np.mean([values[name] for values in classes])) for name in [*classes, {}][0]}
+    names = classes[0] if classes else ()
+    return {f"m{name}": float(np.mean([values[name] for values in classes])) for name in names}
 
 
 def static(boxes: np.ndarray) -> np.ndarray:
