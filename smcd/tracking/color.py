@@ -18,6 +18,7 @@ def track_colors(frames: np.ndarray, colors: Sequence[str], palette: Mapping[str
 
     Args:
         frames: F H W 3, uint8.
+        colors: N names from the palette.
         palette: name -> RGB (0..255) of all colors that occur in the world.
     """
     return np.stack([_boxes(frame.astype(np.float32), colors, palette) for frame in frames])
