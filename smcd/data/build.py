@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from pathlib import Path
+from typing import Literal
 
 from smcd.config import DataConfig, GligenConfig, check, data_path
 from smcd.data.clips import ClipSource, Sampling, VideoClips, VideoSource
@@ -34,22 +35,21 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
         InputError: data that are missing or broken, or options that do not fit.
     """
     check(config)
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be at least 0")
     embeddings = None
     if config.phrase_embeddings:
-        embeddings = PhraseEmbeddings(map(Path, config.phrase_embeddings), encoders.text_encoder if encoders else None)
+        files = [Path(path) for path in config.phrase_embeddings]
+        embeddings = PhraseEmbeddings(files, encoders.text_encoder if encoders else None)
     sources: list[ClipSource] = []
     if config.name == "gligen":
         if config.latents:
             raise InputError("latents are cached for videos only; leave out latents for gligen")
-        for name, options in (config.dataset_names or {name: GligenConfig() for name in _GLIGEN_SETS}).items():
-            sources.append(_gligen(config, name, options, embeddings))
+        sets = config.dataset_names or {name: GligenConfig() for name in _GLIGEN_SETS}
+        sources += [_gligen(config, name, options, embeddings) for name, options in sets.items()]
     else:
         sources += _videos(config, encoders, embeddings)
     for source in sources:
-        for line in summarize(source.name, len(source), source.dropped) if source.dropped else []:
-            logger.info(line)
+        if source.dropped:
+            logger.info("\n".join(summarize(source.name, len(source), source.dropped)))
         if not len(source):
             raise InputError(f"{source.name}: no clip is left; smcd prepare --dry_run says why")
     mixture = Mixture(sources, seed, config.on_error)
@@ -59,15 +59,14 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
 def _videos(
     config: DataConfig, encoders: EncoderHashes | None, embeddings: PhraseEmbeddings | None
 ) -> list[VideoClips]:
-    sampling, found = make_sampling(config), video_sources(config)
+    sampling, found = _sampling(config), video_sources(config)
     if not config.latents:
         return [VideoClips(source, sampling, None, embeddings) for source in found]
     if encoders is None:
         raise ValueError("cached latents need the hashes of the encoders, to tell whether they fit")
-    clips = []
+    clips, size = [], (config.height, config.width, config.resize)
     for source in found:
-        size = (config.height, config.width, config.resize)
-        choices = [cache_settings(some, source, *size) for some in (encoders, EncoderHashes(encoders.vae, None))]
+        choices = [cache_settings(encoders, source, *size, texts) for texts in (True, False)]
         folders = [cache_folder(Path(config.latents), settings) for settings in choices]
         cache = LatentCache(next((folder for folder in folders if folder.is_dir()), folders[0]))
         if cache.dropped and config.on_error != "skip":
@@ -97,22 +96,15 @@ def _gligen(config: DataConfig, name: str, options: GligenConfig, embeddings: Ph
     )
 
 
-def make_sampling(config: DataConfig) -> Sampling:
-    """How clips are cut out of videos."""
-    return Sampling(
-        config.n_sample_frames,
-        config.height,
-        config.width,
-        config.num_max_obj,
-        config.stride,
-        "random" if config.start == "random" else int(config.start),
-        config.resize,
-    )
+def _sampling(config: DataConfig) -> Sampling:
+    start: int | Literal["random"] = "random" if config.start == "random" else int(config.start)
+    size = (config.height, config.width)
+    return Sampling(config.n_sample_frames, *size, config.num_max_obj, config.stride, start, config.resize)
 
 
 def video_sources(config: DataConfig) -> list[VideoSource]:
     """The datasets of videos that a config names. Raises an InputError where they are missing or broken."""
-    needed = make_sampling(config).needed
+    needed = _sampling(config).needed
     if config.name == "videos":
         return [VideoFolder(data_path(config), needed, config.on_error)]
     sources: list[VideoSource] = []
@@ -122,11 +114,10 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
         elif name in ("youvis", "youtube_vis"):
             sources.append(YouTubeVIS(data_path(config), config.held_out, needed, config.on_error))
         elif name == "sprites":
-            size = max(config.width, config.height)
-            world = make_world(config.sprites_world.split())
-            frames = config.sprites_frames or needed
+            size, frames = max(config.width, config.height), config.sprites_frames or needed
             if frames < needed:
                 raise InputError(f"sprites_frames is {frames}; a clip needs {needed}")
+            world = make_world(config.sprites_world.split())
             sources.append(Sprites(config.sprites_clips, config.sprites_seed, frames, size, world))
         else:
             raise InputError(f"datasets: {name} is unknown; choose from {', '.join(_VIDEO_SETS)}")
@@ -139,13 +130,8 @@ def summarize(name: str, kept: int, dropped: dict[str, str]) -> list[str]:
     """How many clips were kept, how many dropped and why, with an example of each reason."""
     kinds = defaultdict(list)
     for clip, reason in dropped.items():
-        kinds[_kind(reason)].append(clip)
+        words = (word for word in reason.split() if "/" not in word)  # reasons may differ in files and numbers
+        kinds[" ".join("#" if any(map(str.isdigit, word)) else word for word in words)].append(clip)
     alike = sorted(kinds.values(), key=len, reverse=True)
     lines = [f"  {len(clips)} x {dropped[clips[0]]} ({clips[0]})" for clips in alike]
     return [f"{name}: {kept} clips kept, {len(dropped)} dropped", *lines]
-
-
-def _kind(reason: str) -> str:
-    """Reasons that differ only in files and numbers are of one kind."""
-    words = (word for word in reason.split() if "/" not in word)
-    return " ".join("#" if any(letter.isdigit() for letter in word) else word for word in words)

@@ -40,17 +40,11 @@ class Video:
 
 
 class VideoSource(Protocol):
-    """A dataset of videos: GOT-10k, YouTube-VIS, a user's folder, sprites.
+    """A dataset of videos: GOT-10k, YouTube-VIS, a user's folder, sprites."""
 
-    Attributes:
-        name: the dataset and split: "got10k/train".
-        names: the videos that are used, sorted.
-        dropped: videos that are not used, with the reason.
-    """
-
-    name: str
-    names: list[str]
-    dropped: dict[str, str]
+    name: str  # the dataset and split: "got10k/train"
+    names: list[str]  # the videos that are used, sorted
+    dropped: dict[str, str]  # videos that are not used, with the reason
 
     def video(self, index: int) -> Video:
         """The annotation. Raises an InputError where it is broken."""
@@ -58,8 +52,7 @@ class VideoSource(Protocol):
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         """These frames in RGB; with `size` (height, width) they may come scaled down, but not below it.
 
-        Raises:
-            InputError: a frame that is missing or broken, by its file.
+        Raises an InputError for a frame that is missing or broken, by its file.
         """
 
 
@@ -164,8 +157,7 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        changed: dict[str, Any] = {name: change(tensor) for name, tensor in tensors.items()}
+        changed: dict[str, Any] = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
         return replace(self, **changed)
 
 
@@ -173,11 +165,7 @@ _TENSORS = ("boxes", "box_mask", "frames", "latent_mean", "latent_std", "text", 
 
 
 def collate(clips: Sequence[Clip]) -> Batch:
-    """Clips of the same size as one batch.
-
-    Raises:
-        InputError: clips that do not go together, by name.
-    """
+    """Clips of the same size as one batch. Raises an InputError for clips that do not go together, by name."""
     stacked: dict[str, Any] = {}
     for name in _TENSORS:
         values = [getattr(clip, name) for clip in clips]
@@ -188,7 +176,7 @@ def collate(clips: Sequence[Clip]) -> Batch:
                     f"{clips[0].name} and {clip.name} do not fit in one batch: {name} is {shapes[0]} and {shape}; give "
                     "all datasets one size, and latents to all or none"
                 )
-        stacked[name] = None if shapes[0] is None else torch.stack(values)
+        stacked[name] = torch.stack(values) if shapes[0] else None
     return Batch(
         names=[clip.name for clip in clips],
         prompts=[clip.prompt for clip in clips],
@@ -204,8 +192,7 @@ class ClipSource(Protocol):
     name: str
     dropped: dict[str, str]
 
-    def __len__(self) -> int:
-        """The number of clips that an epoch visits."""
+    def __len__(self) -> int: ...
 
     def clip(self, index: int, rng: np.random.Generator) -> Clip:
         """Clip number `index`, its random choices from `rng`. Raises an InputError where the data are broken."""
@@ -214,11 +201,8 @@ class ClipSource(Protocol):
 class VideoClips:
     """Clips of a dataset of videos: one for each video and epoch, its start drawn anew.
 
-    Args:
-        source: the videos.
-        sampling: how clips are cut out of them.
-        latents: in place of the pixels (`latent_cache.LatentCache.clip`).
-        phrase_embeddings: gives embeddings of phrases (`phrases.PhraseEmbeddings`), or None.
+    Cached `latents` (`latent_cache.LatentCache`) replace pixels; `phrase_embeddings` (`phrases.PhraseEmbeddings`) give
+    embeddings of phrases.
     """
 
     def __init__(

@@ -23,7 +23,6 @@ from smcd.runtime.files import new_file, read_json, write_json
 from smcd.runtime.hashes import weights_hash
 
 SHARD = 32  # videos of a shard
-_FORMAT = 1
 _TEXTS = {"text", "phrase_embeddings"}
 _INDEX, _SETTINGS = "index.json", "settings.json"
 _AGAIN = "run smcd prepare again, which writes anew what changed"
@@ -36,10 +35,10 @@ def encoder_hash(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class EncoderHashes:
-    """`encoder_hash` of a model's encoders, taken before they are cast; no text encoder for a cache without texts."""
+    """`encoder_hash` of a model's encoders, taken before they are cast."""
 
     vae: str
-    text_encoder: str | None
+    text_encoder: str
 
     @classmethod
     def of(cls, vae: nn.Module, text_encoder: nn.Module) -> "EncoderHashes":
@@ -47,11 +46,11 @@ class EncoderHashes:
 
 
 def cache_settings(
-    encoders: EncoderHashes, source: VideoSource, height: int, width: int, resize: str
+    encoders: EncoderHashes, source: VideoSource, height: int, width: int, resize: str, texts: bool
 ) -> dict[str, Any]:
-    """What latents and embeddings depend on."""
-    frames = {"height": height, "width": width, "resize": resize}
-    return {"format": _FORMAT, "dataset": source.name, **asdict(encoders), **frames}
+    """What latents and, in a cache with `texts`, embeddings depend on."""
+    hashes = asdict(encoders) if texts else {"vae": encoders.vae, "text_encoder": None}
+    return {"format": 1, "dataset": source.name, **hashes, "height": height, "width": width, "resize": resize}
 
 
 def cache_folder(folder: Path, settings: dict[str, Any]) -> Path:
@@ -76,26 +75,17 @@ def _open_shard(folder: Path, number: int) -> tuple[Any, dict[str, Any]]:
 
 def _description(video: Video) -> dict[str, Any]:
     """What must not have changed since a video was cached."""
-    return {
-        "prompt": video.prompt,
-        "phrases": video.phrases,
-        "number of frames": len(video),
-        "fingerprint": video.fingerprint,
-    }
+    content = {"prompt": video.prompt, "phrases": video.phrases}
+    return content | {"number of frames": len(video), "fingerprint": video.fingerprint}
 
 
 class CacheWriter:
-    """Writes a cache shard by shard; shards that are there and still right are left as they are.
-
-    Args:
-        folder: `cache_folder`.
-        source: the videos.
-    """
+    """Writes a cache (`cache_folder`) of a source shard by shard; shards that are still right are left as they are."""
 
     def __init__(self, folder: Path, source: VideoSource):
         self.folder, self.source = folder, source
-        numbers = range(len(source.names))
-        self.shards = [numbers[start : start + SHARD] for start in range(0, len(numbers), SHARD)]
+        count = len(source.names)
+        self.shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]
 
     def begin(self, settings: dict[str, Any]) -> list[int]:
         """Numbers of the shards to be written; one process calls it. From here on the cache cannot be read.
@@ -124,11 +114,8 @@ class CacheWriter:
             return False
 
     def write(self, number: int, videos: dict[str, dict[str, Tensor] | str]) -> None:
-        """Write one shard.
-
-        Args:
-            videos: for each video its `latent_mean`, `latent_std` (4 F h w) and, unless the cache is without texts,
-                `text` (77 C) and `phrase_embeddings` (N C); or the reason why it was dropped.
+        """Write one shard: for each video its `latent_mean`, `latent_std` (4 F h w) and, unless the cache is without
+        texts, `text` (77 C) and `phrase_embeddings` (N C); or the reason why it was dropped.
         """
         tensors, header = {"-": torch.zeros(1)}, {}  # a file without tensors would not be valid
         for index in self.shards[number]:
@@ -146,22 +133,13 @@ class CacheWriter:
             save_file(tensors, path, {"videos": json.dumps(header)})
 
     def finish(self) -> dict[str, str]:
-        """Write the index, which makes the cache readable; to be called once all shards are there.
+        """Write the index, which makes the cache readable; returns the videos that are not in it, with the reason.
 
-        Returns:
-            Videos that are not in the cache, with the reason.
-
-        Raises:
-            InputError: a shard is missing or broken.
+        Raises an InputError if a shard is missing or broken.
         """
-        index: dict[str, int] = {}
-        dropped: dict[str, str] = {}
-        for number in range(len(self.shards)):
-            for name, content in _open_shard(self.folder, number)[1].items():
-                if "dropped" in content:
-                    dropped[name] = content["dropped"]
-                else:
-                    index[name] = number
+        headers = [_open_shard(self.folder, number)[1] for number in range(len(self.shards))]
+        dropped = {name: video["dropped"] for header in headers for name, video in header.items() if "dropped" in video}
+        index = {name: number for number, header in enumerate(headers) for name in header if name not in dropped}
         write_json(self.folder / _INDEX, {"videos": index, "dropped": dropped})
         return dropped
 
@@ -203,8 +181,8 @@ class LatentCache:
         if video.name not in self._index:
             raise InputError(f"{self.folder}: {video.name} is not in the cache; {_AGAIN}")
         file, header, names = self._shard(self._index[video.name])
-        then, now = header.get(video.name, {}), _description(video)
-        for key, value in now.items():
+        then = header.get(video.name, {})
+        for key, value in _description(video).items():
             if then.get(key) != value:
                 raise InputError(
                     f"{self.folder}: {video.name} was cached with {key} {then.get(key)!r}, but {video.where} gives "

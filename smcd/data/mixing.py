@@ -32,13 +32,7 @@ class ClipOrder:
     Without weights an epoch visits every clip of every dataset once, shuffled by (seed, epoch). With weights an epoch
     is as long, and the datasets have these shares of it; each is still gone through whole before it starts anew.
 
-    Args:
-        lengths: clips of each dataset.
-        seed: gives the order.
-        weights: shares of the datasets; otherwise their lengths.
-
-    Raises:
-        InputError: no clips, or weights that are no shares.
+    `lengths` are the clips of each dataset. Raises an InputError for no clips, or weights that are no shares.
     """
 
     def __init__(self, lengths: Sequence[int], seed: int, weights: Sequence[float] | None = None):
@@ -83,10 +77,8 @@ def _shares(shares: np.ndarray, total: int) -> np.ndarray:
 class Mixture(Dataset):
     """Clips of several datasets by `Pick`; an item is a clip, or the InputError of one that is broken.
 
-    Args:
-        sources: the datasets.
-        seed: with the pick it gives a clip's random choices (start, crop).
-        on_error: "error", or "skip": a broken clip is replaced by another one of its dataset, which tells of it.
+    A clip's random choices (start, crop) follow from the seed and the pick. With `on_error` "skip" a broken clip is
+    replaced by another one of its dataset, which tells of it.
     """
 
     def __init__(self, sources: Sequence[ClipSource], seed: int, on_error: str = "error"):
@@ -128,17 +120,7 @@ class ClipLoader:
     """Batches of one process, without end, from any place in the order.
 
     Position p of the order is row p % (batch_size * num_processes) of its batch over all processes: what is trained on
-    does not depend on the number of processes or workers.
-
-    Attributes:
-        skipped: broken clips that were replaced so far.
-
-    Args:
-        mixture: the clips.
-        order: which comes when.
-        batch_size: clips of each process.
-        num_workers: processes that read clips; 0 reads in this one.
-        process_index, num_processes: this process, and how many share the batches.
+    does not depend on the number of processes or workers. `batch_size` counts the clips of each process.
     """
 
     def __init__(
@@ -152,14 +134,10 @@ class ClipLoader:
     ):
         self.mixture, self.order, self.batch_size, self.num_workers = mixture, order, batch_size, num_workers
         self.process_index, self.num_processes = process_index, num_processes
-        self.skipped = 0
+        self.skipped = 0  # broken clips that were replaced so far
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
-        """Batches from batch number `start` on; replaced clips are logged.
-
-        Raises:
-            InputError: a clip that is broken, or cannot be replaced.
-        """
+        """Batches from number `start` on; replaced clips are logged, others that are broken raise an InputError."""
         loader: DataLoader = DataLoader(
             self.mixture,
             batch_sampler=self._picks(start),
@@ -191,10 +169,9 @@ def _leave_signals(_: int) -> None:
 
 
 def _collate(clips: list[Clip | InputError]) -> Batch | InputError:
+    if broken := next((clip for clip in clips if isinstance(clip, InputError)), None):
+        return broken
     try:
-        for clip in clips:
-            if isinstance(clip, InputError):
-                raise clip
         return collate(clips)  # type: ignore[arg-type]
     except InputError as error:
         return error

@@ -31,13 +31,7 @@ class VideoFolder(AnnotatedVideos):
     are x1, y1, x2, y2 in pixels at key frames, as in `objects.json` of custom inputs. Without a caption the prompt
     is made of the phrases.
 
-    Args:
-        path: the folder.
-        min_frames: shorter videos are dropped.
-        on_error: "error", or "skip": broken videos are dropped.
-
-    Raises:
-        InputError: something is missing or broken; the message names the file, the video and the object.
+    Raises an InputError if something is missing or broken; the message names the file, the video and the object.
     """
 
     def __init__(self, path: Path, min_frames: int = 8, on_error: str = "error"):
@@ -101,4 +95,4 @@ def _fingerprint(frames: VideoFile | list[Path]) -> str:
 
 
 def _by_number(path: Path) -> tuple[list[int], str]:
-    return [int(number) for number in re.findall(r"\d+", path.stem)], path.name
+    return [*map(int, re.findall(r"\d+", path.stem))], path.name
