@@ -24,7 +24,6 @@ _PATTERNS = [
     *(f"{part}/*" for part in _PARTS),
     *(prefix + name for name in PUBLISHED_FILES.values() for prefix in ("", "*/")),
 ]
-_HALF = ["*.fp16.*"]  # the same weights again
 _PASSES = 16
 
 
@@ -67,13 +66,12 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
                 f"{path}: holds more than tensors, and reading it could run code; "
                 "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
             ) from None
-        reason = first_line(error)[:200]
         raise InputError(
-            f"{path}: cannot be read as a tensor file ({reason}); download it again (or, if it was written by torch "
-            "before 1.6, load it and save it again with torch.save), or use the diffusers folder of the same weights"
+            f"{path}: cannot be read as a tensor file ({first_line(error)[:200]}); download it again (or, if it was "
+            "written by torch before 1.6, save it anew), or use the diffusers folder of the same weights"
         ) from None
-    if below is not None and isinstance(content, dict) and below in content:
-        content = content[below]
+    if isinstance(content, dict):
+        content = content.get(below, content)
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors")
     if strays := [str(n) for n, value in content.items() if not (isinstance(n, str) and isinstance(value, Tensor))]:
@@ -84,11 +82,7 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
 def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     """The folder itself, the built-in model of that name, or a download of the hub repository of that name.
 
-    Args:
-        patterns: which of the repository's files are needed.
-
-    Raises:
-        InputError: neither exists, or the hub cannot be reached.
+    `patterns` say which of the repository's files are needed. Raises an InputError if there is none, or no hub.
     """
     if not path_or_id.strip():
         raise InputError("a path is empty: name a folder or a hub id (is a variable of your shell not set?)")
@@ -100,10 +94,9 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     if path_or_id[0] in "./~" or path_or_id.count("/") > 1:
         raise InputError(f"{path_or_id}: no such folder")
     try:
-        return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=_HALF))
+        # files with .fp16. hold the same weights again
+        return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=["*.fp16.*"]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = first_line(error)
         raise InputError(
-            f"{path_or_id}: no such folder, and the hub does not give it ({reason}); docs/checkpoints.md says where "
-            "weights come from"
+            f"{path_or_id}: no such folder, and the hub does not give it ({first_line(error)}); see docs/checkpoints.md"
         ) from None
