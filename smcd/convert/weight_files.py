@@ -28,14 +28,10 @@ _PASSES = 16
 
 
 def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """Tensors of a .bin, .pth, .pt or .safetensors file, by name: memory-mapped, or cast to `dtype`.
+    """Tensors of a .bin, .pth, .pt or .safetensors file, by name: memory-mapped, or cast to `dtype`, little at a time.
 
-    Args:
-        below: the key under which a pickled file keeps its tensors, if it has that key.
-        dtype: the result's; None keeps the file's, memory-mapped. A cast holds little of the file at a time.
-
-    Raises:
-        InputError: a file that is missing, broken, holds something other than tensors, or could run code when read.
+    `below` is the key under which a pickled file may keep its tensors. Raises an InputError for a file that is missing,
+    broken, holds something other than tensors, or could run code when read.
     """
     mapped = _map_tensors(path, below)
     if dtype is None or all(tensor.dtype == dtype for tensor in mapped.values()):

@@ -31,8 +31,7 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
         seed: gives the order and each clip's random choices.
         encoders: the model's; needed where `config.latents` or `config.phrase_embeddings` name files made by them.
 
-    Raises:
-        InputError: data that are missing or broken, or options that do not fit.
+    Raises an InputError for data that are missing or broken, or options that do not fit.
     """
     check(config)
     embeddings = None

@@ -15,25 +15,15 @@ from smcd.runtime.media import resize
 
 @dataclass(frozen=True)
 class Video:
-    """A video's annotation.
+    """A video's annotation."""
 
-    Attributes:
-        name: unique in its dataset: "GOT-10k_Train_000001".
-        prompt: what happens in it.
-        phrases: names of its N objects.
-        boxes: F N 4, float32, xyxy in 0..1; zeros where absent.
-        box_mask: F N, float32, 1 where the object is present.
-        where: file and place of the annotation, for messages.
-        fingerprint: tells whether the file of frames is still the same, where a dataset may change.
-    """
-
-    name: str
+    name: str  # unique in its dataset: "GOT-10k_Train_000001"
     prompt: str
-    phrases: list[str]
-    boxes: np.ndarray
-    box_mask: np.ndarray
-    where: str = ""
-    fingerprint: str = ""
+    phrases: list[str]  # names of its N objects
+    boxes: np.ndarray  # F N 4, float32, xyxy in 0..1; zeros where absent
+    box_mask: np.ndarray  # F N, float32, 1 where the object is present
+    where: str = ""  # file and place of the annotation, for messages
+    fingerprint: str = ""  # tells whether the file of frames is still the same, where a dataset may change
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -58,24 +48,15 @@ class VideoSource(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How clips are cut out of videos.
-
-    Attributes:
-        num_frames: F.
-        height, width: the size in pixels to which frames are squashed.
-        max_objects: N; fewer objects are filled up with absent ones, and of more the first N are used.
-        stride: n, to take every n-th frame of the video.
-        start: "random" or the number of the first frame.
-        resize: "antialiased" (bilinear), or "published": bilinear without antialiasing.
-    """
+    """How clips are cut out of videos."""
 
     num_frames: int = 8
-    height: int = 256
+    height: int = 256  # frames are squashed to this size, in pixels
     width: int = 256
-    max_objects: int = 8
-    stride: int = 1
-    start: int | Literal["random"] = "random"
-    resize: str = "antialiased"
+    max_objects: int = 8  # N: fewer objects are filled up with absent ones, and of more the first N are used
+    stride: int = 1  # n, to take every n-th frame of the video
+    start: int | Literal["random"] = "random"  # number of the first frame
+    resize: str = "antialiased"  # bilinear, or "published": bilinear without antialiasing
 
     @property
     def needed(self) -> int:
@@ -91,32 +72,19 @@ class Sampling:
 
 @dataclass
 class Clip:
-    """A clip, or one image, of a dataset. Either frames or latents are given.
+    """A clip, or one image, of a dataset. Either frames or latents are given."""
 
-    Attributes:
-        name: dataset, video and first frame: "got10k/train/GOT-10k_Train_000001@17".
-        prompt: what happens in it.
-        phrases: N names, empty for objects that only fill the clip up to N.
-        boxes: F N 4, xyxy in 0..1; zeros where absent.
-        box_mask: F N, 1 where the object is present.
-        frames: F H W 3, uint8.
-        latent_mean, latent_std: the VAE's posterior, 4 F h w, scaled; from a cache.
-        text: the prompt's embedding, 77 C; from a cache.
-        phrase_embeddings: N C, zeros for empty phrases; from a cache or a file.
-        skipped: a message for each broken clip that this one replaces.
-    """
-
-    name: str
+    name: str  # dataset, video and first frame: "got10k/train/GOT-10k_Train_000001@17"
     prompt: str
-    phrases: list[str]
-    boxes: Tensor
-    box_mask: Tensor
-    frames: Tensor | None = None
-    latent_mean: Tensor | None = None
+    phrases: list[str]  # N names, empty for objects that only fill the clip up to N
+    boxes: Tensor  # F N 4, xyxy in 0..1; zeros where absent
+    box_mask: Tensor  # F N, 1 where the object is present
+    frames: Tensor | None = None  # F H W 3, uint8
+    latent_mean: Tensor | None = None  # the VAE's posterior, 4 F h w, scaled; from a cache
     latent_std: Tensor | None = None
-    text: Tensor | None = None
-    phrase_embeddings: Tensor | None = None
-    skipped: tuple[str, ...] = ()
+    text: Tensor | None = None  # the prompt's embedding, 77 C; from a cache
+    phrase_embeddings: Tensor | None = None  # N C, zeros for empty phrases; from a cache or a file
+    skipped: tuple[str, ...] = ()  # a message for each broken clip that this one replaces
 
     @classmethod
     def padded(

@@ -38,20 +38,16 @@ class GligenRow:
 class GligenTSV:
     """One of GLIGEN's sets as clips of a single frame, a `ClipSource`.
 
-    Images are cropped to squares at random; objects are sorted by area, the largest first.
+    Images are cropped to squares of `size` pixels at random; objects are sorted by area, the largest first.
 
     Args:
         path: the folder that holds `GLIGEN/GROUNDING`, or GROUNDING itself.
         name: flickr, sbu or gqa.
-        size: side of the square images, in pixels.
         max_objects: N, filled up with absent objects.
-        on_error: "error", or "skip": rows beyond the end of a file that was cut off are dropped.
         crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centered whole square.
         resize: "antialiased" (bilinear), or "published": a box filter.
         phrase_embeddings: gives embeddings of phrases (`phrases.PhraseEmbeddings`), or None.
-
-    Raises:
-        InputError: a file is missing or broken; the message names it.
+        on_error: "error" raises an InputError that names a broken file; "skip" drops rows beyond the end of one.
     """
 
     def __init__(

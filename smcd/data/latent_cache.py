@@ -90,8 +90,7 @@ class CacheWriter:
     def begin(self, settings: dict[str, Any]) -> list[int]:
         """Numbers of the shards to be written; one process calls it. From here on the cache cannot be read.
 
-        Raises:
-            InputError: the cache was begun in another precision.
+        Raises an InputError if the cache was begun in another precision.
         """
         path = self.folder / _SETTINGS
         if path.is_file() and (old := read_json(path)) != settings:
@@ -147,14 +146,8 @@ class CacheWriter:
 class LatentCache:
     """Reads a cache.
 
-    Attributes:
-        dropped: videos that were broken when it was made, with the reason.
-
-    Args:
-        folder: `cache_folder`.
-
-    Raises:
-        InputError: there is no whole cache.
+    `dropped` are the videos that were broken when it was made, with the reason. Raises an InputError if `folder`
+    (`cache_folder`) holds no whole cache.
     """
 
     def __init__(self, folder: Path):
@@ -175,8 +168,7 @@ class LatentCache:
         """`latent_mean`, `latent_std` (4 F h w) of these frames and, where they are cached, `text` (77 C) and
         `phrase_embeddings` (N C); float32.
 
-        Raises:
-            InputError: a video that is not there, or was cached with another prompt, phrases, length or content.
+        Raises an InputError for a video that is not there, or changed since in prompt, phrases, length or content.
         """
         if video.name not in self._index:
             raise InputError(f"{self.folder}: {video.name} is not in the cache; {_AGAIN}")

@@ -30,12 +30,8 @@ def write_embeddings(
 ) -> None:
     """Write, or complete, a published JSON of embeddings: {phrase: [[C floats]]}.
 
-    Args:
-        section: the key below which the embeddings lie in the file, if they do.
-        rest: what a new file holds besides that section.
-
-    Raises:
-        InputError: there are no phrases, or the file is of another text encoder and `overwrite` is not set.
+    They may lie below the key `section`; then `rest` is what a new file holds besides. Raises an InputError if there
+    are no phrases, or the file is of another text encoder and `overwrite` is not set.
     """
     wanted = set(phrases)
     if not wanted:
@@ -89,8 +85,7 @@ def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str
 def prepare_gligen(folder: Path, phrases: set[str], embed: Embed, encoder: str, overwrite: bool) -> None:
     """Write the `phrases.safetensors` (half precision) of a set; `encoder` is the hash of the text encoder's weights.
 
-    Raises:
-        InputError: there are no phrases, or the file is of another text encoder and `overwrite` is not set.
+    Raises an InputError as `write_embeddings` does.
     """
     path = folder / "phrases.safetensors"
     if not phrases:
