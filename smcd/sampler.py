@@ -128,10 +128,8 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
     except ValueError as error:
         raise InputError(str(error)) from None
     if first < 0.75 * pipe.scheduler.config.num_train_timesteps:
-        logger.warning(
-            f"{config.validation_data.num_inference_steps} steps of {config.scheduler} begin at timestep {first} of "
-            f"{pipe.scheduler.config.num_train_timesteps}, below full noise: 10 to 100 steps give better videos"
-        )
+        steps = f"{config.validation_data.num_inference_steps} steps of {config.scheduler}"
+        logger.warning(f"{steps} begin at timestep {first}, below full noise: 10 to 100 steps give better videos")
     if autocast is not None:
         for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
             nn.Module.to(part, autocast)

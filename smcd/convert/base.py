@@ -35,10 +35,8 @@ class Base:
         missing = [part for part in ("vae", "text_encoder") if not (folder / part).is_dir()]
         if modelscope.is_modelscope(folder):
             if tokenizer is None:
-                raise InputError(
-                    f"{folder}: a ModelScope folder has no tokenizer: name a folder or hub id that has one "
-                    "(--tokenizer, for example ali-vilab/text-to-video-ms-1.7b)"
-                )
+                fix = "name a folder or hub id that has one, --tokenizer ali-vilab/text-to-video-ms-1.7b"
+                raise InputError(f"{folder}: a ModelScope folder has no tokenizer: {fix}")
         elif missing:
             raise InputError(f"{folder}: not a text-to-video folder: it has no {missing[0]}/, and no ModelScope files")
         return cls(folder, local_folder(tokenizer, ["*.json", "*.txt", "tokenizer/*"]) if tokenizer else folder)

@@ -125,10 +125,8 @@ def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
     if not index:
         raise InputError(f"{folder}: has no readable model_index.json: not a pipeline folder")
     if not is_own(folder):
-        raise InputError(
-            f"{folder}: a {index.get('_class_name')} folder; it can be the base (pretrained_model_path), but the "
-            "trained weights of an SMCDPipeline are needed too"
-        )
+        kind = f"a {index.get('_class_name')} folder; it can be the base (pretrained_model_path)"
+        raise InputError(f"{folder}: {kind}, but the trained weights of an SMCDPipeline are needed too")
     networks = {
         name: load_model(kind, folder, name, dtype=dtype) if any(index.get(name) or [None]) else None
         for name, kind in _NETWORKS.items()

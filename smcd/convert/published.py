@@ -74,10 +74,8 @@ def warn_of_left_out(out: Path, pipe: SMCDPipeline, text_encoder: bool = False) 
     """Log what published files have no place for, such as a `text_encoder` that trained, if it is not as published."""
     own = pipe.config
     if pipe.unet.config.image_concat_first_only:
-        logger.warning(
-            f"{out}: published files do not say that the image goes to the first frame alone (only_cat_first_frame); "
-            "read back, they give it to all frames: keep the pipeline folder"
-        )
+        reason = "do not say that the image goes to the first frame alone (only_cat_first_frame)"
+        logger.warning(f"{out}: published files {reason}: keep the pipeline folder")
     left_out = ["the text encoder that trained"] if text_encoder else []
     if not torch.equal(pipe.scheduler.alphas_cumprod, make_scheduler().alphas_cumprod):
         left_out.append("the noise schedule")
@@ -86,7 +84,5 @@ def warn_of_left_out(out: Path, pipe: SMCDPipeline, text_encoder: bool = False) 
     if own.guidance_scale != Guidance.text:
         left_out.append(f"the guidance scale {own.guidance_scale:g}")
     if left_out:
-        logger.warning(
-            f"{out}: published files have no place for {', '.join(left_out)}: use them with a pipeline folder of this "
-            "model as the base, --pretrained_model_path FOLDER"
-        )
+        fix = "give a pipeline folder of this model as their base, --pretrained_model_path FOLDER"
+        logger.warning(f"{out}: published files have no place for {', '.join(left_out)}: {fix}")

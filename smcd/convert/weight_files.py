@@ -13,17 +13,11 @@ from torch import Tensor
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError, first_line
 
-PUBLISHED_FILES = {
-    "unet": "pytorch_model.bin",
-    "position_net": "pytorch_model_1.bin",
-    "visual_encoder": "pytorch_model_2.bin",
-}
+PUBLISHED_FILES = {"unet": "pytorch_model.bin"}
+PUBLISHED_FILES |= {"position_net": "pytorch_model_1.bin", "visual_encoder": "pytorch_model_2.bin"}
 _PARTS = ("unet", "position_net", "image_encoder", "vae", "text_encoder", "tokenizer", "scheduler")
-_PATTERNS = [
-    "model_index.json",
-    *(f"{part}/*" for part in _PARTS),
-    *(prefix + name for name in PUBLISHED_FILES.values() for prefix in ("", "*/")),
-]
+_PATTERNS = ["model_index.json", *(f"{part}/*" for part in _PARTS)]
+_PATTERNS += [prefix + name for name in PUBLISHED_FILES.values() for prefix in ("", "*/")]
 _PASSES = 16
 
 
@@ -57,14 +51,11 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # a broken file can make the unpickler raise anything
+        complaint = f"cannot be read as a tensor file ({first_line(error)[:200]})"
         if isinstance(error, pickle.UnpicklingError) and "nsupported" in str(error):
-            raise InputError(
-                f"{path}: holds more than tensors, and reading it could run code; "
-                "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
-            ) from None
+            complaint = "holds more than tensors, and reading it could run code"
         raise InputError(
-            f"{path}: cannot be read as a tensor file ({first_line(error)[:200]}); download it again (or, if it was "
-            "written by torch before 1.6, save it anew), or use the diffusers folder of the same weights"
+            f"{path}: {complaint}; use the diffusers folder of the same weights, or download it again"
         ) from None
     if isinstance(content, dict):
         content = content.get(below, content)

@@ -70,9 +70,9 @@ def _videos(
         cache = LatentCache(next((folder for folder in folders if folder.is_dir()), folders[0]))
         if cache.dropped and config.on_error != "skip":
             name, reason = next(iter(cache.dropped.items()))
+            fix = "repair them and prepare the latents again, or set train_data.on_error=skip"
             raise InputError(
-                f"{cache.folder}: lacks {len(cache.dropped)} videos that were broken ({name}: {reason}); repair them "
-                "and prepare the latents again, or train without them: train_data.on_error=skip"
+                f"{cache.folder}: lacks {len(cache.dropped)} videos that were broken ({name}: {reason}); {fix}"
             )
         source.dropped |= cache.dropped
         source.names = [name for name in source.names if name not in cache.dropped]
@@ -83,16 +83,9 @@ def _videos(
 def _gligen(config: DataConfig, name: str, options: GligenConfig, embeddings: PhraseEmbeddings | None) -> GligenTSV:
     if name not in _GLIGEN_SETS and name not in _GLIGEN_SETS.values():
         raise InputError(f"dataset_names: {name} is unknown; choose from {', '.join(_GLIGEN_SETS)}")
-    return GligenTSV(
-        data_path(config),
-        _GLIGEN_SETS.get(name, name),
-        options.image_size,
-        options.max_boxes_per_data,
-        options.crop_ratio if options.random_crop else 1,
-        config.resize,
-        embeddings,
-        config.on_error,
-    )
+    path, ratio = data_path(config), options.crop_ratio if options.random_crop else 1
+    shape = (options.image_size, options.max_boxes_per_data, ratio)
+    return GligenTSV(path, _GLIGEN_SETS.get(name, name), *shape, config.resize, embeddings, config.on_error)
 
 
 def _sampling(config: DataConfig) -> Sampling:

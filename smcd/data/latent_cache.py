@@ -24,7 +24,7 @@ from smcd.runtime.hashes import weights_hash
 
 SHARD = 32  # videos of a shard
 _TEXTS = {"text", "phrase_embeddings"}
-_INDEX, _SETTINGS = "index.json", "settings.json"
+_INDEX = "index.json"
 _AGAIN = "run smcd prepare again, which writes anew what changed"
 
 
@@ -92,7 +92,7 @@ class CacheWriter:
 
         Raises an InputError if the cache was begun in another precision.
         """
-        path = self.folder / _SETTINGS
+        path = self.folder / "settings.json"
         if path.is_file() and (old := read_json(path)) != settings:
             changed = [f"{key} {old.get(key)} -> {value}" for key, value in settings.items() if old.get(key) != value]
             raise InputError(f"{path}: the cache was begun otherwise ({', '.join(changed)}); delete its folder")
@@ -106,7 +106,7 @@ class CacheWriter:
 
     def _is_right(self, number: int) -> bool:
         """Whether a shard holds its videos as they are now, none of them dropped."""
-        videos = (self.source.video(index) for index in self.shards[number])
+        videos = map(self.source.video, self.shards[number])
         try:
             return _open_shard(self.folder, number)[1] == {video.name: _description(video) for video in videos}
         except InputError:
@@ -117,17 +117,16 @@ class CacheWriter:
         texts, `text` (77 C) and `phrase_embeddings` (N C); or the reason why it was dropped.
         """
         tensors, header = {"-": torch.zeros(1)}, {}  # a file without tensors would not be valid
-        for index in self.shards[number]:
-            video = self.source.video(index)
+        for video in map(self.source.video, self.shards[number]):
             content = videos[video.name]
             if isinstance(content, str):
                 header[video.name] = {"dropped": content}
                 continue
             header[video.name] = _description(video)
             for key in ("latent_mean", "latent_std"):  # frames first: a clip is one piece of the file
-                tensors[f"{video.name}/{key}"] = content[key].transpose(0, 1).contiguous().cpu()
+                tensors[f"{video.name}/{key}"] = content[key].transpose(0, 1).contiguous()
             for key in _TEXTS & content.keys():
-                tensors[f"{video.name}/{key}"] = content[key].contiguous().cpu()
+                tensors[f"{video.name}/{key}"] = content[key].contiguous()
         with new_file(_shard_path(self.folder, number)) as path:
             save_file(tensors, path, {"videos": json.dumps(header)})
 
@@ -144,10 +143,9 @@ class CacheWriter:
 
 
 class LatentCache:
-    """Reads a cache.
+    """Reads the cache in `folder` (`cache_folder`); an InputError if it is not whole.
 
-    `dropped` are the videos that were broken when it was made, with the reason. Raises an InputError if `folder`
-    (`cache_folder`) holds no whole cache.
+    `dropped` are the videos that were broken when it was made, with the reason.
     """
 
     def __init__(self, folder: Path):
@@ -161,8 +159,7 @@ class LatentCache:
             )
         content = read_json(folder / _INDEX)
         self._index, self.dropped = content.get("videos", {}), content.get("dropped", {})
-        self._open: dict[int, tuple[Any, dict[str, Any], set[str]]] = {}
-        self._process = os.getpid()
+        self._open: dict[tuple[int, int], tuple[Any, dict[str, Any], set[str]]] = {}
 
     def __call__(self, video: Video, frames: range) -> dict[str, Tensor]:
         """`latent_mean`, `latent_std` (4 F h w) of these frames and, where they are cached, `text` (77 C) and
@@ -191,9 +188,8 @@ class LatentCache:
 
     def _shard(self, number: int) -> tuple[Any, dict[str, Any], set[str]]:
         """The file, what it says of its videos, and the names of its tensors."""
-        if self._process != os.getpid():  # a worker opens its own
-            self._open, self._process = {}, os.getpid()
-        if number not in self._open:
+        place = os.getpid(), number  # a worker opens its own
+        if place not in self._open:
             file, header = _open_shard(self.folder, number)
-            self._open[number] = file, header, set(file.keys())
-        return self._open[number]
+            self._open[place] = file, header, set(file.keys())
+        return self._open[place]

@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
@@ -74,6 +75,7 @@ def _shares(shares: np.ndarray, total: int) -> np.ndarray:
     return counts
 
 
+@dataclass(eq=False)
 class Mixture(Dataset):
     """Clips of several datasets by `Pick`; an item is a clip, or the InputError of one that is broken.
 
@@ -81,8 +83,9 @@ class Mixture(Dataset):
     replaced by another one of its dataset, which tells of it.
     """
 
-    def __init__(self, sources: Sequence[ClipSource], seed: int, on_error: str = "error"):
-        self.sources, self.seed, self.on_error = list(sources), seed, on_error
+    sources: Sequence[ClipSource]
+    seed: int
+    on_error: str = "error"
 
     @property
     def lengths(self) -> list[int]:
@@ -116,6 +119,7 @@ class Mixture(Dataset):
         raise InputError(f"{source.name}: {_REPLACEMENTS} clips in a row are broken, the last: {skipped[-1]}")
 
 
+@dataclass(eq=False)
 class ClipLoader:
     """Batches of one process, without end, from any place in the order.
 
@@ -123,18 +127,13 @@ class ClipLoader:
     does not depend on the number of processes or workers. `batch_size` counts the clips of each process.
     """
 
-    def __init__(
-        self,
-        mixture: Mixture,
-        order: ClipOrder,
-        batch_size: int,
-        num_workers: int = 0,
-        process_index: int = 0,
-        num_processes: int = 1,
-    ):
-        self.mixture, self.order, self.batch_size, self.num_workers = mixture, order, batch_size, num_workers
-        self.process_index, self.num_processes = process_index, num_processes
-        self.skipped = 0  # broken clips that were replaced so far
+    mixture: Mixture
+    order: ClipOrder
+    batch_size: int
+    num_workers: int = 0
+    process_index: int = 0
+    num_processes: int = 1
+    skipped: int = 0  # broken clips that were replaced so far
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches from number `start` on; replaced clips are logged, others that are broken raise an InputError."""
@@ -164,8 +163,8 @@ class ClipLoader:
 
 def _leave_signals(_: int) -> None:
     """Workers leave signals to the main process, which then ends them."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(clips: list[Clip | InputError]) -> Batch | InputError:

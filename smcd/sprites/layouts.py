@@ -28,10 +28,8 @@ def make_world(settings: Sequence[str]) -> World:
     start = WORLDS.get(settings[0]) if settings else None
     changes = list(settings[1:] if start else settings)
     if other := [setting for setting in changes if "=" not in setting]:
-        raise InputError(
-            f"{' '.join(settings)}: {other[0]!r} is no key=value (no spaces inside: objects=[1,2]), nor does a world "
-            f"of that name stand first ({', '.join(WORLDS)})"
-        )
+        known = f"nor does a world of that name stand first ({', '.join(WORLDS)})"
+        raise InputError(f"{' '.join(settings)}: {other[0]!r} is no key=value (without spaces), {known}")
     try:
         chosen = OmegaConf.merge(OmegaConf.structured(start or World()), OmegaConf.from_dotlist(changes))
         return OmegaConf.to_object(chosen)
