@@ -51,12 +51,10 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # a broken file can make the unpickler raise anything
-        complaint = f"cannot be read as a tensor file ({first_line(error)[:200]})"
+        complaint, fix = f"cannot be read as a tensor file ({first_line(error)[:200]})", "or download it again"
         if isinstance(error, pickle.UnpicklingError) and "nsupported" in str(error):
             complaint = "holds more than tensors, and reading it could run code"
-        raise InputError(
-            f"{path}: {complaint}; use the diffusers folder of the same weights, or download it again"
-        ) from None
+        raise InputError(f"{path}: {complaint}; use the diffusers folder of the same weights, {fix}") from None
     if isinstance(content, dict):
         content = content.get(below, content)
     if not isinstance(content, dict):

@@ -159,7 +159,7 @@ class LatentCache:
             )
         content = read_json(folder / _INDEX)
         self._index, self.dropped = content.get("videos", {}), content.get("dropped", {})
-        self._open: dict[tuple[int, int], tuple[Any, dict[str, Any], set[str]]] = {}
+        self._open: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}
 
     def __call__(self, video: Video, frames: range) -> dict[str, Tensor]:
         """`latent_mean`, `latent_std` (4 F h w) of these frames and, where they are cached, `text` (77 C) and
@@ -169,7 +169,7 @@ class LatentCache:
         """
         if video.name not in self._index:
             raise InputError(f"{self.folder}: {video.name} is not in the cache; {_AGAIN}")
-        file, header, names = self._shard(self._index[video.name])
+        file, header = self._shard(self._index[video.name])
         then = header.get(video.name, {})
         for key, value in _description(video).items():
             if then.get(key) != value:
@@ -182,14 +182,12 @@ class LatentCache:
             rows = file.get_slice(f"{video.name}/{key}")[frames[0] : frames[-1] + 1]
             content[key] = rows[:: frames.step].transpose(0, 1).float()
         for key in _TEXTS:
-            if f"{video.name}/{key}" in names:
-                content[key] = file.get_tensor(f"{video.name}/{key}").float()
+            if (name := f"{video.name}/{key}") in file.keys():  # noqa: SIM118  # it is no dict
+                content[key] = file.get_tensor(name).float()
         return content
 
-    def _shard(self, number: int) -> tuple[Any, dict[str, Any], set[str]]:
-        """The file, what it says of its videos, and the names of its tensors."""
+    def _shard(self, number: int) -> tuple[Any, dict[str, Any]]:
         place = os.getpid(), number  # a worker opens its own
         if place not in self._open:
-            file, header = _open_shard(self.folder, number)
-            self._open[place] = file, header, set(file.keys())
+            self._open[place] = _open_shard(self.folder, number)
         return self._open[place]
