@@ -42,8 +42,7 @@ def load_pipeline(
         dtype: the weights' type, except for PositionNet, which stays float32.
         position_net: False also takes a published folder without PositionNet's file.
 
-    Raises:
-        InputError: something does not fit; the message names the file or tensors, and the fix.
+    Raises an InputError naming the file or tensors that do not fit, and the fix.
     """
     folder = local_folder(weights)
     if (folder / "model_index.json").is_file():

@@ -1,13 +1,12 @@
 """Tensor names: published (latent-diffusion style) <-> this project's (diffusers style).
 
-The published networks have three parts: "unet", "position_net" and "visual_encoder". Levels, layers and gates are read
-off the names; which resnets have a shortcut, off the shapes; then the complete list of names that such a network has
-is known, and anything beyond or short of it is an error.
+Levels, layers and gates are read off the names, shortcuts off the shapes; they give the complete list of names, and
+anything beyond or short of it is an error.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,8 +35,7 @@ _POSITION_NET = {"null_phrase": "null_positive_feature", "null_box": "null_posit
 _TEMPORAL_PROJECTION = re.compile(r"(temp_attentions|transformer_in).*proj_(in|out)\.weight$")  # published: 1-wide conv
 
 
-@dataclass(frozen=True)
-class _Structure:
+class _Structure(NamedTuple):
     """What the names of a UNet tell about it."""
 
     layers: int
@@ -48,17 +46,14 @@ class _Structure:
 
 
 def from_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, StateDict]:
-    """Rename published tensors to this project's names.
+    """Rename published tensors to this project's names; 1-wide temporal convolutions become linear layers (a view).
 
     Args:
         parts: any of "unet", "position_net", "visual_encoder", each {published name: tensor}. Widths do not matter,
             and tensors may be on the meta device.
 
-    Returns:
-        The same keys, each {this project's name: tensor}; 1-wide temporal convolutions become linear layers (a view).
-
-    Raises:
-        InputError (a ValueError): a part, or tensors, that are unknown or missing, by name.
+    Returns the same keys, each {this project's name: tensor}. Raises an InputError (a ValueError) that names the part,
+    or the tensors, that are unknown or missing.
     """
     return {part: _rename(part, tensors, published=True) for part, tensors in parts.items()}
 

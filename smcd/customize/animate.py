@@ -23,8 +23,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
     `boxes_pred.gif`, `pred_box_img/`, `prompt.txt`, `config.yaml` and `strip.png` (the image with each frame's boxes
     above, the video below); each file appears when it is complete.
 
-    Raises:
-        InputError: anything in the input that does not fit; nothing is written then.
+    Raises an InputError for anything in the input that does not fit; nothing is written then.
     """
     check(config)
     prompt = str(config.prompt)

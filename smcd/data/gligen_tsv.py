@@ -4,9 +4,8 @@ import base64
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -25,8 +24,7 @@ _SMALLEST = 0.01  # boxes of a smaller part of the image's area are dropped
 _ANEW = "download the .tsv and its .lineidx again"
 
 
-@dataclass(frozen=True)
-class GligenRow:
+class GligenRow(NamedTuple):
     """One image: its JPEG in base64, its caption, and N boxes (xywh in pixels, float64) with their phrases."""
 
     image: str
@@ -64,22 +62,22 @@ class GligenTSV:
         self.name = f"gligen/{name}"
         self.size, self.max_objects, self.crop_ratio = size, max_objects, crop_ratio
         self._filter = PIL.Image.Resampling.BILINEAR if resize == "antialiased" else PIL.Image.Resampling.BOX
-        self._phrase_embeddings = phrase_embeddings
+        self._phrase_embeddings, self._on_error = phrase_embeddings, on_error
         self.folder = folder_of(Path(path), f"GLIGEN/GROUNDING/{name}", f"GROUNDING/{name}", name)
         self.files = sorted(self.folder.glob("*.tsv"))
         if not self.files:
             raise InputError(f"{self.folder}: holds no .tsv files; see docs/data.md")
         self.dropped: dict[str, str] = {}
-        self._offsets = [self._read_offsets(file, on_error) for file in self.files]
+        self._offsets = [self._read_offsets(file) for file in self.files]
         self._ends = np.cumsum([len(offsets) for offsets in self._offsets])
 
-    def _read_offsets(self, file: Path, on_error: str) -> np.ndarray:
+    def _read_offsets(self, file: Path) -> np.ndarray:
         offsets = read_offsets(file)
         size = file.stat().st_size
         beyond = offsets >= size
         if beyond.any():
             message = f"{file}:{beyond.argmax() + 1}: the file ends at byte {size}, before this row; {_ANEW}"
-            if on_error != "skip":
+            if self._on_error != "skip":
                 raise InputError(message)
             self.dropped |= {f"{file.stem}:{row + 1}": message for row in np.flatnonzero(beyond)}
             return offsets[~beyond]
@@ -99,7 +97,7 @@ class GligenTSV:
         row = index - int(self._ends[number - 1]) if number else index
         return self.files[number], row, int(self._offsets[number][row])
 
-    def check_rows(self, on_error: str) -> tuple[set[str], dict[str, str]]:
+    def check_rows(self) -> tuple[set[str], dict[str, str]]:
         """The phrases of all rows, and what is broken with the reason (an InputError, unless `on_error` is "skip")."""
         phrases: set[str] = set()
         broken = dict(self.dropped)
@@ -107,7 +105,7 @@ class GligenTSV:
             try:
                 phrases.update(read_row(*self._place(index)).phrases)
             except InputError as error:
-                if on_error != "skip":
+                if self._on_error != "skip":
                     raise
                 broken[str(index + 1)] = str(error)
         return phrases, broken

@@ -31,8 +31,7 @@ class GOT10k(AnnotatedVideos):
         split: train or val (of test only the first boxes are public).
         min_frames, on_error: see `AnnotatedVideos`.
 
-    Raises:
-        InputError: labels are missing or broken; the message names the file and line.
+    Raises an InputError naming the file and line where labels are missing or broken.
     """
 
     def __init__(self, path: Path, split: str = "train", min_frames: int = 8, on_error: str = "error"):

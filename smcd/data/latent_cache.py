@@ -1,8 +1,7 @@
 """VAE latents and text embeddings of whole videos on disk, so that training need not decode and encode.
 
-`FOLDER/<dataset>-<size>-<key>/` holds `settings.json`, shards of `SHARD` videos and, once all of them are there,
-`index.json`. The key is a hash of the encoders' weights and of the settings: latents of another VAE or size are never
-taken. Each video is kept with its annotation's texts, length and fingerprint, and is not taken where these changed.
+`FOLDER/<dataset>-<size>-<hash of encoders and settings>/` holds `settings.json`, shards of videos with what they were
+made from, and `index.json` once all of them are there.
 """
 
 import hashlib

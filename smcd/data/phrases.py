@@ -19,8 +19,7 @@ class PhraseEmbeddings:
     A file is `obj_embedding.json` ({phrase: [[C floats]]}), `annotations_info_with_cat_emb.json` (the same below
     "category_embedding"), or a .safetensors of `write_phrases`, which also knows the hash of its text `encoder`.
 
-    Raises:
-        InputError: a file that cannot be read, or files of different widths or encoders.
+    Raises an InputError for a file that cannot be read, or files of different widths or encoders.
     """
 
     def __init__(self, paths: Sequence[Path], encoder: str | None = None):

@@ -31,8 +31,7 @@ class YouTubeVIS(AnnotatedVideos):
         held_out: the videos of `held_out_names`: "exclude" (training), "only" (evaluation), "include" (both).
         min_frames, on_error: see `AnnotatedVideos`.
 
-    Raises:
-        InputError: annotations are missing or broken; the message names the file and the annotation.
+    Raises an InputError naming the file and the annotation where they are missing or broken.
     """
 
     def __init__(self, path: Path, held_out: str = "exclude", min_frames: int = 8, on_error: str = "error"):

@@ -81,8 +81,7 @@ def prepare(config: PrepareConfig) -> list[str]:
 
     With several processes the first one writes the small files, and the latents are shared between all.
 
-    Raises:
-        InputError: data that are missing or broken, by file and line; a model that cannot be loaded.
+    Raises an InputError for data that are missing or broken, by file and line, or a model that cannot be loaded.
     """
     check(config)
     with shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
@@ -96,13 +95,13 @@ def prepare(config: PrepareConfig) -> list[str]:
 
 def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
     """Check a dataset and write everything but the latents (without encoders, nothing); returns a summary."""
-    path, on_error = Path(config.data or ""), config.on_error
     if config.dataset == "sprites":
         return []
+    root = path = Path(str(config.data))
+    on_error = config.on_error
     if config.dataset == "gligen":
         return _write_gligen(path, encoders, config.overwrite, on_error)
     sources: list[AnnotatedVideos] = []
-    root = path
     if config.dataset == "youvis":
         sources.append(YouTubeVIS(path, "include", 1, on_error))  # checks everything before anything is written
         root = folder_of(path, "youvis")
@@ -129,7 +128,7 @@ def _write_gligen(path: Path, encoders: Encoders | None, overwrite: bool, on_err
         raise InputError(f"{path}: holds none of GLIGEN/GROUNDING/{{{','.join(SETS)}}}; see docs/data.md")
     lines = []
     for dataset in (GligenTSV(path, name, on_error=on_error) for name in found):
-        phrases, broken = dataset.check_rows(on_error)
+        phrases, broken = dataset.check_rows()
         if encoders is not None:
             prepare_gligen(dataset.folder, phrases, encoders.embed, encoders.hashes.text_encoder, overwrite)
         lines += summarize(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
