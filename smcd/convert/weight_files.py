@@ -42,19 +42,20 @@ def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None
 def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    content: Any
     try:
-        content: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        )
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except MemoryError:
         raise
     except Exception as error:  # a broken file can make the unpickler raise anything
-        complaint, fix = f"cannot be read as a tensor file ({first_line(error)[:200]})", "or download it again"
+        complaint = f"cannot be read as a tensor file ({first_line(error)[:200]})"
         if isinstance(error, pickle.UnpicklingError) and "nsupported" in str(error):
             complaint = "holds more than tensors, and reading it could run code"
-        raise InputError(f"{path}: {complaint}; use the diffusers folder of the same weights, {fix}") from None
+        fix = "use the diffusers folder of the same weights, or download it again"
+        raise InputError(f"{path}: {complaint}; {fix}") from None
     if isinstance(content, dict):
         content = content.get(below, content)
     if not isinstance(content, dict):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from smcd.config import DataConfig, GligenConfig, check, data_path
 from smcd.data.clips import ClipSource, Sampling, VideoClips, VideoSource
-from smcd.data.gligen_tsv import GligenTSV
+from smcd.data.gligen_tsv import SETS, GligenTSV
 from smcd.data.got10k import GOT10k
 from smcd.data.latent_cache import EncoderHashes, LatentCache, cache_folder, cache_settings
 from smcd.data.mixing import ClipOrder, Mixture
@@ -20,7 +20,7 @@ from smcd.sprites.layouts import make_world
 
 logger = logging.getLogger(__name__)
 
-_GLIGEN_SETS = {"FlickrGrounding": "flickr", "SBUGrounding": "sbu", "VGGrounding": "gqa"}
+_GLIGEN_SETS = dict(zip(("FlickrGrounding", "SBUGrounding", "VGGrounding"), SETS, strict=True))
 _VIDEO_SETS = ("got10k", "youvis", "sprites")
 
 

@@ -188,7 +188,9 @@ def write_frames(folder: Path, prefix: str, frames: np.ndarray) -> None:
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float = 8) -> None:
-    """Write a looping .gif or an H.264 .mp4 that plays at `fps` frames a second."""
+    """Write a looping .gif or an H.264 .mp4 that plays at `fps` frames a second; a ValueError for another suffix."""
+    if path.suffix not in (".gif", ".mp4"):
+        raise ValueError(f"{path}: a video is written as .gif or .mp4")
     if path.suffix == ".gif":
         ends = np.rint(np.arange(len(frames) + 1) * 100 / fps) * 10  # GIF counts hundredths of a second, in ms here
         durations = np.diff(ends).astype(int).tolist()

@@ -73,13 +73,14 @@ class Encoders:
 
 def prepare_dataset(config: PrepareConfig) -> None:
     """Write what training needs of a dataset, and print a summary."""
-    print("\n".join(prepare(config)))
+    for line in prepare(config):
+        print(line)
 
 
 def prepare(config: PrepareConfig) -> list[str]:
-    """Write the files that `config` asks for; returns the lines of a summary.
+    """Write the files that `config` asks for; returns the lines of a summary, in the main process.
 
-    With several processes the first one writes the small files, and the latents are shared between all.
+    With several processes that one writes the small files, and the latents are shared between all.
 
     Raises an InputError for data that are missing or broken, by file and line, or a model that cannot be loaded.
     """
@@ -90,7 +91,9 @@ def prepare(config: PrepareConfig) -> list[str]:
             dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
             encoders = Encoders(Base.find(config.model, config.tokenizer), dtype, state.device, config.frames_at_once)
         summary = in_main(state, lambda: _write_files(config, encoders))
-        return summary + (_write_latents(config, Path(config.latents), encoders, state) if config.latents else [])
+        if config.latents:
+            summary += _write_latents(config, Path(config.latents), encoders, state)
+        return summary if state.is_main_process else []
 
 
 def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
