@@ -13,10 +13,10 @@ from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.models.image_encoder import BLOCKS_PER_LEVEL
 from smcd.runtime.errors import InputError
 
-Networks = dict[str, ModelMixin | None]  # unet, position_net, image_encoder
 
-
-def build_networks(published: Mapping[str, Mapping[str, Tensor]], needs_position_net: bool = True) -> Networks:
+def build_networks(
+    published: Mapping[str, Mapping[str, Tensor]], needs_position_net: bool = True
+) -> dict[str, ModelMixin | None]:
     """Networks with published weights ("unet", "position_net", "visual_encoder"), used as they are (no copy).
 
     Without `needs_position_net`, it is None where it is missing. Raises an InputError for a part that is missing where
@@ -25,18 +25,15 @@ def build_networks(published: Mapping[str, Mapping[str, Tensor]], needs_position
     weights = from_published(published)
     unet = build(SMCDUNet3D, unet_config, weights["unet"])
     position_net = image_encoder = None
-    if unet.config.object_gate and (needs_position_net or "position_net" in weights):
-        position_net = build(PositionNet, position_net_config, _part(weights, "position_net", "object gate"))
+    for part, gate in (("position_net", "object_gate"), ("visual_encoder", "image_gate")):
+        if unet.config[gate] and part not in weights and (needs_position_net or part != "position_net"):
+            raise InputError(f"the UNet has an {gate.replace('_', ' ')}, but the checkpoint has no {part}")
+    if unet.config.object_gate and "position_net" in weights:
+        position_net = build(PositionNet, position_net_config, weights["position_net"])
     if unet.config.image_gate:
-        image_encoder = build(ImageEncoder, image_encoder_config, _part(weights, "visual_encoder", "image gate"))
+        image_encoder = build(ImageEncoder, image_encoder_config, weights["visual_encoder"])
     check_widths(unet, position_net, image_encoder)
     return {"unet": unet, "position_net": position_net, "image_encoder": image_encoder}
-
-
-def _part(weights: Mapping[str, StateDict], part: str, gate: str) -> StateDict:
-    if part not in weights:
-        raise InputError(f"the UNet has an {gate}, but the checkpoint has no {part}")
-    return weights[part]
 
 
 def build(network: type[ModelMixin], read_config: Callable[[StateDict], dict], tensors: StateDict) -> ModelMixin:

@@ -41,7 +41,7 @@ def write_outputs(
     Args:
         frames, image: the video F H W 3 and the user's image H W 3.
         texts: the contents of `prompt.txt` and `config.yaml`.
-        formats: some of `media.VIDEO_FORMATS`.
+        formats: some of gif, mp4 and png.
 
     Raises an InputError if they cannot be written; what was there before stays.
     """

@@ -16,7 +16,6 @@ import PIL.ImageOps
 from smcd.runtime.errors import InputError, first_line
 
 MAX_PIXELS = 100_000_000
-VIDEO_FORMATS = ("gif", "mp4", "png")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324")
 _LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names

@@ -166,8 +166,10 @@ def _gligen_row(clip: SpriteClip, index: int, size: int) -> dict[str, Any]:
     for n, span in enumerate(spans):
         if clip.box_mask[0, n]:
             box = _xywh(clip.boxes[0, n], size)
-            embeddings = {f"{kind}_embedding_before": _random_embedding(rng) for kind in ("text", "image")}
-            annotations.append({"bbox": box.tolist(), "tokens_positive": [list(span)], **embeddings})
+            annotations.append({"bbox": box.tolist(), "tokens_positive": [list(span)]})
+            for kind in ("text", "image"):  # in place of real CLIP-L embeddings, which do not fit this model anyway
+                noise = rng.standard_normal(768).astype(np.float32).tobytes()
+                annotations[-1][f"{kind}_embedding_before"] = base64.b64encode(noise).decode()
     return {
         "data_id": index,
         "file_name": f"{index:08d}.jpg",
@@ -187,11 +189,6 @@ def _caption_with_spans(sprites: list[Sprite]) -> tuple[str, list[tuple[int, int
         spans.append((len(caption), len(caption) + len(sprite.phrase)))
         caption += sprite.phrase
     return f"{caption[0].upper()}{caption[1:]}.", spans
-
-
-def _random_embedding(rng: np.random.Generator) -> str:
-    """In place of the real files' CLIP-L embeddings, which do not fit this model's text encoder anyway."""
-    return base64.b64encode(rng.standard_normal(768).astype(np.float32).tobytes()).decode()
 
 
 def _xywh(boxes: np.ndarray, size: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from smcd.config import DataConfig, PrepareConfig, check
@@ -40,7 +40,8 @@ class Encoders:
         self._tokenizer, self._text_encoder, self._vae = base.tokenizer(), base.text_encoder(), base.vae()
         self.hashes = EncoderHashes.of(self._vae, self._text_encoder)
         for encoder in (self._vae, self._text_encoder):
-            encoder.to(device, torch.float32 if device.type == "cpu" else dtype)
+            # not diffusers' `to`, which warns of float32 modules where there are none
+            nn.Module.to(encoder, device, torch.float32 if device.type == "cpu" else dtype)
 
     @torch.no_grad()
     def embed(self, phrases: Collection[str]) -> dict[str, Tensor]:
