@@ -129,21 +129,16 @@ class Batch:
         return replace(self, **changed)
 
 
-_TENSORS = ("boxes", "box_mask", "frames", "latent_mean", "latent_std", "text", "phrase_embeddings")
-
-
 def collate(clips: Sequence[Clip]) -> Batch:
     """Clips of the same size as one batch. Raises an InputError for clips that do not go together, by name."""
     stacked: dict[str, Any] = {}
-    for name in _TENSORS:
+    for name in ("boxes", "box_mask", "frames", "latent_mean", "latent_std", "text", "phrase_embeddings"):
         values = [getattr(clip, name) for clip in clips]
         shapes = [None if value is None else tuple(value.shape) for value in values]
         for clip, shape in zip(clips, shapes, strict=True):
             if shape != shapes[0]:
-                raise InputError(
-                    f"{clips[0].name} and {clip.name} do not fit in one batch: {name} is {shapes[0]} and {shape}; give "
-                    "all datasets one size, and latents to all or none"
-                )
+                pair = f"{clips[0].name} and {clip.name} do not fit in one batch: {name} is {shapes[0]} and {shape}"
+                raise InputError(f"{pair}; give all datasets one size, and latents to all or none")
         stacked[name] = torch.stack(values) if shapes[0] else None
     return Batch(
         names=[clip.name for clip in clips],

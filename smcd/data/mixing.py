@@ -3,7 +3,7 @@
 import logging
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 
@@ -32,7 +32,6 @@ class ClipOrder:
 
     Without weights an epoch visits every clip of every dataset once, shuffled by (seed, epoch). With weights an epoch
     is as long, and the datasets have these shares of it; each is still gone through whole before it starts anew.
-
     `lengths` are the clips of each dataset. Raises an InputError for no clips, or weights that are no shares.
     """
 
@@ -102,20 +101,17 @@ class Mixture(Dataset):
 
     def clip(self, pick: Pick) -> Clip:
         """A clip, or with on_error "skip" what came in its place. Raises an InputError for a broken one."""
-        source, skipped = self.sources[pick.dataset], []
+        source, index = self.sources[pick.dataset], pick.clip
+        skipped: list[str] = []
         rng = np.random.default_rng((self.seed, *pick))
-        index = pick.clip
         for _ in range(_REPLACEMENTS):
             try:
-                clip = source.clip(index, rng)
+                return replace(source.clip(index, rng), skipped=tuple(skipped))
             except InputError as error:
                 if self.on_error != "skip":
                     raise InputError(f"{error} (or train without it: train_data.on_error=skip)") from None
                 skipped.append(str(error))
                 index = int(rng.integers(len(source)))
-            else:
-                clip.skipped = tuple(skipped)
-                return clip
         raise InputError(f"{source.name}: {_REPLACEMENTS} clips in a row are broken, the last: {skipped[-1]}")
 
 
