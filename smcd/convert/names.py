@@ -75,11 +75,8 @@ def _rename(part: str, tensors: Mapping[str, Tensor], published: bool) -> StateD
     pairs = list(_PAIRS[part](tensors, published))
     check_tensors(part, tensors, dict.fromkeys(theirs if published else ours for theirs, ours in pairs))
     if published:
-        return {ours: _linear(ours, tensors[theirs]) for theirs, ours in pairs}
-    return {
-        theirs: tensors[ours].unsqueeze(-1) if _TEMPORAL_PROJECTION.search(ours) else tensors[ours]
-        for theirs, ours in pairs
-    }
+        return {ours: _reshape(ours, tensors[theirs], published) for theirs, ours in pairs}
+    return {theirs: _reshape(ours, tensors[ours], published) for theirs, ours in pairs}
 
 
 def check_tensors(what: str, found: Mapping[str, Tensor], expected: Mapping[str, torch.Size | None]) -> None:
@@ -100,8 +97,10 @@ def check_tensors(what: str, found: Mapping[str, Tensor], expected: Mapping[str,
         raise InputError(f"{what}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
 
 
-def _linear(ours: str, tensor: Tensor) -> Tensor:
-    return tensor.squeeze(-1) if _TEMPORAL_PROJECTION.search(ours) and tensor.ndim == 3 else tensor
+def _reshape(ours: str, tensor: Tensor, published: bool) -> Tensor:
+    if not _TEMPORAL_PROJECTION.search(ours) or (published and tensor.ndim != 3):
+        return tensor
+    return tensor.squeeze(-1) if published else tensor.unsqueeze(-1)
 
 
 # The UNet

@@ -83,6 +83,5 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
         # files with .fp16. hold the same weights again
         return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=["*.fp16.*"]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(
-            f"{path_or_id}: no such folder, and the hub does not give it ({first_line(error)}); see docs/checkpoints.md"
-        ) from None
+        complaint = f"no such folder, and the hub does not give it ({first_line(error)})"
+        raise InputError(f"{path_or_id}: {complaint}; see docs/checkpoints.md") from None

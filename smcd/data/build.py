@@ -71,9 +71,8 @@ def _videos(
         if cache.dropped and config.on_error != "skip":
             name, reason = next(iter(cache.dropped.items()))
             fix = "repair them and prepare the latents again, or set train_data.on_error=skip"
-            raise InputError(
-                f"{cache.folder}: lacks {len(cache.dropped)} videos that were broken ({name}: {reason}); {fix}"
-            )
+            broken = f"{len(cache.dropped)} videos that were broken ({name}: {reason})"
+            raise InputError(f"{cache.folder}: lacks {broken}; {fix}")
         source.dropped |= cache.dropped
         source.names = [name for name in source.names if name not in cache.dropped]
         clips.append(VideoClips(source, sampling, cache, embeddings))

@@ -152,10 +152,8 @@ class LatentCache:
         if not (folder / _INDEX).is_file():
             state = "is not finished" if folder.is_dir() else "does not exist"
             others = ", ".join(sorted(path.name for path in folder.parent.glob("*-*x*-*"))) or "none"
-            raise InputError(
-                f"{folder}: {state}; run smcd prepare with --latents {folder.parent} and this model, size "
-                f"and resize (caches there: {others})"
-            )
+            fix = f"run smcd prepare with --latents {folder.parent} and this model, size and resize"
+            raise InputError(f"{folder}: {state}; {fix} (caches there: {others})")
         content = read_json(folder / _INDEX)
         self._index, self.dropped = content.get("videos", {}), content.get("dropped", {})
         self._open: dict[tuple[int, int], tuple[Any, dict[str, Any]]] = {}
@@ -172,10 +170,8 @@ class LatentCache:
         then = header.get(video.name, {})
         for key, value in _description(video).items():
             if then.get(key) != value:
-                raise InputError(
-                    f"{self.folder}: {video.name} was cached with {key} {then.get(key)!r}, but {video.where} gives "
-                    f"{value!r}; {_AGAIN}"
-                )
+                change = f"was cached with {key} {then.get(key)!r}, but {video.where} gives {value!r}"
+                raise InputError(f"{self.folder}: {video.name} {change}; {_AGAIN}")
         content = {}
         for key in ("latent_mean", "latent_std"):
             rows = file.get_slice(f"{video.name}/{key}")[frames[0] : frames[-1] + 1]

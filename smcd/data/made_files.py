@@ -16,6 +16,7 @@ from smcd.runtime.files import read_json, write_json
 logger = logging.getLogger(__name__)
 
 Embed = Callable[[Collection[str]], dict[str, Tensor]]  # phrases -> embeddings (C, float32), sorted by phrase
+_INSTEAD = "keep both by moving it away, or set --overwrite"
 _COMPARED = 8  # phrases that tell whether a file is of this text encoder
 _SAME = 0.05  # largest difference of embeddings that half precision makes
 
@@ -42,10 +43,8 @@ def write_embeddings(
         some = sorted(old)[:_COMPARED]
         theirs, ours = as_table(path, [old[phrase] for phrase in some]), torch.stack([*embed(some).values()])
         if theirs.shape != ours.shape or (theirs - ours).abs().max() > _SAME:
-            raise InputError(
-                f"{path}: holds embeddings of another text encoder ({theirs.shape[1]} wide, this one's are "
-                f"{ours.shape[1]}); keep both by moving it away, or set --overwrite"
-            )
+            widths = f"{theirs.shape[1]} wide, this one's are {ours.shape[1]}"
+            raise InputError(f"{path}: holds embeddings of another text encoder ({widths}); {_INSTEAD}")
         wanted -= old.keys()
         if not wanted:
             logger.info(f"{path}: has all {len(old)} phrases already")
@@ -93,7 +92,7 @@ def prepare_gligen(folder: Path, phrases: set[str], embed: Embed, encoder: str, 
     if path.is_file() and not overwrite:
         known, _, made_with = read_phrases(path)
         if made_with != encoder:
-            raise InputError(f"{path}: holds embeddings of another text encoder; move it away, or set --overwrite")
+            raise InputError(f"{path}: holds embeddings of another text encoder; {_INSTEAD}")
         if phrases <= set(known):
             logger.info(f"{path}: has all {len(phrases)} phrases already")
             return

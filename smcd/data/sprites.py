@@ -42,11 +42,9 @@ class Sprites:
         if index not in self._videos:
             if len(self._videos) >= _KEPT:
                 self._videos.clear()
-            name, clip = self.names[index], self.clip(index)
+            name, clip, origin = self.names[index], self.clip(index), (self.name, self._fingerprint)
             phrases = [sprite.phrase for sprite in clip.sprites]
-            self._videos[index] = Video(
-                name, clip.caption, phrases, clip.boxes, clip.box_mask, self.name, self._fingerprint
-            )
+            self._videos[index] = Video(name, clip.caption, phrases, clip.boxes, clip.box_mask, *origin)
         return self._videos[index]
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
