@@ -47,8 +47,8 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
     else:
         sources += _videos(config, encoders, embeddings)
     for source in sources:
-        if source.dropped:
-            logger.info("\n".join(summarize(source.name, len(source), source.dropped)))
+        for line in summarize(source.name, len(source), source.dropped) if source.dropped else []:
+            logger.info(line)
         if not len(source):
             raise InputError(f"{source.name}: no clip is left; smcd prepare --dry_run says why")
     mixture = Mixture(sources, seed, config.on_error)
