@@ -18,6 +18,7 @@ demo: setup
 SPRITES = outputs/sprites
 PROCESSES = 2
 RUN = OMP_NUM_THREADS=1 $(VENV)/bin/python
+SMCD = $(VENV)/bin/smcd
 TRAIN = OMP_NUM_THREADS=1 $(VENV)/bin/torchrun --standalone --nproc_per_node $(PROCESSES) ms_main.py
 sprites: setup-dev
 	test -d $(SPRITES)/vae/vae || $(RUN) scripts/train_vae.py --config configs/sprites_vae.yaml
@@ -25,7 +26,7 @@ sprites: setup-dev
 	for part in base_frames:32 base:8 stage1:32 stage2:8; do $(TRAIN) --config configs/sprites_$${part%%:*}.yaml \
 	    --train_batch_size $$(($${part#*:} / $(PROCESSES))) || exit; done
 	rm -rf $(SPRITES)/model
-	$(RUN) scripts/export.py $(SPRITES)/stage2 $(SPRITES)/model --dtype float16
+	$(SMCD) export $(SPRITES)/stage2 $(SPRITES)/model --dtype float16
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 

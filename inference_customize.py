@@ -1,16 +1,9 @@
 #!/usr/bin/env python
-"""Animate your own image: an image, boxes and a prompt become a video."""
+"""Animate your own image: the published entry point of `smcd animate`."""
 
-from smcd.config import CustomizeConfig
-from smcd.runtime.command import configured
+import sys
 
-
-def main() -> None:
-    with configured(CustomizeConfig, __doc__) as config:
-        from smcd.customize.animate import customize  # loads torch: after --help and the flags' own errors
-
-        customize(config)
-
+from smcd.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("animate", sys.argv[1:], "inference_customize.py")

@@ -1,16 +1,9 @@
 #!/usr/bin/env python
-"""Evaluate on a dataset: first frames, boxes and prompts become videos, which are scored; see docs/evaluation.md."""
+"""Evaluate on a dataset: the published entry point of `smcd evaluate`."""
 
-from smcd.config import EvaluationConfig
-from smcd.runtime.command import configured
+import sys
 
-
-def main() -> None:
-    with configured(EvaluationConfig, __doc__) as config:
-        from smcd.evaluation.generate import run_evaluation  # loads torch: after --help and the flags' own errors
-
-        run_evaluation(config)
-
+from smcd.cli import run
 
 if __name__ == "__main__":
-    main()
+    run("evaluate", sys.argv[1:], "inference_eval.py")

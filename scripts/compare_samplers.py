@@ -12,8 +12,8 @@ from evaluate_sprites import score
 from sprites_scenes import Scene, SceneOptions, prepare, sample_scenes
 from tqdm import tqdm
 
+from smcd.config import configured
 from smcd.evaluation.metrics.similarity import psnr
-from smcd.runtime.command import configured
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file
 from smcd.sampler import Sampler, on_device

@@ -27,12 +27,12 @@ from sprites_scenes import (
     zigzag,
 )
 
+from smcd.config import configured
 from smcd.config.options import option
 from smcd.evaluation.metrics.similarity import FrameFidelity
 from smcd.latents import decode_video, encode_frames
 from smcd.models import without_temporal_layers
 from smcd.runtime import media
-from smcd.runtime.command import configured
 from smcd.runtime.files import new_file
 from smcd.sampler import Sampler, on_device
 from smcd.sprites import diagnosis
@@ -166,7 +166,7 @@ def score(name: str, scenes: Sequence[Scene], videos: Sequence[np.ndarray], worl
     for scene, video in zip(scenes, videos, strict=True):
         height, width = video.shape[1:3]
         pixels = np.array([width, height] * 2)
-        found = track_colors(video, scene.colors, world.colors)
+        found = track_colors(video, scene.colors, world.palette)
         overlaps.append(ground(found * pixels, scene.boxes * pixels, height, width).overlap.ravel())
     numbers = success(np.concatenate(overlaps))
     fidelity = FrameFidelity()
@@ -198,7 +198,7 @@ def holds(scene: Scene, video: np.ndarray, world: World) -> bool:
     """Whether, in frame 0, each color overlaps the box of its phrase, and more than the other box."""
     height, width = video.shape[1:3]
     pixels = np.array([width, height] * 2)
-    found = track_colors(video[:1], scene.colors, world.colors)[0] * pixels
+    found = track_colors(video[:1], scene.colors, world.palette)[0] * pixels
     boxes = scene.boxes[0] * pixels
     own, other = (np.nan_to_num(iou(found, some, height, width)) for some in (boxes, boxes[::-1]))
     return bool((own > np.maximum(other, HELD)).all())

@@ -4,19 +4,18 @@
 It has no gates: it is the base of the later stages. Its tokenizer knows the words of the captions.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 
-from smcd.config import DataConfig, check_choices
-from smcd.config.options import option
+from smcd.config import DataConfig, configured
+from smcd.config.options import option, section
 from smcd.convert.base import load_model
 from smcd.data.build import video_sources
 from smcd.models import SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
-from smcd.runtime.command import configured
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_folder
 from smcd.schedulers import make_scheduler
@@ -40,16 +39,19 @@ class Options:
     beta_schedule: str = option(
         "scaled_linear", "how the betas of the noise schedule rise; the published one", ("linear", "scaled_linear")
     )
-    beta_start: float = option(0.00085, "first beta of the noise schedule; the published one")
+    beta_start: float = option(0.00085, "first beta of the noise schedule; the published one", above=0, below=1)
     beta_end: float = option(
-        0.012, "last beta; a small, smooth world needs a larger one (0.02), or its clips shine through the last noise"
+        0.012,
+        "last beta; a small, smooth world needs a larger one (0.02), or its clips shine through the last noise",
+        above=0,
+        below=1,
     )
     prediction_type: str = option(
         "epsilon", "what the UNet predicts: the noise, as published, or the velocity", ("epsilon", "v_prediction")
     )
     captions: int = option(2000, "clips whose captions the tokenizer's words come from")
     seed: int = option(33, "of the weights")
-    train_data: DataConfig = field(default_factory=DataConfig, metadata={"without_flags": True})
+    train_data: DataConfig = section(DataConfig)
 
 
 def main() -> None:
@@ -63,7 +65,6 @@ def make_small_model(options: Options) -> Path:
     Raises:
         InputError: no VAE, options that make no sense, or data that do not fit.
     """
-    check_choices(options)
     if not 0 < options.beta_start <= options.beta_end < 1:
         raise InputError(f"betas are from {options.beta_start} to {options.beta_end}; they must rise, between 0 and 1")
     if options.vae is None:

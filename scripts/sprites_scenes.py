@@ -11,13 +11,12 @@ import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
-from smcd.config import check_choices
-from smcd.config.model import ModelConfig
+from smcd.config import ModelConfig, check
 from smcd.config.options import option
-from smcd.evaluation.metrics.models import MissingModel
 from smcd.evaluation.metrics.similarity import FrameFidelity
 from smcd.runtime.errors import InputError
-from smcd.sampler import Sampler, check_model_config, clip_generator, with_defaults
+from smcd.runtime.pretrained import MissingModel
+from smcd.sampler import Sampler, clip_generator, with_defaults
 from smcd.sprites.layouts import make_world
 from smcd.sprites.shapes import coverage
 from smcd.sprites.world import Sprite, SpriteClip, World, make_clip
@@ -33,11 +32,11 @@ Boxes = list[list[list[float] | None]]
 @dataclass
 class SceneOptions(ModelConfig):
     out: str = option("outputs/sprites_evaluation", "folder for the tables and the pictures")
-    clips: int = option(64, "held-out scenes")
+    clips: int = option(64, "held-out scenes", low=1)
     seed: int = option(1000, "of the scenes' world; the model was trained on seed 0")
     world: str = option("built-in", "how rich the world is, as in the training's sprites_world")
     num_max_obj: int = option(4, "objects of a clip in training: scenes are filled up with absent ones")
-    batch_size: int = option(8, "scenes that are sampled together")
+    batch_size: int = option(8, "scenes that are sampled together", low=1)
 
 
 Chosen = TypeVar("Chosen", bound=SceneOptions)
@@ -131,12 +130,11 @@ def prepare(config: Chosen) -> tuple[Chosen, World, list[Scene]]:
     Raises:
         InputError: options that do not fit, weights that are not there, or no torchmetrics: before anything is sampled.
     """
-    check_choices(config)
-    check_model_config(config)
+    check(config)
     config = with_defaults(config)
     size = config.validation_data
-    if size.width != size.height or config.clips < 1 or config.batch_size < 1:
-        raise InputError("sprites are square: --width and --height must be equal, --clips and --batch_size at least 1")
+    if size.width != size.height:
+        raise InputError("sprites are square: --width and --height must be equal")
     if size.video_length < 2:
         raise InputError("video_length is 1; boxes are followed after the first frame: give at least 2")
     try:
@@ -194,10 +192,10 @@ class Measures:
 
 def measure(video: np.ndarray, clip: SpriteClip, world: World) -> Measures:
     """`video` is F H W 3, uint8, as the clip's frames."""
-    found = color_masks(video, [sprite.color for sprite in clip.sprites], world.colors)
+    found = color_masks(video, [sprite.color for sprite in clip.sprites], world.palette)
     overlaps, shapes, colors, frames = [], [], [], []
     for f in range(1, len(video)):
-        nearest, _ = nearest_colors(video[f], world.colors)
+        nearest, _ = nearest_colors(video[f], world.palette)
         present = [n for n in range(len(clip.sprites)) if clip.box_mask[f, n]]
         for n in present:
             sprite, true, mask = clip.sprites[n], clip.masks[f, n], found[f, n]

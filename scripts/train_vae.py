@@ -7,7 +7,7 @@ Its latents have unit variance. Started again, it goes on from the checkpoint in
 import json
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from smcd.config import DataConfig, check_choices
-from smcd.config.options import option
+from smcd.config import DataConfig, configured
+from smcd.config.options import option, section
 from smcd.data.build import build_data
 from smcd.data.mixing import ClipLoader
 from smcd.runtime.allocation import keep_freed_memory
-from smcd.runtime.command import configured
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file, new_folder
 from smcd.runtime.precision import usable_precision
@@ -49,7 +48,7 @@ class Options:
     num_workers: int = option(1, "processes that make or read clips")
     mixed_precision: str = option("no", "autocast", ("no", "bf16"))
     seed: int = option(33, "of weights and data")
-    train_data: DataConfig = field(default_factory=DataConfig, metadata={"without_flags": True})
+    train_data: DataConfig = section(DataConfig)
 
 
 def main() -> None:
@@ -65,7 +64,6 @@ def train(options: Options) -> Path:
     Raises:
         InputError: options or data that do not fit; a loss that is no number.
     """
-    check_choices(options)
     out = Path(options.output_dir)
     if (out / "vae").is_dir():
         logger.info(f"{out / 'vae'}: is there already")

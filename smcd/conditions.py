@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 NULL_OBJECTS = 8  # null tokens of a clip without boxes: the number of stage 2
 Box = Sequence[float] | None  # xyxy in 0..1; None where the object is absent
-Drop = bool | Tensor  # of all clips, or of each (B, bool)
+Drop = bool | Tensor  # for all clips, or for each (B, bool)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Guidance:
 
 
 class GuidedDenoiser:
-    """Predicts the noise in a batch of clips, step after step, under one set of conditions.
+    """The guided prediction (noise, or velocity) for a batch of clips, step after step, under one set of conditions.
 
     What does not depend on the step (object and image tokens, and the keys and values of text, objects and image) is
     computed once.
@@ -92,7 +92,7 @@ class GuidedDenoiser:
             self._calls.append((names, {**inputs, "cache": KeyValueCache()}))
 
     def __call__(self, sample: Tensor, timestep: Tensor | int) -> Tensor:
-        """The guided noise, float32, in noisy latents `sample` (B 4 F h w)."""
+        """The guided prediction, float32, for noisy latents `sample` (B 4 F h w)."""
         eps: dict[str, Tensor] = {}
         for names, inputs in self._calls:
             batch = sample.to(self.unet.dtype).repeat(len(names), 1, 1, 1, 1)  # (branches B) 4 F h w

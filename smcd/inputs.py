@@ -10,6 +10,7 @@ from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor, nn
 
 from smcd.conditions import Box
+from smcd.runtime.errors import InputError
 
 Image = PIL.Image.Image | np.ndarray | Tensor
 Images = Image | Sequence[Image | None] | None  # for one clip, for each clip, or none
@@ -37,13 +38,13 @@ def check_call(num_inference_steps: int, output_type: str) -> None:
 
 
 def check_size(num_frames: int, height: int, width: int, multiple: int) -> None:
-    """Raise a ValueError that names the nearest possible size."""
+    """Raise an InputError that names the nearest possible size."""
     if num_frames < 1:
-        raise ValueError(f"num_frames is {num_frames}; a video has at least one")
+        raise InputError(f"num_frames is {num_frames}; a video has at least one")
     for name, size in (("height", height), ("width", width)):
         if size <= 0 or size % multiple:
             nearest = max(1, round(size / multiple)) * multiple
-            raise ValueError(f"{name} {size} is not a multiple of {multiple}: the nearest is {nearest}")
+            raise InputError(f"{name} {size} is not a multiple of {multiple}: the nearest is {nearest}")
 
 
 def check_parts(
@@ -60,11 +61,11 @@ def check_parts(
 
 
 def check_paths(unet: Mapping[str, Any], image: object, boxes: object) -> None:
-    """Raise a ValueError for conditions that this UNet has no path for."""
+    """Raise an InputError for conditions that this UNet has no path for."""
     if boxes is not None and not unet["object_gate"]:
-        raise ValueError("boxes were given, but this model has no object gate")
+        raise InputError("boxes were given, but this model has no object gate")
     if image is not None and not (unet["image_gate"] or unet["image_concat"]):
-        raise ValueError("an image was given, but this model has no image path")
+        raise InputError("an image was given, but this model has no image path")
 
 
 def boxes_and_phrases(

@@ -10,17 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import PartialState
-from diffusers import SchedulerMixin
 from diffusers.utils import is_xformers_available
 from torch import nn
 
-from smcd.config import ModelConfig, check_compile_mode, check_sampling, check_scale
+from smcd.config import ModelConfig, check
 from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
 from smcd.inputs import Image, check_parts, check_paths, check_size
 from smcd.models import use_channels_last
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.allocation import keep_freed_memory
-from smcd.runtime.built_in import SPRITES
 from smcd.runtime.compilation import compile_transformers
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import to_uint8
@@ -34,29 +32,18 @@ Config = TypeVar("Config", bound=ModelConfig)
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def check_model_config(config: ModelConfig) -> None:
-    """Raise an InputError for numbers that make no sense, and for a base without weights."""
-    check_sampling(config.validation_data)
-    check_compile_mode(config.compile, config.compile_mode)
-    for name in ("img_free_guidance", "ti_free_guidance", "box_free_guidance"):
-        check_scale(name, getattr(config, name))
-    base = ("pretrained_model_path", "root_path", "pretrained_weight_path")
-    if config.trained_ckpt_path == SPRITES and any(getattr(config, name) for name in base):
-        raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
-
-
 def with_defaults(config: Config) -> Config:
-    """The config with width, height and text guidance spelled out: where they are not given, the model's own.
+    """The config with width, height and text guidance filled in from the model, if they are not given.
 
     Raises:
-        InputError: no weights are there, or what they say makes no sense.
+        InputError: the weights are missing, or what they say makes no sense.
     """
     sampling = config.validation_data
     if None not in (sampling.height, sampling.width, sampling.guidance_scale):
         return config
     own = sampling_defaults(config.trained_ckpt_path, config.root_path or config.pretrained_model_path)
     sampling = replace(sampling, **{name: value for name, value in own.items() if getattr(sampling, name) is None})
-    check_sampling(sampling)
+    check(sampling, "validation_data.")
     return replace(config, validation_data=sampling)
 
 
@@ -66,7 +53,7 @@ def on_device() -> AbstractContextManager[PartialState]:
 
 
 def clip_generator(seed: int, sequence: str) -> torch.Generator:
-    """A clip's own: it depends on nothing but the seed and the clip's name."""
+    """A generator for one clip: it depends on nothing but the seed and the clip's name."""
     digest = hashlib.sha256(f"{seed} {sequence}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -89,10 +76,10 @@ class Sampler:
         self.pipe.set_progress_bar_config(disable=not progress_bar)
 
     def check_paths(self, image: object, boxes: object) -> None:
-        """Raise an InputError where one is not None, and the weights have no path for it."""
+        """Raise an InputError if one is not None, and the weights have no path for it."""
         try:
             check_paths(self.pipe.unet.config, image, boxes)
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"{self.config.trained_ckpt_path}: {error}") from None
 
     def __call__(
@@ -134,22 +121,26 @@ class Sampler:
 
 
 def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dtype | None) -> SMCDPipeline:
-    dtype = getattr(torch, config.dtype)
     pipe = load_pipeline(
         config.trained_ckpt_path,
         base=config.root_path or config.pretrained_model_path or DEFAULT_BASE,
         tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
         base_unet=config.pretrained_weight_path,
-        dtype=dtype,
+        dtype=getattr(torch, config.dtype),
     )
     _check_architecture(pipe, config)
-    sampling = config.validation_data
+    check_size(config.validation_data.video_length, *config.validation_data.size, pipe.size_multiple)
     try:
-        check_size(sampling.video_length, *sampling.size, pipe.size_multiple)
         check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
+        pipe.scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
+        first = first_timestep(pipe.scheduler, config.validation_data.num_inference_steps)
     except ValueError as error:
         raise InputError(str(error)) from None
-    pipe.scheduler = _make_scheduler(pipe, config)
+    if first < 0.75 * pipe.scheduler.config.num_train_timesteps:
+        logger.warning(
+            f"{config.validation_data.num_inference_steps} steps of {config.scheduler} begin at timestep {first} of "
+            f"{pipe.scheduler.config.num_train_timesteps}, below full noise: 10 to 100 steps give better videos"
+        )
     if autocast is not None:
         for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
             nn.Module.to(part, autocast)
@@ -162,13 +153,20 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
         pipe.enable_model_cpu_offload(device=device)
     else:
         pipe.to(device)
-    _choose_attention(pipe, config.enable_xformers_memory_efficient_attention)
     _tune(pipe, config, device)
     return pipe
 
 
 def _tune(pipe: SMCDPipeline, config: ModelConfig, device: torch.device) -> None:
     """What makes sampling faster and changes no result beyond rounding; docs/performance.md has the measurements."""
+    attention = "torch's scaled_dot_product_attention"
+    if config.enable_xformers_memory_efficient_attention:
+        if is_xformers_available() and torch.cuda.is_available():
+            pipe.unet.enable_xformers_memory_efficient_attention()
+            attention = "xformers"
+        else:
+            logger.warning("xformers is not installed, or there is no GPU for it: it is left out")
+    logger.info(f"attention: {attention}")
     if device.type == "cpu":
         if not config.low_memory:
             keep_freed_memory()
@@ -179,48 +177,21 @@ def _tune(pipe: SMCDPipeline, config: ModelConfig, device: torch.device) -> None
         compile_transformers(pipe.unet, config.compile_mode)
 
 
-def _make_scheduler(pipe: SMCDPipeline, config: ModelConfig) -> SchedulerMixin:
-    scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
-    steps, trained = config.validation_data.num_inference_steps, scheduler.config.num_train_timesteps
-    try:
-        first = first_timestep(scheduler, steps)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    if first < 0.75 * trained:
-        logger.warning(
-            f"{steps} steps of {config.scheduler} begin at timestep {first} of {trained}, below full noise: 10 to 100 "
-            "steps give better videos"
-        )
-    return scheduler
-
-
 def _autocast(config: ModelConfig, device: torch.device) -> torch.dtype | None:
     """The published precision is fp16 autocast over float32 weights; None is no autocast."""
-    chosen = config.mixed_precision
-    if chosen is None:
-        chosen = "fp16" if device.type == "cuda" and config.dtype == "float32" else "no"
-    return _AUTOCAST[usable_precision(chosen, device.type)]
+    default = "fp16" if device.type == "cuda" and config.dtype == "float32" else "no"
+    return _AUTOCAST[usable_precision(config.mixed_precision or default, device.type)]
 
 
 def _check_architecture(pipe: SMCDPipeline, config: ModelConfig) -> None:
     """Refuse weights that lack, or have more than, what the flags of the published command say."""
-    unet, weights = pipe.unet.config, config.trained_ckpt_path
-    with_image_gate = config.cross_vision or config.train_grounding == "vanilla_cross_vision"
-    if config.train_grounding is not None and not unet.object_gate:
-        raise InputError(f"{weights}: has no object gate; leave out --train_grounding")
-    if with_image_gate and not unet.image_gate:
-        raise InputError(f"{weights}: has no image gate; use --train_grounding vanilla and no --cross_vision")
-    if config.train_grounding == "vanilla" and unet.image_gate:
-        raise InputError(f"{weights}: has an image gate; use --train_grounding vanilla_cross_vision")
-    if config.cat_init and not unet.image_concat:
-        raise InputError(f"{weights}: has no zero conv; leave out --cat_init")
-
-
-def _choose_attention(pipe: SMCDPipeline, xformers: bool) -> None:
-    name = "torch's scaled_dot_product_attention"
-    if xformers and is_xformers_available() and torch.cuda.is_available():
-        pipe.unet.enable_xformers_memory_efficient_attention()
-        name = "xformers"
-    elif xformers:
-        logger.warning("xformers is not installed, or there is no GPU for it: it is left out")
-    logger.info(f"attention: {name}")
+    unet, grounding = pipe.unet.config, config.train_grounding
+    image_gate = config.cross_vision or grounding == "vanilla_cross_vision"
+    for wrong, complaint in (
+        (grounding is not None and not unet.object_gate, "no object gate; leave out --train_grounding"),
+        (image_gate and not unet.image_gate, "no image gate; use --train_grounding vanilla and no --cross_vision"),
+        (grounding == "vanilla" and unet.image_gate, "an image gate; use --train_grounding vanilla_cross_vision"),
+        (config.cat_init and not unet.image_concat, "no zero conv; leave out --cat_init"),
+    ):
+        if wrong:
+            raise InputError(f"{config.trained_ckpt_path}: has {complaint}")

@@ -1,27 +1,36 @@
-"""Options of `inference_eval.py`."""
+"""Options of `smcd evaluate` and `inference_eval.py`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from smcd.config.model import ModelConfig
-from smcd.config.options import option
+from smcd.config.options import option, section
+from smcd.runtime.errors import InputError
+
+_SEED: dict[str, Any] = {"low": 0, "high": 2**63 - 1}
 
 
 @dataclass
 class EvaluationDataConfig:
     """The published files' `eval_data`: which frames and objects of a dataset, and where it lies."""
 
-    name: str = option("object_tracking", "videos with tracked objects", ("object_tracking",))
+    name: str = option("object_tracking", "kind of data: videos with tracked objects", ("object_tracking",))
     path: str | None = option(None, "folder that holds got10k or youvis")
-    datasets: list[str] = option([], "where --dataset is not given: one of its choices")
-    n_sample_frames: int = option(0, "as validation_data.video_length, if given")
-    width: int = option(0, "as validation_data.width, if given")
-    height: int = option(0, "as validation_data.height, if given")
-    num_max_obj: int = option(8, "objects of a sprites clip (GOT-10k always has 1, YouTube-VIS 8)")
-    start: int = option(0, "first frame")
-    stride: int = option(1, "take every n-th frame (1: all)")
-    on_error: str = option("error", "broken annotations: stop, or leave the video out", ("error", "skip"))
-    sprites_clips: int = option(8, "clips of the sprites dataset")
-    sprites_seed: int = option(1, "of the sprites dataset; training has 0: another seed, another world")
+    datasets: list[str] = option([], "one of the choices of --dataset, which takes precedence")
+    n_sample_frames: int = option(0, "if given, it must equal validation_data.video_length")
+    width: int = option(0, "if given, it must equal validation_data.width")
+    height: int = option(0, "if given, it must equal validation_data.height")
+    num_max_obj: int = option(
+        8, "number of objects in a sprites clip (GOT-10k always has 1, YouTube-VIS 8)", low=1, high=1000
+    )
+    start: int = option(0, "first frame of each clip", low=0, high=10**9)
+    stride: int = option(1, "take every n-th frame; 1 takes all", low=1, high=10**6)
+    on_error: str = option("error", "if annotations are broken: stop, or leave the video out", ("error", "skip"))
+    sprites_clips: int = option(8, "number of clips in the sprites dataset", low=1, high=10**6)
+    sprites_seed: int = option(
+        1, "seed of the sprites dataset; another seed than training's 0 makes another world", **_SEED
+    )
     sprites_world: str = option(
         "built-in",
         "how rich the sprites world is: the built-in model's, or speed=0.4 objects=[1,2]; empty as in training",
@@ -30,25 +39,48 @@ class EvaluationDataConfig:
 
 @dataclass
 class EvaluationConfig(ModelConfig):
-    """What `inference_eval.py` can be told."""
+    """What `smcd evaluate` can be told."""
 
     dataset: str | None = option(
         None,
-        "GOT-10k val, the published 180 videos of YouTube-VIS, its held-out ones, or sprites, which need no files",
+        "GOT-10k val, the 180 published videos of YouTube-VIS, its held-out videos, or sprites, which need no files",
         ("got10k", "youvis", "youvis-heldout", "sprites"),
     )
-    eval_data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig, metadata={"without_flags": True})
-    output_dir: str = option("outputs/eval", "folder for the videos and the report; run again, it goes on")
-    seed: int = option(33, "of the videos")
-    seeds: list[int] = option([], "several, in place of seed: a video of each clip for each of them")
-    max_clips: int = option(0, "only the first so many clips; 0 for all")
-    batch_size: int = option(1, "clips that are sampled together")
-    num_workers: int = option(4, "threads that read clips")
-    fps: float = option(8.0, "frames a second in the written videos")
-    weights_sha256: str | None = option(None, "refuse weights with another hash (config.yaml of the output has it)")
-    report: bool = option(True, "score the videos and write the report at the end")
-    tracker: str = option("csrt", "that follows the objects in the videos", ("csrt", "sam2", "none"))
+    eval_data: EvaluationDataConfig = section(EvaluationDataConfig)
+    output_dir: str = option(
+        "outputs/eval", "folder for the videos and the report; the same command resumes there", filled=True
+    )
+    seed: int = option(33, "seed of the videos", **_SEED)
+    seeds: list[int] = option([], "several seeds in place of seed: each clip gets a video for each of them", **_SEED)
+    max_clips: int = option(0, "number of clips, the first ones; 0 means all", low=0, high=10**9)
+    batch_size: int = option(1, "number of clips that are sampled together", low=1, high=10_000)
+    num_workers: int = option(4, "number of threads that read clips", low=0, high=256)
+    fps: float = option(8.0, "frames per second in the written videos", low=0.1, high=50)
+    weights_sha256: str | None = option(None, "refuse weights with another hash; config.yaml in output_dir shows it")
+    report: bool = option(True, "score the videos and write the report at the end; --no-report does not")
+    tracker: str = option("csrt", "tracker that follows the objects in the videos", ("csrt", "sam2", "none"))
     sam2: str = option("facebook/sam2.1-hiera-large", "folder or hub id, for the tracker sam2")
-    clip: str = option("openai/clip-vit-base-patch32", "folder or hub id, or none")
-    dino: str = option("facebook/dino-vits16", "folder or hub id, or none")
-    fvd_weights: str | None = option(None, "I3D as TorchScript; without it no FVD")
+    clip: str = option("openai/clip-vit-base-patch32", "folder or hub id of the model that scores, or none")
+    dino: str = option("facebook/dino-vits16", "folder or hub id of the model that scores, or none")
+    fvd_weights: str | None = option(None, "I3D as TorchScript; without it there is no FVD")
+
+    def check_together(self) -> None:
+        """Raise an InputError where `eval_data` does not fit the videos, or needs a folder that is not there.
+
+        `validation_data` counts; `eval_data` may repeat it, as the published files do, but not say otherwise.
+        """
+        super().check_together()
+        data, videos = self.eval_data, self.validation_data
+        for name, other in (("n_sample_frames", "video_length"), ("width", "width"), ("height", "height")):
+            given, counts = getattr(data, name), getattr(videos, other)
+            if counts is not None and given not in (0, counts):
+                raise InputError(
+                    f"eval_data.{name} is {given}, but {other} is {counts}: the videos and the truth are of one size; "
+                    f"leave out eval_data.{name}"
+                )
+        dataset = self.dataset or (data.datasets or ["sprites"])[0]
+        if dataset != "sprites":
+            if not data.path:
+                raise InputError(f"no data: name the folder that holds {dataset.split('-')[0]}, eval_data.path=FOLDER")
+            if not Path(data.path).is_dir():
+                raise InputError(f"{data.path}: no such folder; see docs/data.md for how datasets must lie on disk")

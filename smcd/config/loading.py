@@ -1,22 +1,27 @@
-"""Typed configs: YAML, then flags, then key=value, each over the one before; unknown keys are refused.
+"""A config from a YAML file, flags and key=value, each over the one before.
 
-The YAML keys of the published files are all accepted. One without a meaning for the command gets a warning.
+All keys of the published YAML files are accepted: one without a meaning for the command gets a warning. Any other
+unknown key is an error.
 """
 
-import argparse
 import difflib
 import logging
-import types
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass, make_dataclass
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from smcd.runtime.errors import InputError, first_line
+from smcd.config.flags import ending, parse
+from smcd.config.options import check, required
+from smcd.runtime.command import command
+from smcd.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
 
+_NULL = "tag:yaml.org,2002:null"
 _PUBLISHED_KEYS = {  # of the published YAML files; a name with a dot is inside a section
     *("pretrained_model_path", "root_path", "output_dir", "train_data", "eval_data", "validation_data"),
     *("learning_rate", "train_batch_size", "val_batch_size", "max_train_steps", "checkpointing_steps"),
@@ -28,236 +33,210 @@ _PUBLISHED_KEYS = {  # of the published YAML files; a name with a dot is inside 
 }
 
 
-def add_flags(parser: argparse.ArgumentParser, schema: type) -> None:
-    """A flag for every option of the config and of its sections that have flags; `--config`, and `key=value`."""
-    parser.add_argument("--config", metavar="YAML", help="file with any of these options")
-    for option, kind in _flags(schema):
-        arguments: dict[str, Any] = {"help": option.metadata["help"] + _shown(option)}
-        if kind is bool:
-            arguments["action"] = argparse.BooleanOptionalAction
-        elif get_origin(kind) is list:
-            arguments["metavar"] = "A,B"
-        else:
-            arguments |= {"type": kind, "choices": option.metadata["choices"]}
-            arguments["metavar"] = None if option.metadata["choices"] else kind.__name__.upper()
-        parser.add_argument(f"--{option.name}", default=argparse.SUPPRESS, **arguments)
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="more options, as in the YAML: a.b=value")
-
-
-def _flags(schema: type) -> Iterator[tuple[Field, type]]:
-    """Options that have a flag: all but those of sections with `without_flags` in their metadata."""
-    hints = get_type_hints(schema)
-    for option in fields(schema):
-        kind = hints[option.name]
-        if is_dataclass(kind):
-            if not option.metadata.get("without_flags"):
-                yield from _flags(kind)  # type: ignore[arg-type]
-        elif "help" in option.metadata:
-            plain = [k for k in get_args(kind) if k is not types.NoneType] or [kind]
-            yield option, kind if get_origin(kind) is list else plain[0]
-
-
-def check_choices(config: Any, prefix: str = "") -> None:
-    """Raise an InputError for an option that is not among its choices (a YAML file can say anything)."""
-    for option in fields(config):
-        choices, value = option.metadata.get("choices"), getattr(config, option.name)
-        if is_dataclass(value):
-            check_choices(value, f"{prefix}{option.name}.")
-        elif choices and value is not None and value not in choices:
-            raise InputError(f"{prefix}{option.name} is {value!r}; choose from {', '.join(choices)}")
-
-
-def _shown(option: Field) -> str:
-    default = option.default
-    if option.default_factory is not MISSING:
-        default = ",".join(map(str, option.default_factory()))
-    return "" if default in (None, "") else f" (default: {default})"
-
-
-def load_config(schema: type[Config], arguments: argparse.Namespace, other: type | None = None) -> Config:
-    """The config from parsed flags (see `add_flags`): defaults < YAML < flags < key=value.
+@contextmanager
+def configured(
+    schema: type[Config],
+    description: str | None,
+    prog: str | None = None,
+    other: type | None = None,
+    arguments: Sequence[str] | None = None,
+) -> Iterator[Config]:
+    """Load a command's config from its arguments and check it; the work inside runs as in `command`.
 
     Args:
         other: another command's config, whose file is taken too; what only that command knows is left out.
+        arguments: those of the process, if None.
+    """
+    with command():
+        config = load(schema, sys.argv[1:] if arguments is None else arguments, description, prog, other)
+        check(config)
+        yield config
+
+
+def load(
+    schema: type[Config],
+    arguments: Sequence[str],
+    description: str | None = None,
+    prog: str | None = None,
+    other: type | None = None,
+) -> Config:
+    """The config that the arguments of a command give, unchecked: defaults < YAML < flags < key=value.
 
     Raises:
-        InputError: an unreadable file, an unknown key (with its line), a value of another type.
+        InputError: an unreadable file, an unknown key (with its line) or flag, a value of another type.
     """
-    flags = dict(vars(arguments))
-    path, overrides = flags.pop("config", None), flags.pop("overrides", [])
-    content = {} if path is None else _read_yaml(schema, Path(path), other)
-    config = schema()
-    _set_all(config, _presets(schema, content))
-    config = _typed(config, content, str(path))
-    _set_all(config, _presets(schema, flags))
-    for name, value in flags.items():
-        owner, kind = _owner(config, name)
-        setattr(owner, name, _value(kind, name, value, f"--{name}") if get_origin(kind) is list else value)
-    _set_all(config, _presets(schema, dict(override.partition("=")[::2] for override in overrides)))
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise InputError(f'{override!r}: neither a flag nor key=value; quote a text of several words: "A red car."')
-        owner, kind = _owner(config, key)
-        setattr(owner, key.rpartition(".")[2], _value(kind, key, text, override))
+    given, words = parse(schema, arguments, description, prog)
+    path, last = given.pop("config", None), ending(schema)
+    config = schema(**dict.fromkeys(required(schema)))
+    for word in words:
+        if word.startswith("--"):
+            _find(config, word[2:].partition("=")[0].replace("-", "_"))
+            raise InputError(f"unknown option {word}")
+    if path is not None:
+        _set_yaml(config, Path(path), other)
+    _set_presets(config, given)
+    for name, value in given.items():
+        owner, option, kind = _find(config, name)
+        if get_origin(kind) is list:
+            more = [word for word in value[1:] if "=" in word]  # `--datasets a b seed=3`
+            words = more + words
+            value = _typed(kind, ",".join(word for word in value if word not in more), f"--{name}")
+        setattr(owner, option, value)
+    if last:
+        setattr(config, last, words)
+        return config
+    _set_words(config, words)
     return config
 
 
-def _presets(schema: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that presets among the given ones set."""
-    presets = [option for option in fields(schema) if option.metadata.get("sets")]
-    chosen = [option.metadata["sets"].get(str(given.get(option.name)), {}) for option in presets]
-    return {name: value for preset in chosen for name, value in preset.items()}
+def read_config(schema: type[Config], path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config that a YAML file and key=value give. Raises an InputError as `load` does."""
+    config = schema()
+    _set_yaml(config, path)
+    _set_words(config, overrides)
+    return config
 
 
-def _set_all(config: Any, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(_owner(config, name)[0], name, value)
+def _set_words(config: Any, words: Sequence[str]) -> None:
+    """Set what `key=value` words say."""
+    _set_presets(config, dict(word.partition("=")[::2] for word in words))
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise InputError(f'{word!r}: neither a flag nor key=value; quote a text of several words: "A red car."')
+        owner, option, kind = _find(config, key.replace("-", "_"))
+        setattr(owner, option, _typed(kind, text, word))
 
 
-def _typed(schema: Any, content: dict[str, Any], source: str) -> Any:
-    """The config (a class, or one of its objects) with these values in place of its own.
+def _set_presets(config: Any, given: Mapping[str, Any]) -> None:
+    """Set what the presets among the given options stand for."""
+    for declared in fields(config):
+        sets = declared.metadata.get("sets")
+        for key, value in sets.get(given.get(declared.name), {}).items() if sets else ():
+            owner, option, _ = _find(config, key)
+            setattr(owner, option, value)
 
-    Texts are set as they stand (nothing in them is a reference); OmegaConf converts and checks the rest: an InputError
-    for a value of another type.
+
+def _find(config: Any, key: str, prefix: str = "") -> tuple[Any, str, Any]:
+    """The config or section that holds an option, and the option's name in it and type.
+
+    `key` is a path through the sections; the name of a section with short names may be left out.
     """
+    first, _, rest = key.partition(".")
+    hints = get_type_hints(type(config))
+    value = getattr(config, first, None) if first in hints else None
+    if rest and isinstance(value, dict):
+        name, _, rest = rest.partition(".")
+        value = value.setdefault(name, get_args(hints[first])[1]()) if rest else None
+    if rest and is_dataclass(value):
+        return _find(value, rest, f"{prefix}{first}.")
+    if first in hints and not rest:
+        if is_dataclass(value):
+            raise InputError(f"{key} is a section: set one of its options, {key}.{fields(value)[0].name}=...")
+        return config, first, hints[first]
+    sections = [declared for declared in fields(config) if is_dataclass(hints[declared.name])]
+    inside = [declared for declared in sections if first in get_type_hints(hints[declared.name])]
+    if not rest and inside and inside[0].metadata["short"]:
+        return _find(getattr(config, inside[0].name), first)
+    close = [f"{declared.name}.{first}" for declared in inside]
+    raise InputError(f"unknown option {prefix}{key}{did_you_mean(key.rpartition('.')[2], hints, close)}")
+
+
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    """The value of an option's type that a text, a list of texts, or None stands for.
+
+    A text stays as it is (nothing in it is a reference); OmegaConf converts the rest.
+    """
+    is_list = get_origin(kind) is list
+    if is_list and isinstance(value, str):
+        value = _parts(value)
+    if isinstance(value, list) == is_list and str in (kind, *get_args(kind)) and value is not None:
+        return value
+
     from omegaconf import OmegaConf  # slow to import, and not needed for --help
     from omegaconf.errors import OmegaConfBaseException
 
-    texts, rest = _split_texts(content)
+    if value in ("null", "") and type(None) in get_args(kind):
+        value = None
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), rest))
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
-        key = getattr(error, "full_key", None)
-        raise InputError(f"{source}: {f'{key}: ' if key else ''}{first_line(error)}") from None
-    for key, text in texts.items():
-        owner, kind = _owner(config, key)
-        setattr(owner, key.rpartition(".")[2], _value(kind, key, text, f"{source}: {key}"))
-    return config
+        option = OmegaConf.structured(make_dataclass("Option", [("value", kind)]))
+        return OmegaConf.to_object(OmegaConf.merge(option, {"value": value})).value
+    except (OmegaConfBaseException, ValueError, TypeError):
+        name = kind.__name__ if isinstance(kind, type) else kind
+        raise InputError(f"{where}: {value!r} is not of type {name}") from None
 
 
-def _split_texts(content: dict[str, Any], prefix: str = "") -> tuple[dict[str, str], dict[str, Any]]:
-    """Values that are texts, by their full key, and all others."""
-    texts, rest = {}, {}
-    for key, value in content.items():
-        if isinstance(value, str):
-            texts[prefix + key] = value
-        elif isinstance(value, dict):
-            below, rest[key] = _split_texts(value, f"{prefix}{key}.")
-            texts |= below
-        else:
-            rest[key] = value
-    return texts, rest
+def _parts(text: str) -> list[str]:
+    """`a,b` or `[a, b]` as a list."""
+    parts = text.strip().removeprefix("[").removesuffix("]").split(",")
+    return [part.strip() for part in parts if part.strip()]
 
 
-def _owner(config: Any, key: str) -> tuple[Any, Any]:
-    """The (nested) config that holds an option, and the option's type.
-
-    `key` is a path through the sections; that of a section with flags may be left out.
-    """
-    first, _, rest = key.partition(".")
-    hints = {option.name: get_type_hints(type(config))[option.name] for option in fields(config)}
-    if rest and first in hints:
-        section = getattr(config, first)
-        if isinstance(section, dict):
-            name, _, rest = rest.partition(".")
-            entry = get_args(hints[first])[1]
-            section = section.setdefault(name, entry()) if rest else None
-        if is_dataclass(section):
-            return _owner(section, rest)
-    elif not rest:
-        for option in fields(config):
-            section = None if option.metadata.get("without_flags") else hints[option.name]
-            if is_dataclass(section) and first in get_type_hints(section):
-                return _owner(getattr(config, option.name), first)
-        if is_dataclass(hints.get(first)):
-            inside = next(iter(get_type_hints(hints[first])))
-            raise InputError(f"{key} is a section: set one of its options, {key}.{inside}=...")
-        if first in hints:
-            return config, hints[first]
-    raise InputError(f"unknown option {key}{_did_you_mean(key.rpartition('.')[2], hints)}")
-
-
-def _value(kind: Any, key: str, text: str, source: str) -> Any:
-    """The value that `text` stands for: a text as it stands, anything else as YAML reads it."""
-    import yaml
-
-    if get_origin(kind) is list and not text.lstrip().startswith("["):
-        text = f"[{text}]"
-    elif str in (kind, *get_args(kind)) and get_origin(kind) is not list:
-        return text
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        raise InputError(f"{source}: {text!r} is no value") from None
-    if isinstance(value, str):  # YAML takes 3e-5, without a point, for a text
-        try:
-            value = float(value)
-        except ValueError:
-            raise InputError(f"{source}: {text!r} is not of type {getattr(kind, '__name__', kind)}") from None
-    name = key.rpartition(".")[2]
-    return getattr(_typed(make_dataclass("Option", [(name, kind)]), {name: value}, source), name)
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
+def did_you_mean(name: str, known: Iterable[str], first: Sequence[str] = ()) -> str:
+    """The end of a message on an unknown name: the known one that is close to it, or nothing."""
+    close = [*first, *difflib.get_close_matches(name, list(known), n=1)]
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _read_yaml(schema: type, path: Path, other: type | None) -> dict[str, Any]:
+def _set_yaml(config: Any, path: Path, other: type | None = None) -> None:
+    """Set what a YAML file says."""
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
-        content, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: should hold key: value lines")
-    if other is not None:
-        elsewhere = {option.name for option in fields(other)} - {option.name for option in fields(schema)}
+    if node is None:
+        return
+    if isinstance(node, yaml.MappingNode) and other is not None:
+        elsewhere = {option.name for option in fields(other)} - {option.name for option in fields(config)}
         node.value = [(key, value) for key, value in node.value if key.value not in elsewhere]
-    return _known_keys(schema, content, node, path)
+    _set_section(config, node, path)
 
 
-def _known_keys(schema: type, content: dict, node: Any, path: Path, prefix: str = "") -> dict[str, Any]:
-    """The content without published keys that mean nothing here (warned of); an unknown key is an error."""
-    hints = get_type_hints(schema)
-    known: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key, where = key_node.value, f"{path}:{key_node.start_mark.line + 1}"
-        value = content.get(key)
-        if key in known:
-            raise InputError(f"{where}: {prefix}{key} is given twice; delete one of the lines")
-        if key in hints and not (isinstance(value, dict) and _is_plain(hints[key]) and prefix + key in _PUBLISHED_KEYS):
-            known[key] = _known_value(hints[key], value, value_node, path, f"{prefix}{key}.")
-        elif prefix + key in _PUBLISHED_KEYS:
-            logger.warning(f"{where}: {prefix}{key} has no meaning for this command and is ignored")
+def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
+    """Set the options of a config or section to what a node of a YAML file says; returns the section."""
+    hints, seen, entries = get_type_hints(type(config)), set(), _entries(node, path, prefix)
+    _set_presets(config, {key.value: value.value for key, value in entries if value.id == "scalar"})
+    for key_node, value in entries:
+        name, where = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
+        key, kind = prefix + name, hints.get(name)
+        takes_section = is_dataclass(kind) or get_origin(kind) is dict
+        if name in seen:
+            raise InputError(f"{where}: {key} is given twice; delete one of the lines")
+        seen.add(name)
+        other_tracker = key == "tracker" and value.id == "mapping" and not takes_section  # Weights & Biases' options
+        if key in _PUBLISHED_KEYS and (name not in hints or other_tracker):
+            logger.warning(f"{where}: {key} has no meaning for this command and is ignored")
+        elif name not in hints:
+            raise InputError(f"{where}: unknown key {key}{did_you_mean(name, hints)}")
+        elif is_dataclass(kind):
+            _set_section(getattr(config, name), value, path, f"{key}.")
+        elif takes_section:
+            for inner, below in _entries(value, path, f"{key}."):
+                made = get_args(kind)[1]()
+                getattr(config, name)[inner.value] = _set_section(made, below, path, f"{key}.*.")
         else:
-            raise InputError(f"{where}: unknown key {prefix}{key}{_did_you_mean(str(key), hints)}")
-    return known
+            setattr(config, name, _typed(kind, _plain(value), f"{where}: {key}"))
+    return config
 
 
-def _is_plain(kind: Any) -> bool:
-    """No section and no dictionary: `tracker`, which names one here, is a section in the published files."""
-    return not is_dataclass(kind) and get_origin(kind) is not dict
+def _entries(node: Any, path: Path, prefix: str) -> list[tuple[Any, Any]]:
+    """The keys and values of a node of a YAML file."""
+    if node.id == "mapping":
+        return node.value
+    if node.tag == _NULL:
+        return []
+    raise InputError(f"{path}:{node.start_mark.line + 1}: {prefix.rstrip('.')} should hold key: value lines")
 
 
-def _known_value(kind: Any, value: Any, node: Any, path: Path, prefix: str) -> Any:
-    if is_dataclass(kind) and isinstance(value, dict):
-        return _known_keys(kind, value, node, path, prefix)  # type: ignore[arg-type]
-    if get_origin(kind) is dict and isinstance(value, dict) and is_dataclass(get_args(kind)[1]):
-        entry = get_args(kind)[1]
-        nodes = {key.value: below for key, below in node.value}
-        return {
-            name: _known_keys(entry, below, nodes[name], path, f"{prefix}*.") if isinstance(below, dict) else below
-            for name, below in value.items()
-        }
-    if isinstance(value, bool) and str in (kind, *get_args(kind)):
-        return node.value  # YAML takes a plain `no` for a truth value
-    return value
+def _plain(node: Any) -> Any:
+    """What a YAML node holds: texts, None for null, and lists and dictionaries of them."""
+    if node.id == "mapping":
+        return {key.value: _plain(value) for key, value in node.value}
+    if node.id == "sequence":
+        return [_plain(each) for each in node.value]
+    return None if node.tag == _NULL else node.value

@@ -1,16 +1,18 @@
 """Options of every command that samples: the weights, what they should be, guidance and precision."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
-from smcd.config.options import option
+from smcd.config.options import option, section
+from smcd.runtime.built_in import SPRITES
 from smcd.runtime.errors import InputError
 
 PRESETS = {
-    "published": {"scheduler": "ddim", "num_inference_steps": 50},
-    "fast": {"scheduler": "dpmsolver++", "num_inference_steps": 20},
+    "published": {"scheduler": "ddim", "validation_data.num_inference_steps": 50},
+    "fast": {"scheduler": "dpmsolver++", "validation_data.num_inference_steps": 20},
 }
-_LARGEST_SIDE = 8192
-_LARGEST_SCALE = 1000  # of guidance: more is a mistake
+_SIDE: dict[str, Any] = {"low": 1, "high": 8192}
+_SCALE: dict[str, Any] = {"low": -1000, "high": 1000}  # of guidance: more is a mistake
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -18,14 +20,16 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 class SamplingConfig:
     """The published files' `validation_data`."""
 
-    video_length: int = option(8, "frames of the video")
+    video_length: int = option(8, "number of frames in the video", low=1, high=10_000)
     width: int | None = option(
-        None, "of the video, in pixels; otherwise as the model was trained: 256 for the full model (multiples of 64)"
+        None,
+        "width of the video in pixels, a multiple of 64 for the full model; default: as the model was trained",
+        **_SIDE,
     )
-    height: int | None = option(None, "of the video, in pixels; otherwise as the model was trained")
-    num_inference_steps: int = option(50, "denoising steps")
+    height: int | None = option(None, "height of the video in pixels; default: as the model was trained", **_SIDE)
+    num_inference_steps: int = option(50, "number of denoising steps", low=1, high=10_000)
     guidance_scale: float | None = option(
-        None, "text guidance; 1 switches it off; otherwise the model's own, 7.5 for the full model"
+        None, "strength of text guidance; 1 switches it off; default: the model's own, 7.5 for the full model", **_SCALE
     )
 
     @property
@@ -59,48 +63,38 @@ class ModelConfig:
     )
     cross_vision: bool = option(False, "expect weights with the image gate")
     cat_init: bool = option(False, "expect weights with the zero conv (first frame concatenated)")
-    validation_data: SamplingConfig = field(default_factory=SamplingConfig)
-    img_free_guidance: float = option(0.0, "image guidance")
-    ti_free_guidance: float = option(0.0, "guidance by text and image together")
-    box_free_guidance: float = option(0.0, "box guidance")
+    validation_data: SamplingConfig = section(SamplingConfig, short=True)
+    img_free_guidance: float = option(0.0, "strength of image guidance", **_SCALE)
+    ti_free_guidance: float = option(0.0, "strength of guidance by text and image together", **_SCALE)
+    box_free_guidance: float = option(0.0, "strength of box guidance", **_SCALE)
     scheduler: str = option("ddim", "sampler", ("ddim", "dpmsolver++", "unipc"))
     preset: str | None = option(
         None,
         "scheduler and num_inference_steps, where not given with it: as published, or fast (docs/performance.md)",
         PRESETS,
     )
-    resize: str = option("antialiased", "how the image is squashed", ("antialiased", "published"))
+    resize: str = option("antialiased", "how the image is resized", ("antialiased", "published"))
     mixed_precision: str | None = option(
         None, "autocast of the networks, as published; otherwise fp16 on a GPU, no elsewhere", ("no", "fp16", "bf16")
     )
-    dtype: str = option("float32", "of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16"))
-    low_memory: bool = option(False, "less memory, more time: guidance branches and frames one after the other")
+    dtype: str = option(
+        "float32", "precision of the weights; 16 bits need half the memory", ("float32", "float16", "bfloat16")
+    )
+    low_memory: bool = option(
+        False, "need less memory and more time: guidance branches and frames run one after the other"
+    )
     compile: bool = option(False, "torch.compile of the transformers: a slow first step, faster ones after it")
     compile_mode: str = option(
         "default", "torch.compile's; on a GPU reduce-overhead and max-autotune replay CUDA graphs", COMPILE_MODES
     )
     enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")
 
-
-def check_sampling(sampling: SamplingConfig) -> None:
-    """Raise an InputError for numbers that make no sense."""
-    for name, value in (
-        ("video_length", sampling.video_length),
-        ("num_inference_steps", sampling.num_inference_steps),
-    ):
-        if not 1 <= value <= 10_000:
-            raise InputError(f"{name} is {value}; it must be from 1 to 10000")
-    for name, side in (("width", sampling.width), ("height", sampling.height)):
-        if side is not None and not 1 <= side <= _LARGEST_SIDE:
-            raise InputError(f"{name} is {side}; it must be from 1 to {_LARGEST_SIDE}")
-    if sampling.guidance_scale is not None:
-        check_scale("guidance_scale", sampling.guidance_scale)
-
-
-def check_scale(name: str, scale: float) -> None:
-    """Raise an InputError for a guidance scale that makes no sense."""
-    if not abs(scale) <= _LARGEST_SCALE:
-        raise InputError(f"{name} is {scale}; it must be from -{_LARGEST_SCALE} to {_LARGEST_SCALE}")
+    def check_together(self) -> None:
+        """Raise an InputError for a base without weights, and for a mode that would be without effect."""
+        base = (self.pretrained_model_path, self.root_path, self.pretrained_weight_path)
+        if self.trained_ckpt_path == SPRITES and any(base):
+            raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
+        check_compile_mode(self.compile, self.compile_mode)
 
 
 def check_compile_mode(is_compiled: bool, mode: str) -> None:

@@ -1,12 +1,17 @@
-"""Options of `ms_main.py`."""
+"""Options of `smcd train` and `ms_main.py`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from smcd.config.data import DataConfig
 from smcd.config.model import SamplingConfig
-from smcd.config.options import option
+from smcd.config.options import option, section
+from smcd.runtime.errors import InputError
 
-_SECTION = {"without_flags": True}  # set in the YAML, or as train_data.width=128
+_POSITIVE: dict[str, Any] = {"low": 1, "high": 2**31 - 1}
+_COUNT: dict[str, Any] = {"low": 0, "high": 2**31 - 1}
+_FACTOR: dict[str, Any] = {"low": 0, "below": 1}
 
 
 def _validation_clips() -> DataConfig:
@@ -24,9 +29,13 @@ class TrackerConfig:
 
 @dataclass
 class TrainConfig:
-    """What `ms_main.py` can be told."""
+    """What `smcd train` can be told."""
 
-    output_dir: str = option("outputs/train", "folder for checkpoints, logs and the finished model")
+    output_dir: str = option(
+        "outputs/train",
+        "folder for checkpoints, logs and the finished model; the same command resumes there",
+        filled=True,
+    )
     stage: str | None = option(
         None,
         "what trains: 1 (boxes, on images), 2 (image paths, on videos), base (text to video); otherwise as the flags "
@@ -62,7 +71,8 @@ class TrainConfig:
     only_cat_first_frame: bool = option(False, "concatenate the first frame's latents to itself, zeros to the others")
     train_text_encoder: bool = option(False, "stage base: train the text encoder too")
     gate_init: float = option(
-        0.0, "alpha of fresh gates: 0 is closed, as published; a small model trains too short to open them: 1"
+        0.0,
+        "alpha of fresh gates: 0 is closed, as published; a small model trains too short to open them: 1",
     )
     trainable_modules: list[str] = option(
         [],
@@ -71,32 +81,32 @@ class TrainConfig:
     )
 
     # Data
-    train_data: DataConfig = field(default_factory=DataConfig, metadata=_SECTION)
-    eval_data: DataConfig = field(default_factory=_validation_clips, metadata=_SECTION)
-    num_workers: int = option(4, "processes that read data, beside each training process")
+    train_data: DataConfig = section(DataConfig)
+    eval_data: DataConfig = section(_validation_clips)
+    num_workers: int = option(4, "number of processes that read data, beside each training process", **_COUNT)
 
     # Optimization
-    max_train_steps: int = option(200_000, "steps; a step is one update of the weights")
-    train_batch_size: int = option(4, "clips of each process at a time")
-    gradient_accumulation_steps: int = option(1, "batches of each process for one step")
-    learning_rate: float = option(5e-5, "AdamW's")
+    max_train_steps: int = option(200_000, "number of steps; a step is one update of the weights", **_POSITIVE)
+    train_batch_size: int = option(4, "number of clips in a batch, on each process", **_POSITIVE)
+    gradient_accumulation_steps: int = option(1, "number of batches for one step, on each process", **_POSITIVE)
+    learning_rate: float = option(5e-5, "learning rate of AdamW", above=0)
     scale_lr: bool = option(False, "multiply the rate by accumulation x batch x processes")
     lr_scheduler: str = option(
         "constant",
         "how the rate changes",
         ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"),
     )
-    lr_warmup_steps: int = option(0, "steps in which the rate rises from 0")
-    adam_beta1: float = option(0.9, "AdamW's")
-    adam_beta2: float = option(0.999, "AdamW's")
-    adam_weight_decay: float = option(1e-2, "AdamW's")
-    adam_epsilon: float = option(1e-8, "AdamW's")
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm")
+    lr_warmup_steps: int = option(0, "number of steps in which the rate rises from 0", **_COUNT)
+    adam_beta1: float = option(0.9, "first decay rate of AdamW", **_FACTOR)
+    adam_beta2: float = option(0.999, "second decay rate of AdamW", **_FACTOR)
+    adam_weight_decay: float = option(1e-2, "weight decay of AdamW", low=0)
+    adam_epsilon: float = option(1e-8, "epsilon of AdamW", above=0)
+    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", above=0)
     use_8bit_adam: bool = option(False, "AdamW with 8-bit state, where bitsandbytes is installed")
     use_ema: bool = option(False, "keep a running average of the weights, and export it")
-    ema_decay: float = option(0.9999, "of the running average")
-    snr_gamma: float = option(0.0, "min-SNR weighting of the loss, 5 is usual; 0 is off, as published")
-    seed: int = option(33, "of everything that is drawn")
+    ema_decay: float = option(0.9999, "decay of the running average", **_FACTOR)
+    snr_gamma: float = option(0.0, "min-SNR weighting of the loss, 5 is usual; 0 is off, as published", low=0)
+    seed: int = option(33, "seed of everything that is drawn at random", **_COUNT)
 
     # Speed and memory
     mixed_precision: str = option(
@@ -106,15 +116,27 @@ class TrainConfig:
     enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")
 
     # What is kept and shown
-    checkpointing_steps: int = option(10_000, "steps between checkpoints; there is always one at the end")
-    checkpoints_total_limit: int = option(0, "how many checkpoints are kept, the latest ones; 0 keeps all")
+    checkpointing_steps: int = option(10_000, "steps between checkpoints; there is always one at the end", **_POSITIVE)
+    checkpoints_total_limit: int = option(0, "how many checkpoints are kept, the latest ones; 0 keeps all", **_COUNT)
     resume_from_checkpoint: str = option("latest", "latest (in output_dir, if there is one), a path, or none")
-    validation_steps: int = option(0, "steps between validations; 0 for none")
-    val_batch_size: int = option(4, "clips of each process at a time in validation")
-    validation_clips: int = option(16, "clips of eval_data whose loss is taken")
-    validation_videos: int = option(2, "clips of eval_data for which a video is made")
-    validation_data: SamplingConfig = field(default_factory=SamplingConfig, metadata=_SECTION)
-    logging_steps: int = option(10, "steps between entries of the trackers")
-    report_to: list[str] = option(["jsonl"], "trackers: any of jsonl, tensorboard, wandb")
+    validation_steps: int = option(0, "steps between validations; 0 for none", **_COUNT)
+    val_batch_size: int = option(4, "number of clips in a batch of validation, on each process", **_POSITIVE)
+    validation_clips: int = option(16, "number of clips in eval_data whose loss is measured", **_COUNT)
+    validation_videos: int = option(2, "number of clips in eval_data for which a video is made", **_COUNT)
+    validation_data: SamplingConfig = section(SamplingConfig)
+    logging_steps: int = option(10, "steps between entries of the trackers", **_POSITIVE)
+    report_to: list[str] = option(["jsonl"], "trackers: any of these", ("jsonl", "tensorboard", "wandb"))
     use_wandb: bool = option(False, "the same as adding wandb to report_to")
-    tracker: TrackerConfig = field(default_factory=TrackerConfig, metadata=_SECTION)
+    tracker: TrackerConfig = section(TrackerConfig)
+
+    dry_run: bool = option(False, "print what would train, memory and steps, and stop")
+
+    def check_together(self) -> None:
+        """Raise an InputError for a warm-up that the schedule has not, and for folders that cannot be."""
+        if self.lr_warmup_steps and self.lr_scheduler == "constant":
+            raise InputError("lr_warmup_steps needs --lr_scheduler constant_with_warmup, or another one that warms up")
+        if Path(self.output_dir).is_file():
+            raise InputError(f"{self.output_dir}: is a file; choose another --output_dir")
+        self.train_data.check_folder()
+        if self.validation_steps:
+            self.eval_data.check_folder()

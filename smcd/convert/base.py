@@ -1,6 +1,5 @@
 """The text-to-video model underneath: a diffusers or ModelScope folder, or a pipeline folder of this project."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from diffusers import AutoencoderKL, SchedulerMixin, UNet3DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from smcd.convert import modelscope
-from smcd.convert.files import load_tensors, local_folder
-from smcd.convert.names import StateDict, from_published
+from smcd.convert.names import StateDict
+from smcd.convert.published import read_unet
+from smcd.convert.weight_files import local_folder
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.files import read_json
 from smcd.schedulers import make_scheduler
 
-_PARTS = ("vae", "text_encoder")
 _DEFAULTS: dict[str, Any] = {"frame_height": int, "frame_width": int, "guidance_scale": int | float}
 _DOWNLOADED = ["*.json", "vae/*", "text_encoder/*", "tokenizer/*", modelscope.VAE_FILE, modelscope.TEXT_FILE]
 _UNET = ["unet/*", "position_net/*", "image_encoder/*", modelscope.UNET_FILE]
@@ -24,10 +24,10 @@ _UNET = ["unet/*", "position_net/*", "image_encoder/*", modelscope.UNET_FILE]
 
 @dataclass(frozen=True)
 class Base:
-    """Where the parts that are not SMCD's own come from.
+    """Where the parts that every text-to-video model has come from: VAE, text encoder, tokenizer, base UNet.
 
     Attributes:
-        folder: of diffusers' layout (`vae/ text_encoder/ tokenizer/`), as pipelines of this project are, or of
+        folder: in diffusers' layout (`vae/ text_encoder/ tokenizer/`), as pipelines of this project are, or in
             ModelScope's.
         tokenizer_folder: the same one, or another for ModelScope's, which has no tokenizer.
     """
@@ -37,12 +37,12 @@ class Base:
 
     @classmethod
     def find(cls, base: str, tokenizer: str | None = None, unet: bool = False) -> "Base":
-        """From folders or hub ids, of which the UNet is downloaded only if it is wanted.
+        """The base in folders or hub repositories, of which the UNet is downloaded only if it is wanted.
 
         Raises an InputError that says what is missing.
         """
         folder = local_folder(base, [*_DOWNLOADED, *(_UNET if unet else [])])
-        missing = [part for part in _PARTS if not (folder / part).is_dir()]
+        missing = [part for part in ("vae", "text_encoder") if not (folder / part).is_dir()]
         if modelscope.is_modelscope(folder):
             if tokenizer is None:
                 raise InputError(
@@ -70,26 +70,45 @@ class Base:
         return load_model(UNet3DConditionModel, self.folder, "unet", dtype=torch.float32).state_dict()
 
     def tokenizer(self) -> CLIPTokenizer:
-        return load_tokenizer(self.tokenizer_folder)
+        where = self.tokenizer_folder
+        where = where / "tokenizer" if (where / "tokenizer").is_dir() else where
+        if not (where / "tokenizer.json").is_file() and not (where / "vocab.json").is_file():
+            raise InputError(f"{where}: holds no tokenizer (tokenizer.json, or vocab.json and merges.txt)")
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(where)
+            words = tokenizer("a red car")["input_ids"][1:-1]
+        except Exception as error:  # whatever a broken file makes of the library
+            raise InputError(f"{where}: no tokenizer can be loaded ({first_line(error)})") from error
+        if len(set(words)) < 2:
+            raise InputError(f"{where}: this tokenizer knows no words: its files are not complete")
+        return tokenizer
 
     def scheduler(self) -> SchedulerMixin:
-        """With the published noise schedule; or with its own, if it is a pipeline of this project."""
+        """The published noise schedule; or that of the folder, if it is a pipeline of this project."""
         if not is_own(self.folder):
             return make_scheduler()
         path = self.folder / "scheduler" / "scheduler_config.json"
         try:
-            return make_scheduler(config=json.loads(path.read_text()))
+            return make_scheduler(config=read_json(path))
         except Exception as error:  # whatever a broken file makes of the library
             raise InputError(f"{path}: no noise schedule can be loaded ({first_line(error)})") from error
 
 
+def pipeline_index(folder: Path) -> dict[str, Any]:
+    """The content of `model_index.json`; empty if there is no readable one."""
+    try:
+        return read_json(folder / "model_index.json")
+    except InputError:
+        return {}
+
+
 def is_own(folder: Path) -> bool:
     """Whether it is a folder of an SMCDPipeline."""
-    return _own_index(folder) is not None
+    return pipeline_index(folder).get("_class_name") == "SMCDPipeline"
 
 
 def own_defaults(folder: Path) -> dict[str, Any]:
-    """What a call of the SMCDPipeline in this folder takes by default, as far as it says so; of other folders nothing.
+    """What a call of the SMCDPipeline in this folder takes by default; of another folder nothing.
 
     Returns:
         Some of `frame_height`, `frame_width`, `guidance_scale`.
@@ -97,20 +116,12 @@ def own_defaults(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: one of them is no number.
     """
-    index = _own_index(folder) or {}
+    index = pipeline_index(folder) if is_own(folder) else {}
     given = {name: index[name] for name in _DEFAULTS if name in index}
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, _DEFAULTS[name]):
             raise InputError(f"{folder / 'model_index.json'}: {name} is {value!r}; it must be a number")
     return given
-
-
-def _own_index(folder: Path) -> dict[str, Any] | None:
-    try:
-        index = json.loads((folder / "model_index.json").read_text())
-        return index if index["_class_name"] == "SMCDPipeline" else None
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
 
 
 def load_model(kind: Any, folder: Path, subfolder: str, **options: Any) -> Any:
@@ -127,29 +138,3 @@ def load_model(kind: Any, folder: Path, subfolder: str, **options: Any) -> Any:
     if wrong:
         raise InputError(f"{where}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
     return model
-
-
-def read_unet(path: Path) -> StateDict:
-    """A UNet's tensors from a file, by this project's names, float32; the file may have published or our names."""
-    tensors = load_tensors(path, dtype=torch.float32)
-    if "conv_in.weight" in tensors:
-        return tensors
-    try:
-        return from_published({"unet": tensors})["unet"]
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def load_tokenizer(folder: Path) -> CLIPTokenizer:
-    """The tokenizer at or below `folder`; raises an InputError where its files are missing."""
-    where = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
-    if not (where / "tokenizer.json").is_file() and not (where / "vocab.json").is_file():
-        raise InputError(f"{where}: holds no tokenizer (tokenizer.json, or vocab.json and merges.txt)")
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(where)
-        words = tokenizer("a red car")["input_ids"][1:-1]
-    except Exception as error:  # whatever a broken file makes of the library
-        raise InputError(f"{where}: no tokenizer can be loaded ({first_line(error)})") from error
-    if len(set(words)) < 2:
-        raise InputError(f"{where}: this tokenizer knows no words: its files are not complete")
-    return tokenizer

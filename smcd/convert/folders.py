@@ -1,21 +1,20 @@
 """Folders of weights: a published folder with its base <-> a pipeline folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import nn
-from transformers import CLIPTextModel
 
-from smcd.convert.base import Base, load_model, load_tokenizer, own_defaults
-from smcd.convert.files import local_folder
+from smcd.convert.base import Base, is_own, load_model, own_defaults, pipeline_index
 from smcd.convert.networks import build_networks, check_widths
 from smcd.convert.published import published_folder, read_published, warn_of_left_out, write_published
+from smcd.convert.weight_files import local_folder
 from smcd.guidance import Guidance
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import FULL_SIZE, SMCDPipeline
-from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.errors import InputError
 from smcd.runtime.files import check_new, new_folder
 
 DEFAULT_BASE = "ali-vilab/text-to-video-ms-1.7b"
@@ -40,31 +39,25 @@ def load_pipeline(
             guidance too.
         tokenizer: folder or hub id; needed with a ModelScope base, which has none.
         base_unet: a file with the UNet tensors that the published folder lacks (`--pretrained_weight_path`).
-        dtype: of everything but PositionNet, which stays float32.
-        position_net: False takes a published folder that lacks PositionNet's file too.
+        dtype: the weights' type, except for PositionNet, which stays float32.
+        position_net: False also takes a published folder without PositionNet's file.
 
     Raises:
-        InputError: naming the file or tensors that do not fit, and the fix.
+        InputError: something does not fit; the message names the file or tensors, and the fix.
     """
     folder = local_folder(weights)
     if (folder / "model_index.json").is_file():
         if base_unet is not None:
             raise InputError(f"{weights}: a pipeline folder is complete; leave out --pretrained_weight_path")
         return _load_own(folder, dtype)
-    published = published_folder(folder)
-    source = Base.find(base, tokenizer)
-    parts: dict[str, Any] = dict(build_networks(read_published(published, dtype, base_unet), position_net))
-    parts |= {"vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
-    check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
-    for part in parts.values():
-        cast(part, dtype)
-    return SMCDPipeline(**parts, scheduler=source.scheduler(), **own_defaults(source.folder))
+    tensors = read_published(published_folder(folder), dtype, base_unet)
+    return _assemble(build_networks(tensors, position_net), Base.find(base, tokenizer), dtype)
 
 
 def convert(
     published: str, base: str, out: Path, tokenizer: str | None = None, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a pipeline folder from a published folder and its base, one part at a time.
+    """Write a pipeline folder from a published folder and its base.
 
     The published tensors are memory-mapped, and written as they are or cast; `out` appears when it is complete.
 
@@ -72,23 +65,10 @@ def convert(
         InputError: `out` exists, or something does not fit, by name; nothing is written.
     """
     check_new(out)
-    found = published_folder(local_folder(published))
-    source = Base.find(base, tokenizer)
-    parts: dict[str, Any] = dict(build_networks(read_published(found, dtype)))
-    parts |= {"vae": source.vae, "text_encoder": source.text_encoder, "tokenizer": source.tokenizer}
-    parts["scheduler"] = source.scheduler()
+    tensors = read_published(published_folder(local_folder(published)), dtype)
+    pipe = _assemble(build_networks(tensors), Base.find(base, tokenizer), dtype)
     with new_folder(out) as folder:
-        for name, part in parts.items():
-            if part is None:
-                continue
-            if callable(part) and not isinstance(part, nn.Module):
-                part = parts[name] = part()
-            cast(part, dtype)
-            part.save_pretrained(folder / name)
-            if isinstance(part, nn.Module):
-                part.to("meta")  # frees its memory before the next part is read
-        check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
-        SMCDPipeline(**parts, **own_defaults(source.folder)).save_config(folder)
+        pipe.save_pretrained(folder)
 
 
 def export(pipeline: str, out: Path) -> None:
@@ -97,12 +77,10 @@ def export(pipeline: str, out: Path) -> None:
     Raises:
         InputError: `out` exists, or the pipeline does not load; nothing is written.
     """
-    folder = local_folder(pipeline)
-    parts = _load_networks(folder, torch.float32)
-    scheduler, defaults = Base(folder, folder).scheduler(), sampling_defaults(str(folder))
+    pipe = _load_own(local_folder(pipeline), torch.float32)
     with new_folder(out) as target:
-        write_published(parts, target)
-    warn_of_left_out(out, parts["unet"], scheduler, **defaults)
+        write_published(pipe.components, target)
+    warn_of_left_out(out, pipe)
 
 
 def sampling_defaults(weights: str, base: str | None = None) -> dict[str, Any]:
@@ -145,42 +123,38 @@ def cast(part: Any, dtype: torch.dtype) -> None:
         nn.Module.to(part, dtype)  # not diffusers' `to`, which warns of float32 modules where there are none
 
 
-def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
-    parts = _load_networks(folder, dtype)
-    parts["vae"] = load_model(AutoencoderKL, folder, "vae", dtype=dtype)
-    parts["text_encoder"] = load_model(CLIPTextModel, folder, "text_encoder", dtype=dtype)
-    parts["tokenizer"] = load_tokenizer(folder)
+def _assemble(networks: Mapping[str, Any], source: Base, dtype: torch.dtype) -> SMCDPipeline:
+    parts = {**networks, "vae": source.vae(), "text_encoder": source.text_encoder(), "tokenizer": source.tokenizer()}
     check_base(parts["unet"], parts["vae"], parts["text_encoder"], parts["tokenizer"])
-    try:
-        return SMCDPipeline.from_pretrained(folder, dtype=dtype, **parts)
-    except Exception as error:  # whatever a broken file makes of the libraries
-        raise InputError(f"{folder}: cannot be loaded as a pipeline: {first_line(error)}") from error
+    for part in parts.values():
+        cast(part, dtype)
+    return SMCDPipeline(**parts, scheduler=source.scheduler(), **own_defaults(source.folder))
 
 
-def _load_networks(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """The three networks of a pipeline folder, by their names there; None where the pipeline has none.
+def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
+    """The pipeline of a pipeline folder.
 
     Raises:
         InputError: another kind of folder; tensors that are missing, unknown or of another shape; networks that do
             not belong together.
     """
-    try:
-        kind = SMCDPipeline.load_config(folder).get("_class_name")
-    except Exception as error:
-        raise InputError(f"{folder}: has no readable model_index.json: not a pipeline folder") from error
-    if kind != "SMCDPipeline":
+    index = pipeline_index(folder)
+    if not index:
+        raise InputError(f"{folder}: has no readable model_index.json: not a pipeline folder")
+    if not is_own(folder):
         raise InputError(
-            f"{folder}: a {kind} folder; it can be the base (pretrained_model_path), but the trained weights of an "
-            "SMCDPipeline are needed too"
+            f"{folder}: a {index.get('_class_name')} folder; it can be the base (pretrained_model_path), but the "
+            "trained weights of an SMCDPipeline are needed too"
         )
-    networks: dict[str, Any] = {}
-    for name, kind in _NETWORKS.items():
-        networks[name] = load_model(kind, folder, name, dtype=dtype) if (folder / name).is_dir() else None
+    networks = {
+        name: load_model(kind, folder, name, dtype=dtype) if any(index.get(name) or [None]) else None
+        for name, kind in _NETWORKS.items()
+    }
     unet = networks["unet"]
     if unet is None:
-        raise InputError(f"{folder}: has no unet/")
+        raise InputError(f"{folder}: its model_index.json names no unet")
     for part, gate in (("position_net", "object_gate"), ("image_encoder", "image_gate")):
         if unet.config[gate] and networks[part] is None:
             raise InputError(f"{folder}: its UNet has an {gate.replace('_', ' ')}, but there is no {part}/")
     check_widths(unet, networks["position_net"], networks["image_encoder"])
-    return networks
+    return _assemble(networks, Base.find(str(folder)), dtype)

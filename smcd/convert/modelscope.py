@@ -4,20 +4,21 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint, convert_open_clip_checkpoint
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from smcd.convert.files import load_tensors
-from smcd.convert.networks import check_shapes
+from smcd.convert.names import check_tensors
+from smcd.convert.weight_files import load_tensors
 from smcd.runtime.errors import InputError, first_line
 
 UNET_FILE = "text2video_pytorch_model.pth"
 VAE_FILE = "VQGAN_autoencoder.pth"
 TEXT_FILE = "open_clip_pytorch_model.bin"
-_HEAD_DIM = 64  # of OpenCLIP's text towers
+_HEAD_DIM = 64  # OpenCLIP's text towers have heads of this width
 _NOT_TEXT = ("visual.", "logit_scale", "text_projection", "attn_mask")
 
 
@@ -39,9 +40,7 @@ def load_vae(folder: Path) -> AutoencoderKL:
         vae = AutoencoderKL(**config)
         weights = convert_ldm_vae_checkpoint(tensors, config)
     _check_all_used(path, tensors, weights)
-    check_shapes(f"{path} (diffusers' names)", weights, vae.state_dict())
-    vae.load_state_dict(weights)
-    return vae.eval()
+    return _filled(vae, weights, f"{path} (diffusers' names)")
 
 
 def _vae_config(tensors: Mapping[str, Tensor]) -> dict:
@@ -72,10 +71,14 @@ def load_text_encoder(folder: Path) -> CLIPTextModel:
         model = CLIPTextModel(_text_config(text, layers))
         weights = convert_open_clip_checkpoint(model, {prefix + name: tensor for name, tensor in text.items()}, prefix)
     _check_all_used(path, {n: t for n, t in text.items() if ".in_proj_" not in n}, weights)  # those are split in three
-    expected = model.state_dict()
-    if not any(name.startswith("text_model.") for name in expected):  # transformers 5 dropped this level
+    if not any(name.startswith("text_model.") for name in model.state_dict()):  # transformers 5 dropped this level
         weights = {name.removeprefix("text_model."): tensor for name, tensor in weights.items()}
-    check_shapes(f"{path} (transformers' names)", weights, expected)
+    return _filled(model, weights, f"{path} (transformers' names)")
+
+
+def _filled(model: Any, weights: Mapping[str, Tensor], what: str) -> Any:
+    """The model in eval mode with exactly these weights; raises an InputError where one does not fit."""
+    check_tensors(what, weights, {name: tensor.shape for name, tensor in model.state_dict().items()})
     model.load_state_dict(weights)
     return model.eval()
 

@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from smcd.models.image_encoder import BLOCKS_PER_LEVEL
+from smcd.runtime.errors import InputError
 
 StateDict = dict[str, Tensor]
 Pair = tuple[str, str]  # the published name and ours
@@ -41,6 +43,7 @@ class _Structure:
     attention: tuple[bool, ...]  # for each level
     object_gate: bool
     image_gate: bool
+    shortcuts: frozenset[str]  # first convolutions of resnets that change the width
 
 
 def from_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, StateDict]:
@@ -54,7 +57,7 @@ def from_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, State
         The same keys, each {this project's name: tensor}; 1-wide temporal convolutions become linear layers (a view).
 
     Raises:
-        ValueError: a part, or tensors, that are unknown or missing, by name.
+        InputError (a ValueError): a part, or tensors, that are unknown or missing, by name.
     """
     return {part: _rename(part, tensors, published=True) for part, tensors in parts.items()}
 
@@ -63,7 +66,7 @@ def to_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, StateDi
     """The exact inverse of `from_published`: same keys, this project's names in, published names out.
 
     Raises:
-        ValueError: a part, or tensors, that are unknown or missing, by name.
+        InputError (a ValueError): a part, or tensors, that are unknown or missing, by name.
     """
     return {part: _rename(part, tensors, published=False) for part, tensors in parts.items()}
 
@@ -76,22 +79,31 @@ def published_names(unet: Mapping[str, Tensor]) -> dict[str, str]:
 
 def _rename(part: str, tensors: Mapping[str, Tensor], published: bool) -> StateDict:
     if part not in _PAIRS:
-        raise ValueError(f"unknown part {part!r}: a checkpoint has {', '.join(_PAIRS)}")
+        raise InputError(f"unknown part {part!r}: a checkpoint has {', '.join(_PAIRS)}")
     pairs = list(_PAIRS[part](tensors, published))
-    expected = {pair[0] if published else pair[1] for pair in pairs}
-    check_names(part, tensors, expected)
+    check_tensors(part, tensors, dict.fromkeys(theirs if published else ours for theirs, ours in pairs))
     if published:
         return {ours: _linear(ours, tensors[theirs]) for theirs, ours in pairs}
     return {theirs: _conv1d(ours, tensors[ours]) for theirs, ours in pairs}
 
 
-def check_names(part: str, names: Iterable[str], expected: Iterable[str]) -> None:
-    """Raise a ValueError that lists every missing and every unknown name."""
-    found, wanted = set(names), set(expected)
-    wrong = [f"unknown {name}" for name in sorted(found - wanted)]
-    wrong += [f"missing {name}" for name in sorted(wanted - found)]
+def check_tensors(what: str, found: Mapping[str, Tensor], expected: Mapping[str, torch.Size | None]) -> None:
+    """Raise an InputError that lists by name every tensor that is missing, unknown or of another shape.
+
+    Args:
+        what: the file or part, for the message.
+        expected: the shape of each tensor, which is floating point then; None for any.
+    """
+    wrong = [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
+    wrong += [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    for name in sorted(found.keys() & expected.keys()):
+        shape, tensor = expected[name], found[name]
+        if shape is not None and not tensor.is_floating_point():
+            wrong.append(f"{name} is {tensor.dtype}, not floating point")
+        if shape is not None and tensor.shape != shape:
+            wrong.append(f"{name} is {tuple(tensor.shape)} instead of {tuple(shape)}")
     if wrong:
-        raise ValueError(f"{part}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
+        raise InputError(f"{what}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
 
 
 def _is_temporal_projection(ours: str) -> bool:
@@ -122,18 +134,18 @@ def _unet_pairs(tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair
     for level, attention in enumerate(structure.attention):
         block = f"down_blocks.{level}"
         for layer in range(layers):
-            yield from _layer(f"input_blocks.{index}", block, layer, attention, structure, tensors, published)
+            yield from _layer(f"input_blocks.{index}", block, layer, attention, structure)
             index += 1
         if level < levels - 1:
             yield from _leaves(f"input_blocks.{index}.op", f"{block}.downsamplers.0.conv")
             index += 1
-    yield from _layer("middle_block", "mid_block", 0, True, structure, tensors, published)
-    yield from _resnet("middle_block.3", "mid_block", 1, tensors, published)
+    yield from _layer("middle_block", "mid_block", 0, True, structure)
+    yield from _resnet("middle_block.3", "mid_block", 1, structure)
     index = 0
     for level, attention in enumerate(reversed(structure.attention)):
         block = f"up_blocks.{level}"
         for layer in range(layers + 1):
-            yield from _layer(f"output_blocks.{index}", block, layer, attention, structure, tensors, published)
+            yield from _layer(f"output_blocks.{index}", block, layer, attention, structure)
             index += 1
         if level < levels - 1:
             slot = 3 if attention else 1
@@ -146,27 +158,18 @@ def _leaves(theirs: str, ours: str, leaves: Iterable[str] = ("weight", "bias")) 
     return ((f"{theirs}.{leaf}", f"{ours}.{leaf}") for leaf in leaves)
 
 
-def _layer(
-    theirs: str,
-    ours: str,
-    layer: int,
-    attention: bool,
-    structure: _Structure,
-    tensors: Mapping[str, Tensor],
-    published: bool,
-) -> Iterator[Pair]:
-    yield from _resnet(f"{theirs}.0", ours, layer, tensors, published)
+def _layer(theirs: str, ours: str, layer: int, attention: bool, structure: _Structure) -> Iterator[Pair]:
+    yield from _resnet(f"{theirs}.0", ours, layer, structure)
     if attention:
         yield from _spatial_transformer(f"{theirs}.1", f"{ours}.attentions.{layer}", structure)
         yield from _transformer(f"{theirs}.2", f"{ours}.temp_attentions.{layer}")
 
 
-def _resnet(theirs: str, block: str, layer: int, tensors: Mapping[str, Tensor], published: bool) -> Iterator[Pair]:
+def _resnet(theirs: str, block: str, layer: int, structure: _Structure) -> Iterator[Pair]:
     ours = f"{block}.resnets.{layer}"
     for own_name, name in _RESNET.items():
         yield from _leaves(f"{theirs}.{name}", f"{ours}.{own_name}")
-    conv = tensors.get(f"{theirs}.in_layers.2.weight" if published else f"{ours}.conv1.weight")
-    if conv is not None and conv.ndim == 4 and conv.shape[0] != conv.shape[1]:
+    if structure.shortcuts & {f"{theirs}.in_layers.2.weight", f"{ours}.conv1.weight"}:
         yield from _leaves(f"{theirs}.skip_connection", f"{ours}.conv_shortcut")
     for name in _TEMPORAL_CONV:
         yield from _leaves(f"{theirs}.temopral_conv.{name}", f"{block}.temp_convs.{layer}.{name}")  # sic
@@ -200,8 +203,14 @@ def _gate(theirs: str, ours: str, names: Mapping[str, str], scalar_prefix: str) 
         yield f"{theirs}.{scalar_prefix}{scalar}", f"{ours}.{scalar}"
 
 
-def _published_structure(names: Iterable[str]) -> _Structure:
-    text = "\n".join(names)
+def _shortcuts(tensors: Mapping[str, Tensor]) -> frozenset[str]:
+    """First convolutions of resnets, by either name, whose output is not as wide as their input."""
+    convs = {name: t for name, t in tensors.items() if name.endswith((".in_layers.2.weight", ".conv1.weight"))}
+    return frozenset(name for name, t in convs.items() if t.ndim == 4 and t.shape[0] != t.shape[1])
+
+
+def _published_structure(tensors: Mapping[str, Tensor]) -> _Structure:
+    text = "\n".join(tensors)
     layer_blocks, downsamples, with_attention = (
         {int(index) for index in re.findall(pattern, text, re.M)}
         for pattern in (
@@ -214,34 +223,26 @@ def _published_structure(names: Iterable[str]) -> _Structure:
     gaps = set(range(1, max(blocks, default=1))) - blocks
     if gaps or not layer_blocks:
         missing = ", ".join(f"input_blocks.{index}.*" for index in sorted(gaps or {1}))
-        raise ValueError(f"unet: not a whole published SMCD UNet: missing {missing}")
+        raise InputError(f"unet: not a whole published SMCD UNet: missing {missing}")
     downsamples -= layer_blocks
     levels = len(downsamples) + 1
     layers = -(-len(layer_blocks) // levels)  # rounded up: what is short of it is named later
     first = [1 + level * (layers + 1) for level in range(levels)]  # input block of each level's first layer
     gates = re.findall(r"\.gate_attn\.(\w+)", text)
     image = [gate.startswith(("cross_", "v_linear")) for gate in gates]
-    return _Structure(
-        layers=layers,
-        attention=tuple(any(index + layer in with_attention for layer in range(layers)) for index in first),
-        object_gate=not all(image),
-        image_gate=any(image),
-    )
+    attention = tuple(any(index + layer in with_attention for layer in range(layers)) for index in first)
+    return _Structure(layers, attention, not all(image), any(image), _shortcuts(tensors))
 
 
-def _own_structure(names: Iterable[str]) -> _Structure:
-    text = "\n".join(names)
+def _own_structure(tensors: Mapping[str, Tensor]) -> _Structure:
+    text = "\n".join(tensors)
     resnets = [(int(a), int(b)) for a, b in re.findall(r"^down_blocks\.(\d+)\.resnets\.(\d+)\.", text, re.M)]
     if not resnets:
-        raise ValueError("unet: not an SMCDUNet3D: it has no down_blocks")
-    levels = max(level for level, _ in resnets) + 1
+        raise InputError("unet: not an SMCDUNet3D: it has no down_blocks")
+    levels, layers = (max(numbers) + 1 for numbers in zip(*resnets, strict=True))
     with_attention = {int(level) for level in re.findall(r"^down_blocks\.(\d+)\.attentions\.", text, re.M)}
-    return _Structure(
-        layers=max(layer for _, layer in resnets) + 1,
-        attention=tuple(level in with_attention for level in range(levels)),
-        object_gate=".object_gate." in text,
-        image_gate=".image_gate." in text,
-    )
+    attention = tuple(level in with_attention for level in range(levels))
+    return _Structure(layers, attention, ".object_gate." in text, ".image_gate." in text, _shortcuts(tensors))
 
 
 # PositionNet and the image encoder

@@ -8,7 +8,7 @@ import torch
 from diffusers import ModelMixin
 from torch import Tensor
 
-from smcd.convert.names import StateDict, from_published
+from smcd.convert.names import StateDict, check_tensors, from_published
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.models.image_encoder import BLOCKS_PER_LEVEL
 from smcd.runtime.errors import InputError
@@ -26,10 +26,7 @@ def build_networks(published: Mapping[str, Mapping[str, Tensor]], needs_position
     Raises:
         InputError: tensors that are unknown, missing or of another shape, by name, or a part that is missing.
     """
-    try:
-        weights = from_published(published)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    weights = from_published(published)
     unet = build(SMCDUNet3D, unet_config, weights["unet"])
     position_net = image_encoder = None
     if unet.config.object_gate and (needs_position_net or "position_net" in weights):
@@ -53,37 +50,25 @@ def build(network: type[ModelMixin], read_config: Callable[[StateDict], dict], t
             model = network(**read_config(tensors))
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{network.__name__}: no network has tensors of these shapes ({error})") from None
-    check_shapes(network.__name__, tensors, model.state_dict())
+    check_tensors(network.__name__, tensors, {name: tensor.shape for name, tensor in model.state_dict().items()})
     model.load_state_dict(tensors, assign=True)
     return model.eval()
 
 
 def check_widths(unet: Any, position_net: Any, image_encoder: Any) -> None:
     """Raise an InputError where PositionNet or the image encoder do not fit the UNet."""
-    pairs = []
+    own, pairs = unet.config, []
     if position_net is not None:
-        pairs.append(("PositionNet's phrases", position_net.config.phrase_dim, unet.config.cross_attention_dim))
-        pairs.append(("PositionNet's tokens", position_net.config.out_dim, unet.config.object_dim))
+        config = position_net.config
+        pairs.append(("PositionNet's phrases", config.phrase_dim, own.cross_attention_dim))
+        pairs.append(("PositionNet's tokens", config.out_dim, own.object_dim))
     if image_encoder is not None:
-        pairs.append(("the image encoder's tokens", image_encoder.config.channels[-1], unet.config.image_token_dim))
-        pairs.append(("the image encoder's input", image_encoder.config.in_channels, unet.config.in_channels))
+        config = image_encoder.config
+        pairs.append(("the image encoder's tokens", config.channels[-1], own.image_token_dim))
+        pairs.append(("the image encoder's input", config.in_channels, own.in_channels))
     for what, found, expected in pairs:
         if found != expected:
             raise InputError(f"{what} are {found} wide, but the UNet wants {expected}: parts of different networks")
-
-
-def check_shapes(what: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise an InputError that lists every missing, unknown or wrongly shaped tensor by name."""
-    wrong = [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
-    wrong += [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
-    wrong += [f"{name} is {t.dtype}, not floating point" for name, t in found.items() if not t.is_floating_point()]
-    wrong += [
-        f"{name} is {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name].shape != expected[name].shape
-    ]
-    if wrong:
-        raise InputError(f"{what}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
 
 
 def unet_config(tensors: Mapping[str, Tensor]) -> dict:

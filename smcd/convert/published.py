@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import SchedulerMixin
-from torch import Tensor
 
-from smcd.convert.files import PUBLISHED_FILES, load_tensors
-from smcd.convert.names import to_published
+from smcd.convert.names import StateDict, from_published, to_published
+from smcd.convert.weight_files import PUBLISHED_FILES, load_tensors
 from smcd.guidance import Guidance
-from smcd.models import SMCDUNet3D
-from smcd.pipeline import FULL_SIZE
+from smcd.pipeline import FULL_SIZE, SMCDPipeline
 from smcd.runtime.errors import InputError, first_line
 from smcd.schedulers import make_scheduler
 
 logger = logging.getLogger(__name__)
 
-_COMPONENTS = {"unet": "unet", "position_net": "position_net", "visual_encoder": "image_encoder"}  # of a pipeline
+_COMPONENTS = {"unet": "unet", "position_net": "position_net", "visual_encoder": "image_encoder"}  # in a pipeline
 
 
 def published_folder(folder: Path) -> Path:
@@ -39,11 +36,11 @@ def published_folder(folder: Path) -> Path:
     return found[0]
 
 
-def read_published(folder: Path, dtype: torch.dtype, base_unet: str | None = None) -> dict[str, dict[str, Tensor]]:
+def read_published(folder: Path, dtype: torch.dtype, base_unet: str | None = None) -> dict[str, StateDict]:
     """The tensors of each file that is there, in `dtype` (PositionNet's: float32), by part and published name.
 
     Args:
-        base_unet: a file with the tensors that the UNet's lacks.
+        base_unet: a file with the tensors that the UNet's file lacks.
     """
     dtypes = {"unet": dtype, "position_net": torch.float32, "visual_encoder": dtype}
     parts = {
@@ -52,14 +49,20 @@ def read_published(folder: Path, dtype: torch.dtype, base_unet: str | None = Non
         if (folder / file).is_file()
     }
     if base_unet is not None:
-        tensors = load_tensors(Path(base_unet).expanduser(), dtype=dtype)
-        if "conv_in.weight" in tensors:  # diffusers' names
-            try:
-                tensors = to_published({"unet": tensors})["unet"]
-            except ValueError as error:
-                raise InputError(f"{base_unet}: {error}") from None
-        parts["unet"] = tensors | parts["unet"]
+        parts["unet"] = read_unet(Path(base_unet).expanduser(), dtype, published=True) | parts["unet"]
     return parts
+
+
+def read_unet(path: Path, dtype: torch.dtype = torch.float32, published: bool = False) -> StateDict:
+    """The tensors of a UNet's file, which may have either names, by this project's or the published names."""
+    tensors = load_tensors(path, dtype=dtype)
+    if published != ("conv_in.weight" in tensors):
+        return tensors
+    rename = to_published if published else from_published
+    try:
+        return rename({"unet": tensors})["unet"]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def write_published(components: Mapping[str, Any], target: Path) -> None:
@@ -69,36 +72,29 @@ def write_published(components: Mapping[str, Any], target: Path) -> None:
             tensors = to_published({part: network.state_dict()})[part]
             try:
                 torch.save(tensors, target / PUBLISHED_FILES[part])
-            except RuntimeError as error:  # what torch makes of a full disk
+            except RuntimeError as error:  # torch raises it for a full disk
                 raise OSError(first_line(error)) from None
 
 
-def warn_of_left_out(
-    out: Path,
-    unet: SMCDUNet3D,
-    scheduler: SchedulerMixin,
-    height: int,
-    width: int,
-    guidance_scale: float,
-    text_encoder: bool = False,
-) -> None:
-    """Log what published files have no place for, where it is not that of the published model.
+def warn_of_left_out(out: Path, pipe: SMCDPipeline, text_encoder: bool = False) -> None:
+    """Log what published files have no place for, if it is not that of the published model.
 
     Args:
         text_encoder: whether it trained.
     """
-    if unet.config.image_concat_first_only:
+    own = pipe.config
+    if pipe.unet.config.image_concat_first_only:
         logger.warning(
             f"{out}: published files do not say that the image goes to the first frame alone (only_cat_first_frame); "
             "read back, they give it to all frames: keep the pipeline folder"
         )
     left_out = ["the text encoder that trained"] if text_encoder else []
-    if not torch.equal(scheduler.alphas_cumprod, make_scheduler().alphas_cumprod):
+    if not torch.equal(pipe.scheduler.alphas_cumprod, make_scheduler().alphas_cumprod):
         left_out.append("the noise schedule")
-    if (height, width) != (FULL_SIZE, FULL_SIZE):
-        left_out.append(f"the size of {height} x {width}")
-    if guidance_scale != Guidance.text:
-        left_out.append(f"the guidance scale {guidance_scale:g}")
+    if (own.frame_height, own.frame_width) != (FULL_SIZE, FULL_SIZE):
+        left_out.append(f"the size of {own.frame_height} x {own.frame_width}")
+    if own.guidance_scale != Guidance.text:
+        left_out.append(f"the guidance scale {own.guidance_scale:g}")
     if left_out:
         logger.warning(
             f"{out}: published files have no place for {', '.join(left_out)}: use them with a pipeline folder of this "

@@ -1,19 +1,17 @@
 """From a user's folder (image, boxes, phrases) to videos: the logic of `inference_customize.py`."""
 
 import logging
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
+import numpy as np
+import yaml
 
-from smcd.config import CustomizeConfig, check_choices
-from smcd.customize.input_folder import CustomInput, read_folder
-from smcd.customize.output_folder import check_outputs, squashed, write_outputs
-from smcd.data.key_frames import is_text
+from smcd.config import CustomizeConfig, check
+from smcd.customize.input_folder import read_folder
+from smcd.customize.output_folder import check_outputs, write_outputs
 from smcd.runtime import media
 from smcd.runtime.built_in import SPRITES
-from smcd.runtime.errors import InputError
-from smcd.sampler import Sampler, check_model_config, on_device, with_defaults
-from smcd.sprites.built_in import log_overlap, warn_of_limits
 
 logger = logging.getLogger(__name__)
 
@@ -28,65 +26,44 @@ def customize(config: CustomizeConfig) -> list[Path]:
     Raises:
         InputError: anything in the input that does not fit; nothing is written then.
     """
-    formats = _check(config)
-    config = with_defaults(config)
-    assert config.prompt is not None
+    check(config)
+    prompt = config.prompt
+    assert prompt is not None
     assert config.input_data_path is not None
-    given = read_folder(Path(config.input_data_path), config.validation_data.video_length, config.prompt, config.object)
+    given = read_folder(Path(config.input_data_path), config.validation_data.video_length, prompt, config.object)
     out = Path(config.output_dir)
     seeds = range(config.seed, config.seed + config.num_videos)
     folders = {seed: out if len(seeds) == 1 else out / f"seed_{seed}" for seed in seeds}
     for folder in folders.values():
         check_outputs(folder)
+
+    import torch  # here, so that what is wrong in the input is said at once
+
+    from smcd.sampler import Sampler, on_device, with_defaults
+    from smcd.sprites.built_in import log_overlap, warn_of_limits
+
+    config = with_defaults(config)
     with on_device() as state:
         mine = seeds[state.process_index :: state.num_processes]
         if not mine:
             return []  # more processes than videos
-        return _make_videos(config, given, state.device, {seed: folders[seed] for seed in mine}, formats)
-
-
-def _make_videos(
-    config: CustomizeConfig, given: CustomInput, device: torch.device, folders: dict[int, Path], formats: list[str]
-) -> list[Path]:
-    assert config.prompt is not None
-    sampler = Sampler(config, device, progress_bar=True)
-    sampler.check_paths(given.image, given.boxes)
-    built_in = config.trained_ckpt_path == SPRITES
-    if built_in:
-        warn_of_limits(sampler.pipe.tokenizer, [config.prompt, *given.phrases])
-    for seed, folder in folders.items():
-        generator = torch.Generator().manual_seed(seed)
-        image = squashed(given.image, config)
-        [frames] = sampler([config.prompt], [image], [given.boxes], [given.phrases], [generator])
+        sampler = Sampler(config, state.device, progress_bar=True)
+        sampler.check_paths(given.image, given.boxes)
+        built_in = config.trained_ckpt_path == SPRITES
         if built_in:
-            log_overlap(frames, given.boxes, given.phrases)
-        try:
-            write_outputs(folder, frames, given, config, formats, seed)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-        logger.info(f"wrote {folder}")
-    return list(folders.values())
-
-
-def _check(config: CustomizeConfig) -> list[str]:
-    """Raise an InputError for what can be told from the config alone; returns the formats."""
-    if not config.prompt or not config.prompt.strip():
-        raise InputError('no prompt: say what happens in the video, --prompt "A red car drives to the right."')
-    if config.input_data_path is None:
-        raise InputError("no input: give a folder with img.png and bbox.txt, --input_data_path FOLDER")
-    check_choices(config)
-    check_model_config(config)
-    if not 1 <= config.num_videos <= 10_000:
-        raise InputError(f"num_videos is {config.num_videos}; it must be from 1 to 10000")
-    if not config.output_dir.strip():
-        raise InputError("output_dir is empty: name a folder (is a variable of your shell not set?)")
-    if not 0.1 <= config.fps <= 50:
-        raise InputError(f"fps is {config.fps}; it must be from 0.1 to 50 (what GIF can play)")
-    if not is_text(config.prompt):
-        raise InputError("the prompt holds bytes that are no text; type it again")
-    if not 0 <= config.seed < 2**63 - config.num_videos:
-        raise InputError(f"seed is {config.seed}; it must be from 0 to 2^63 - 1 - num_videos")
-    formats = [kind.strip() for kind in config.format.split(",")]
-    if unknown := set(formats) - set(media.VIDEO_FORMATS):
-        raise InputError(f"format {min(unknown)!r} is unknown; choose from {', '.join(media.VIDEO_FORMATS)}")
-    return formats
+            warn_of_limits(sampler.pipe.tokenizer, [prompt, *given.phrases])
+        image = media.resize(given.image, *config.validation_data.size, antialias=config.resize == "antialiased")
+        for seed in mine:
+            generator = torch.Generator().manual_seed(seed)
+            [frames] = sampler([prompt], [image], [given.boxes], [given.phrases], [generator])
+            if built_in:
+                log_overlap(frames, given.boxes, given.phrases)
+            folder = folders[seed]
+            alone = replace(config, seed=seed, num_videos=1, output_dir=str(folder))  # this video without the others
+            texts = {"prompt.txt": f"{prompt}\n"}
+            texts["config.yaml"] = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
+            write_outputs(
+                folder, frames, np.asarray(image), given.boxes, given.phrases, texts, config.formats, config.fps
+            )
+            logger.info(f"wrote {folder}")
+        return [folders[seed] for seed in mine]

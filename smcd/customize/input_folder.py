@@ -6,13 +6,12 @@ from pathlib import Path
 
 import PIL.Image
 
-from smcd.data.key_frames import PixelBox, make_track, read_bbox_txt, read_objects_json
+from smcd.data.key_frames import PixelBox, make_track, parse_objects, read_bbox_txt
 from smcd.runtime.errors import InputError
-from smcd.runtime.media import read_image
+from smcd.runtime.files import read_json
+from smcd.runtime.media import IMAGE_SUFFIXES, read_image
 
 logger = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -29,39 +28,32 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
 
     Args:
         num_frames: F; boxes are wanted for frames 0..F-1.
-        prompt: the phrase of `bbox.txt`'s object where `phrase` is None, with a warning.
+        prompt: the phrase of the object in `bbox.txt` if `phrase` is None, with a warning.
         phrase: what the object of `bbox.txt` is called.
 
     Raises:
-        InputError: what is wrong, with file, line and fix.
+        InputError: something is missing or wrong; the message names file, line and fix.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it should hold img.png and bbox.txt or objects.json")
-    image = _read_image(folder)
-    text, several = folder / "bbox.txt", folder / "objects.json"
-    if text.is_file() == several.is_file():
-        found = "both bbox.txt and objects.json" if text.is_file() else "neither bbox.txt nor objects.json"
+    images = sorted(path for path in folder.glob("img.*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if len(images) != 1:
+        found = ", ".join(path.name for path in images) or f"none of img{', img'.join(IMAGE_SUFFIXES)}"
+        raise InputError(f"{folder}: needs one image, found {found}")
+    image = read_image(images[0])
+    paths = [path for path in (folder / "bbox.txt", folder / "objects.json") if path.is_file()]
+    if len(paths) != 1:
+        found = "both bbox.txt and objects.json" if paths else "neither bbox.txt nor objects.json"
         raise InputError(f"{folder}: {found}; give one of them")
-    phrase = (phrase or "").strip() or None
-    if several.is_file():
-        if phrase is not None:
-            raise InputError(f"{several}: names its objects itself; leave out --object, or use bbox.txt")
-        objects = read_objects_json(several, num_frames, image.size)
+    [path] = paths
+    phrase = (phrase or "").strip()
+    if path.name == "objects.json":
+        if phrase:
+            raise InputError(f"{path}: names its objects itself; leave out --object, or use bbox.txt")
+        objects = parse_objects(read_json(path, object), num_frames, image.size, str(path))
     else:
-        if phrase is None:
-            logger.warning(f"{text}: no --object, so the object is called by the whole prompt: {prompt!r}")
-        objects = [(phrase or prompt, read_bbox_txt(text, num_frames, image.size))]
-    path = several if several.is_file() else text
+        if not phrase:
+            logger.warning(f"{path}: no --object, so the object is called by the whole prompt: {prompt!r}")
+        objects = [(phrase or prompt, read_bbox_txt(path, num_frames, image.size))]
     tracks = [make_track(keys, num_frames, image.size, f"{path} ({name})") for name, keys in objects]
     return CustomInput(image, [list(frame) for frame in zip(*tracks, strict=True)], [name for name, _ in objects])
-
-
-def _read_image(folder: Path) -> PIL.Image.Image:
-    found = sorted(path for path in folder.glob("img.*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or f"none of {', '.join('img' + s for s in IMAGE_SUFFIXES)}"
-        raise InputError(f"{folder}: needs one image, found {names}")
-    try:
-        return read_image(found[0])
-    except ValueError as error:
-        raise InputError(str(error)) from None

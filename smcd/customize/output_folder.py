@@ -1,17 +1,14 @@
 """The files of one customized video."""
 
-import dataclasses
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
-import yaml
 
-from smcd.config import CustomizeConfig
-from smcd.customize.input_folder import CustomInput
+from smcd.data.key_frames import PixelBox
 from smcd.runtime import media
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import check_writable
@@ -22,7 +19,7 @@ _FILES = ("cus_pred.gif", "cus_pred.mp4", "boxes_pred.gif", "strip.png", "prompt
 
 
 def check_outputs(out: Path) -> None:
-    """Raise an InputError where a folder of outputs cannot be written."""
+    """Raise an InputError if a folder of outputs cannot be written."""
     check_writable(out)
     for name in (*_FOLDERS, *_FILES):
         target = out / name
@@ -30,37 +27,47 @@ def check_outputs(out: Path) -> None:
             raise InputError(f"{target}: is in the way; rename it or choose another --output_dir")
 
 
-def squashed(image: PIL.Image.Image, config: CustomizeConfig) -> PIL.Image.Image:
-    """The image at the video's size."""
-    height, width = config.validation_data.size
-    return media.resize(image, height, width, antialias=config.resize == "antialiased")
-
-
 def write_outputs(
-    folder: Path, frames: np.ndarray, given: CustomInput, config: CustomizeConfig, formats: list[str], seed: int
+    folder: Path,
+    frames: np.ndarray,
+    image: np.ndarray,
+    boxes: Sequence[Sequence[PixelBox | None]],
+    phrases: Sequence[str],
+    texts: Mapping[str, str],
+    formats: Sequence[str],
+    fps: float,
 ) -> None:
-    """Write one video's files beside `folder` first, then move them in: what is there is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    """Write one video's files beside `folder` first, then move them in, so that what is there is whole.
+
+    Args:
+        frames, image: the video F H W 3 and the user's image H W 3.
+        texts: the contents of `prompt.txt` and `config.yaml`.
+        formats: some of `media.VIDEO_FORMATS`.
+
+    Raises:
+        InputError: they cannot be written; what was there before stays.
+    """
     try:
-        with_boxes = media.draw_boxes(media.enlarge(frames, _PREVIEW_SIDE), given.boxes, given.phrases)
-        for kind in formats:
-            if kind == "png":
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+        try:
+            with_boxes = media.draw_boxes(media.enlarge(frames, _PREVIEW_SIDE), boxes, phrases)
+            if "png" in formats:
                 media.write_frames(temporary / "pred_img", "pred_img", frames)
-            else:
-                media.write_video(temporary / f"cus_pred.{kind}", frames, config.fps)
-        media.write_frames(temporary / "pred_box_img", "pred_box_img", with_boxes)
-        media.write_video(temporary / "boxes_pred.gif", with_boxes, config.fps)
-        still = np.stack([np.asarray(squashed(given.image, config))] * len(frames))
-        wanted = media.draw_boxes(media.enlarge(still, _PREVIEW_SIDE), given.boxes, given.phrases)
-        media.write_image(temporary / "strip.png", media.strip(wanted, with_boxes))
-        (temporary / "prompt.txt").write_text(f"{config.prompt}\n", encoding="utf-8")
-        resolved = dataclasses.replace(config, seed=seed, num_videos=1, output_dir=str(folder))  # this video alone
-        text = yaml.safe_dump(dataclasses.asdict(resolved), sort_keys=False, allow_unicode=True)
-        (temporary / "config.yaml").write_text(text, encoding="utf-8")
-        _replace_outputs(folder, temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            for kind in {"gif", "mp4"} & set(formats):
+                media.write_video(temporary / f"cus_pred.{kind}", frames, fps)
+            media.write_frames(temporary / "pred_box_img", "pred_box_img", with_boxes)
+            media.write_video(temporary / "boxes_pred.gif", with_boxes, fps)
+            still = media.enlarge(np.stack([image] * len(frames)), _PREVIEW_SIDE)
+            wanted = media.draw_boxes(still, boxes, phrases)
+            media.write_image(temporary / "strip.png", media.strip(wanted, with_boxes))
+            for name, text in texts.items():
+                (temporary / name).write_text(text, encoding="utf-8")
+            _replace_outputs(folder, temporary)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
 
 
 def _replace_outputs(folder: Path, temporary: Path) -> None:

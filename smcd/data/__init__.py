@@ -1,1 +1,1 @@
-"""Datasets: GOT-10k, YouTube-VIS, GLIGEN, a user's own videos, and the sprites world."""
+"""Datasets: GOT-10k, YouTube-VIS, GLIGEN, your own videos, and the sprites world."""

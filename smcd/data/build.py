@@ -1,10 +1,10 @@
 """Datasets from the data section of a config."""
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
-from smcd.config import DataConfig, GligenConfig, check_choices
+from smcd.config import DataConfig, GligenConfig, check, data_path
 from smcd.data.clips import ClipSource, Sampling, VideoClips, VideoSource
 from smcd.data.gligen_tsv import GligenTSV
 from smcd.data.got10k import GOT10k
@@ -27,13 +27,13 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
     """The clips that a config asks for, and their order.
 
     Args:
-        seed: of the order and of each clip's random choices.
+        seed: gives the order and each clip's random choices.
         encoders: the model's; needed where `config.latents` or `config.phrase_embeddings` name files made by them.
 
     Raises:
         InputError: data that are missing or broken, or options that do not fit.
     """
-    check_choices(config)
+    check(config)
     if seed < 0:
         raise InputError(f"seed is {seed}; it must be at least 0")
     embeddings = None
@@ -50,9 +50,8 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
     for source in sources:
         for line in summarize(source.name, len(source), source.dropped) if source.dropped else []:
             logger.info(line)
-    empty = [source.name for source in sources if not len(source)]
-    if empty:
-        raise InputError(f"{empty[0]}: no clip is left; scripts/prepare_data.py --dry_run says why")
+        if not len(source):
+            raise InputError(f"{source.name}: no clip is left; smcd prepare --dry_run says why")
     mixture = Mixture(sources, seed, config.on_error)
     return mixture, ClipOrder(mixture.lengths, seed, config.weights or None)
 
@@ -68,7 +67,7 @@ def _videos(
     clips = []
     for source in found:
         size = (config.height, config.width, config.resize)
-        choices = [cache_settings(some, source, *size) for some in (encoders, encoders.without_text())]
+        choices = [cache_settings(some, source, *size) for some in (encoders, EncoderHashes(encoders.vae, None))]
         folders = [cache_folder(Path(config.latents), settings) for settings in choices]
         cache = LatentCache(next((folder for folder in folders if folder.is_dir()), folders[0]))
         if cache.dropped and config.on_error != "skip":
@@ -98,25 +97,8 @@ def _gligen(config: DataConfig, name: str, options: GligenConfig, embeddings: Ph
     )
 
 
-def data_path(config: DataConfig) -> Path:
-    """The folder of the data. Raises an InputError where none is named, or it does not exist."""
-    path = config.data_path or config.path
-    if not path:
-        raise InputError(
-            "no data: name the folder that holds them, train_data.path, or use datasets=[sprites] (see docs/data.md)"
-        )
-    if not Path(path).is_dir():
-        raise InputError(f"{path}: no such folder; see docs/data.md for how datasets must lie on disk")
-    return Path(path)
-
-
 def make_sampling(config: DataConfig) -> Sampling:
-    """How clips are cut out of videos. Raises an InputError for numbers that make no sense."""
-    for name in ("n_sample_frames", "width", "height", "num_max_obj", "stride"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name} is {getattr(config, name)}; it must be at least 1")
-    if config.start != "random" and not (config.start.isascii() and config.start.isdigit()):
-        raise InputError(f"start is {config.start!r}; it is random, or the number of a frame")
+    """How clips are cut out of videos."""
     return Sampling(
         config.n_sample_frames,
         config.height,
@@ -140,8 +122,6 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
         elif name in ("youvis", "youtube_vis"):
             sources.append(YouTubeVIS(data_path(config), config.held_out, needed, config.on_error))
         elif name == "sprites":
-            if config.sprites_clips < 1 or config.sprites_seed < 0:
-                raise InputError("sprites_clips must be at least 1, and sprites_seed at least 0")
             size = max(config.width, config.height)
             world = make_world(config.sprites_world.split())
             frames = config.sprites_frames or needed
@@ -157,12 +137,12 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
 
 def summarize(name: str, kept: int, dropped: dict[str, str]) -> list[str]:
     """How many clips were kept, how many dropped and why, with an example of each reason."""
-    lines = [f"{name}: {kept} clips kept, {len(dropped)} dropped"]
-    reasons = Counter(_kind(reason) for reason in dropped.values())
-    for kind, count in reasons.most_common():
-        example = next(clip for clip, reason in dropped.items() if _kind(reason) == kind)
-        lines.append(f"  {count} x {dropped[example]} ({example})")
-    return lines
+    kinds = defaultdict(list)
+    for clip, reason in dropped.items():
+        kinds[_kind(reason)].append(clip)
+    alike = sorted(kinds.values(), key=len, reverse=True)
+    lines = [f"  {len(clips)} x {dropped[clips[0]]} ({clips[0]})" for clips in alike]
+    return [f"{name}: {kept} clips kept, {len(dropped)} dropped", *lines]
 
 
 def _kind(reason: str) -> str:

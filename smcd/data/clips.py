@@ -18,7 +18,7 @@ class Video:
     """A video's annotation.
 
     Attributes:
-        name: of the video, unique in its dataset: "GOT-10k_Train_000001".
+        name: unique in its dataset: "GOT-10k_Train_000001".
         prompt: what happens in it.
         phrases: names of its N objects.
         boxes: F N 4, float32, xyxy in 0..1; zeros where absent.
@@ -43,8 +43,8 @@ class VideoSource(Protocol):
     """A dataset of videos: GOT-10k, YouTube-VIS, a user's folder, sprites.
 
     Attributes:
-        name: of the dataset and split: "got10k/train".
-        names: of the videos that are used, sorted.
+        name: the dataset and split: "got10k/train".
+        names: the videos that are used, sorted.
         dropped: videos that are not used, with the reason.
     """
 
@@ -69,8 +69,8 @@ class Sampling:
 
     Attributes:
         num_frames: F.
-        height, width: of the frames, in pixels; videos are squashed to it.
-        max_objects: N: videos with fewer objects are filled up with absent ones, of others the first N are used.
+        height, width: the size in pixels to which frames are squashed.
+        max_objects: N; fewer objects are filled up with absent ones, and of more the first N are used.
         stride: n, to take every n-th frame of the video.
         start: "random" or the number of the first frame.
         resize: "antialiased" (bilinear), or "published": bilinear without antialiasing.
@@ -107,10 +107,10 @@ class Clip:
         boxes: F N 4, xyxy in 0..1; zeros where absent.
         box_mask: F N, 1 where the object is present.
         frames: F H W 3, uint8.
-        latent_mean, latent_std: of the VAE's posterior, 4 F h w, scaled; from a cache.
+        latent_mean, latent_std: the VAE's posterior, 4 F h w, scaled; from a cache.
         text: the prompt's embedding, 77 C; from a cache.
         phrase_embeddings: N C, zeros for empty phrases; from a cache or a file.
-        skipped: broken clips in whose place this one came, a message for each.
+        skipped: a message for each broken clip that this one replaces.
     """
 
     name: str
@@ -125,20 +125,20 @@ class Clip:
     phrase_embeddings: Tensor | None = None
     skipped: tuple[str, ...] = ()
 
+    @classmethod
+    def padded(
+        cls, name: str, prompt: str, phrases: Sequence[str], boxes: np.ndarray, box_mask: np.ndarray, slots: int
+    ) -> "Clip":
+        """A clip with exactly `slots` objects: the first of those given (boxes F n 4, box_mask F n), or absent ones."""
+        missing = max(0, slots - len(phrases))
+        filled = torch.from_numpy(np.pad(boxes[:, :slots], ((0, 0), (0, missing), (0, 0)))).float()
+        there = torch.from_numpy(np.pad(box_mask[:, :slots], ((0, 0), (0, missing)))).float()
+        return cls(name, prompt, [*phrases[:slots], *[""] * missing], filled, there)
+
 
 @dataclass
 class Batch:
-    """B clips: the attributes of `Clip`, tensors with a batch dimension in front.
-
-    Attributes:
-        names, prompts, phrases: a list of each.
-        boxes, box_mask: B F N 4 and B F N.
-        frames: B F H W 3, uint8, or None with latents from a cache.
-        latent_mean, latent_std: B 4 F h w, or None.
-        text: B 77 C, or None.
-        phrase_embeddings: B N C, or None.
-        skipped: messages of broken clips that were replaced.
-    """
+    """B clips: the attributes of `Clip`, lists of B entries and tensors with B in front."""
 
     names: list[str]
     prompts: list[str]
@@ -164,8 +164,8 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        tensors = {name: getattr(self, name) for name in _TENSORS}
-        changed: dict[str, Any] = {name: change(t) for name, t in tensors.items() if t is not None}
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in tensors.items()}
         return replace(self, **changed)
 
 
@@ -181,14 +181,14 @@ def collate(clips: Sequence[Clip]) -> Batch:
     stacked: dict[str, Any] = {}
     for name in _TENSORS:
         values = [getattr(clip, name) for clip in clips]
-        shapes = {None if value is None else tuple(value.shape) for value in values}
-        if len(shapes) > 1:
-            other = next(clip for clip, value in zip(clips, values, strict=True) if _shape(value) != _shape(values[0]))
-            raise InputError(
-                f"{clips[0].name} and {other.name} do not fit in one batch: {name} is {_shape(values[0])} and "
-                f"{_shape(getattr(other, name))}; give all datasets one size, and latents to all or none"
-            )
-        stacked[name] = None if shapes == {None} else torch.stack(values)
+        shapes = [None if value is None else tuple(value.shape) for value in values]
+        for clip, shape in zip(clips, shapes, strict=True):
+            if shape != shapes[0]:
+                raise InputError(
+                    f"{clips[0].name} and {clip.name} do not fit in one batch: {name} is {shapes[0]} and {shape}; give "
+                    "all datasets one size, and latents to all or none"
+                )
+        stacked[name] = None if shapes[0] is None else torch.stack(values)
     return Batch(
         names=[clip.name for clip in clips],
         prompts=[clip.prompt for clip in clips],
@@ -196,10 +196,6 @@ def collate(clips: Sequence[Clip]) -> Batch:
         skipped=[message for clip in clips for message in clip.skipped],
         **stacked,
     )
-
-
-def _shape(value: Tensor | None) -> tuple[int, ...] | None:
-    return None if value is None else tuple(value.shape)
 
 
 class ClipSource(Protocol):
@@ -222,7 +218,7 @@ class VideoClips:
         source: the videos.
         sampling: how clips are cut out of them.
         latents: in place of the pixels (`latent_cache.LatentCache.clip`).
-        phrase_embeddings: of phrases (`phrases.PhraseEmbeddings`), or None.
+        phrase_embeddings: gives embeddings of phrases (`phrases.PhraseEmbeddings`), or None.
     """
 
     def __init__(
@@ -240,32 +236,25 @@ class VideoClips:
         return len(self.source.names)
 
     def clip(self, index: int, rng: np.random.Generator) -> Clip:
-        video = self.source.video(index)
-        if len(video) < self.sampling.needed:
-            raise InputError(f"{video.where}: {video.name} has {len(video)} frames, {self.sampling.needed} are needed")
-        frames = self.sampling.frames(len(video), rng)
-        count = min(len(video.phrases), self.sampling.max_objects)
-        phrases = [*video.phrases[:count], *[""] * (self.sampling.max_objects - count)]
-        clip = Clip(f"{self.name}/{video.name}@{frames[0]}", video.prompt, phrases, *self._boxes(video, frames, count))
+        video, sampling = self.source.video(index), self.sampling
+        if len(video) < sampling.needed:
+            raise InputError(f"{video.where}: {video.name} has {len(video)} frames, {sampling.needed} are needed")
+        frames = sampling.frames(len(video), rng)
+        name, there = f"{self.name}/{video.name}@{frames[0]}", list(frames)
+        boxes, box_mask = video.boxes[there], video.box_mask[there]
+        clip = Clip.padded(name, video.prompt, video.phrases, boxes, box_mask, sampling.max_objects)
         if self._phrase_embeddings is not None:
-            clip.phrase_embeddings = self._phrase_embeddings(phrases, video.where)
+            clip.phrase_embeddings = self._phrase_embeddings(clip.phrases, video.where)
         if self._latents is None:
-            size = (self.sampling.height, self.sampling.width)
-            clip.frames = torch.from_numpy(read_frames(self.source, index, frames, *size, self.sampling.resize))
+            size = (sampling.height, sampling.width)
+            clip.frames = torch.from_numpy(read_frames(self.source, index, frames, *size, sampling.resize))
             return clip
         cached: dict[str, Any] = self._latents(video, frames)
         embeddings = cached.pop("phrase_embeddings", None)
         if self._phrase_embeddings is None and embeddings is not None:
-            clip.phrase_embeddings = embeddings.new_zeros(len(phrases), embeddings.shape[-1])
-            clip.phrase_embeddings[:count] = embeddings[:count]
+            clip.phrase_embeddings = embeddings.new_zeros(len(clip.phrases), embeddings.shape[-1])
+            clip.phrase_embeddings[: len(embeddings)] = embeddings[: sampling.max_objects]
         return replace(clip, **cached)
-
-    def _boxes(self, video: Video, frames: range, count: int) -> tuple[Tensor, Tensor]:
-        boxes = torch.zeros(len(frames), self.sampling.max_objects, 4)
-        box_mask = torch.zeros(len(frames), self.sampling.max_objects)
-        boxes[:, :count] = torch.from_numpy(video.boxes[list(frames), :count])
-        box_mask[:, :count] = torch.from_numpy(video.box_mask[list(frames), :count])
-        return boxes, box_mask
 
 
 def read_frames(

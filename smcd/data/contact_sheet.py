@@ -63,7 +63,5 @@ def _titled(clip: Clip, picture: np.ndarray) -> np.ndarray:
 def _padded(pictures: list[np.ndarray], axis: int) -> list[np.ndarray]:
     """Pictures filled up with white to the largest one's extent along an axis."""
     most = max(picture.shape[axis] for picture in pictures)
-    padding = [
-        [(0, most - p.shape[0] if axis == 0 else 0), (0, most - p.shape[1] if axis == 1 else 0)] for p in pictures
-    ]
-    return [np.pad(p, [*by, (0, 0)], constant_values=255) for p, by in zip(pictures, padding, strict=True)]
+    missing = [[(0, most - p.shape[axis] if n == axis else 0) for n in range(3)] for p in pictures]
+    return [np.pad(p, by, constant_values=255) for p, by in zip(pictures, missing, strict=True)]

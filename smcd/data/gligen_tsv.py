@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from smcd.data.clips import Clip
-from smcd.data.label_files import folder_of, read_text
+from smcd.data.label_files import check_box, folder_of
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import read_text
 from smcd.runtime.media import read_frame
 
 SETS = ("flickr", "sbu", "gqa")
-_SMALLEST = 0.01  # of the image's area: smaller boxes are dropped
+_SMALLEST = 0.01  # boxes of a smaller part of the image's area are dropped
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ class GligenTSV:
     Args:
         path: the folder that holds `GLIGEN/GROUNDING`, or GROUNDING itself.
         name: flickr, sbu or gqa.
-        size: of the square images, in pixels.
+        size: side of the square images, in pixels.
         max_objects: N, filled up with absent objects.
         on_error: "error", or "skip": rows beyond the end of a file that was cut off are dropped.
         crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centered whole square.
         resize: "antialiased" (bilinear), or "published": a box filter.
-        phrase_embeddings: of phrases (`phrases.PhraseEmbeddings`), or None.
+        phrase_embeddings: gives embeddings of phrases (`phrases.PhraseEmbeddings`), or None.
 
     Raises:
-        InputError: naming the file that is missing or broken.
+        InputError: a file is missing or broken; the message names it.
     """
 
     def __init__(
@@ -62,11 +63,6 @@ class GligenTSV:
         phrase_embeddings: Callable[[Sequence[str], str], Tensor] | None = None,
         on_error: str = "error",
     ):
-        if size < 8 or max_objects < 1 or not 0 < crop_ratio <= 1:
-            raise InputError(
-                f"{name}: image_size is {size}, max_boxes_per_data {max_objects}, crop_ratio {crop_ratio}; they must "
-                "be at least 8, at least 1, and above 0 and up to 1"
-            )
         self.name = f"gligen/{name}"
         self.size, self.max_objects, self.crop_ratio = size, max_objects, crop_ratio
         self._filter = PIL.Image.Resampling.BILINEAR if resize == "antialiased" else PIL.Image.Resampling.BOX
@@ -117,14 +113,11 @@ class GligenTSV:
         side, left, top = self._crop(image.size, rng)
         pixels = image.resize((self.size, self.size), self._filter, (left, top, left + side, top + side))
         boxes, phrases = self._objects(row, side, left, top)
-        box_tensor, box_mask = torch.zeros(1, self.max_objects, 4), torch.zeros(1, self.max_objects)
-        box_tensor[0, : len(boxes)] = torch.from_numpy(boxes)
-        box_mask[0, : len(boxes)] = 1
-        phrases = [*phrases, *[""] * (self.max_objects - len(phrases))]
-        clip = Clip(f"{self.name}/{file.stem}:{number + 1}", row.caption, phrases, box_tensor, box_mask)
+        there, name = np.ones((1, len(phrases)), dtype=np.float32), f"{self.name}/{file.stem}:{number + 1}"
+        clip = Clip.padded(name, row.caption, phrases, boxes[None], there, self.max_objects)
         clip.frames = torch.from_numpy(np.asarray(pixels)[None].copy())
         if self._phrase_embeddings is not None:
-            clip.phrase_embeddings = self._phrase_embeddings(phrases, where)
+            clip.phrase_embeddings = self._phrase_embeddings(clip.phrases, where)
         return clip
 
     def _crop(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[float, float, float]:
@@ -140,7 +133,7 @@ class GligenTSV:
         corners = np.concatenate([row.boxes[:, :2], row.boxes[:, :2] + row.boxes[:, 2:]], axis=1)
         boxes = np.clip((corners - [left, top, left, top]) / side, 0, 1)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-        order = [n for n in np.argsort(-areas, kind="stable") if areas[n] >= _SMALLEST][: self.max_objects]
+        order = [n for n in np.argsort(-areas, kind="stable") if areas[n] >= _SMALLEST]
         return boxes[order].astype(np.float32), [row.phrases[n] for n in order]
 
 
@@ -173,9 +166,9 @@ def file_ends_after(tsv: Path, offset: int) -> int:
 _ANEW = "download the .tsv and its .lineidx again"
 
 
-def read_row(tsv: Path, number: int, offset: int) -> GligenRow:
-    """Row `number` (from 0) of a file, at its byte offset. Raises an InputError where it is broken."""
-    where = f"{tsv}:{number + 1}"
+def read_row(tsv: Path, row: int, offset: int) -> GligenRow:
+    """Row `row` (from 0) of a file, at its byte offset. Raises an InputError where it is broken."""
+    where = f"{tsv}:{row + 1}"
     with tsv.open("rb") as file:
         file.seek(max(0, offset - 1))
         if offset and file.read(1) != b"\n":
@@ -188,21 +181,13 @@ def read_row(tsv: Path, number: int, offset: int) -> GligenRow:
         raise InputError(f"{where}: the row is broken or cut off ({error}); {_ANEW}") from None
     if not annotations:
         raise InputError(f"{where}: has no annos")
-    boxes = [_box(item, f"{where}: anno {n}") for n, item in enumerate(annotations)]
-    phrases = [
-        phrase_of(caption, item.get("tokens_positive"), f"{where}: anno {n}") for n, item in enumerate(annotations)
-    ]
+    boxes, phrases = [], []
+    for number, item in enumerate(annotations):
+        if not isinstance(item, dict):
+            raise InputError(f"{where}: anno {number} is no JSON object")
+        boxes.append(check_box(item.get("bbox"), f"{where}: anno {number}"))
+        phrases.append(phrase_of(caption, item.get("tokens_positive"), f"{where}: anno {number}"))
     return GligenRow(image, caption, np.array(boxes), phrases)
-
-
-def _box(annotation: Any, where: str) -> list[float]:
-    try:
-        values = [float(value) for value in annotation["bbox"]]
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{where}: has no bbox x, y, w, h") from None
-    if len(values) != 4 or not np.isfinite(values).all() or min(values[2:]) < 0:
-        raise InputError(f"{where}: {annotation['bbox']} is no box x, y, w, h")
-    return values
 
 
 def phrase_of(caption: str, spans: Any, where: str) -> str:

@@ -1,31 +1,29 @@
 """GOT-10k: one tracked object per sequence, 10 frames a second."""
 
 import re
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from tqdm import tqdm
 
+from smcd.data.annotated import AnnotatedVideos
 from smcd.data.clips import Video
-from smcd.data.label_files import folder_of, read_json, read_numbers, read_text, xyxy
+from smcd.data.label_files import folder_of, read_labels, read_numbers, xyxy
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import read_json, read_text
 from smcd.runtime.media import read_frame
 
 _BROKEN = """
     1665 1849 1858 1867 1898 2446 2449 4419 5912 7610 7643 7645 7788 8628 8630 8721 8917 8925 8931 9027 9031 9032 9058
     9059 9065 9094 9102 9210 9211 9214 9274 9302 9320 9323"""
 BROKEN = frozenset(map(int, _BROKEN.split()))  # sequences of train that the published training drops
-_MANY = 500  # sequences: reading their labels is worth a progress bar
 
 
-class GOT10k:
+class GOT10k(AnnotatedVideos):
     """A split of GOT-10k, a `VideoSource`. All labels are read and checked at the start.
 
-    The prompt of a sequence is its entry in `got10k_<split>_caption.json`, where there is one, otherwise
+    The prompt of a sequence is its entry in `got10k_<split>_caption.json`, if there is one, otherwise
     "A {object_class} that is {motion_class}. ". Where `absence.label` says so, the object is absent.
 
     Args:
@@ -35,69 +33,47 @@ class GOT10k:
         on_error: "error", or "skip": broken sequences are dropped.
 
     Raises:
-        InputError: naming the file and line that is missing or broken.
+        InputError: labels are missing or broken; the message names the file and line.
     """
 
     def __init__(self, path: Path, split: str = "train", min_frames: int = 8, on_error: str = "error"):
-        self.name = f"got10k/{split}"
-        self.root = folder_of(Path(path), "got10k", "got-10k")
-        self.folder = folder_of(self.root, split)
-        captions = self.root / f"got10k_{split}_caption.json"
-        self._captions = read_json(captions) if captions.is_file() else {}
-        self.dropped: dict[str, str] = {}
-        self._videos: dict[str, Video] = {}
+        root = folder_of(Path(path), "got10k", "got-10k")
+        self.folder = folder_of(root, split)
         found = sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and entry.name[0] not in "._")
         if not found:
             raise InputError(f"{self.folder}: holds no sequences; see docs/data.md")
-        for name, video in self._read_all(found):
-            if split == "train" and int(re.sub(r"\D", "", name[-6:]) or 0) in BROKEN:
-                self.dropped[name] = "on the published list of broken sequences"
-            elif isinstance(video, InputError):
-                if on_error != "skip":
-                    raise video
-                self.dropped[name] = str(video)
-            elif len(video) < min_frames:
-                self.dropped[name] = f"{len(video)} frames, {min_frames} are needed"
-            else:
-                self._videos[name] = video
-        self.names = list(self._videos)
-
-    def video(self, index: int) -> Video:
-        return self._videos[self.names[index]]
+        unused = [name for name in found if split == "train" and int(re.sub(r"\D", "", name[-6:]) or 0) in BROKEN]
+        path_of_captions = root / f"got10k_{split}_caption.json"
+        captions = read_json(path_of_captions) if path_of_captions.is_file() else {}
+        super().__init__(
+            f"got10k/{split}",
+            found,
+            lambda name: read_sequence(self.folder / name, captions.get(name)),
+            dict.fromkeys(unused, "on the published list of broken sequences"),
+            min_frames,
+            on_error,
+        )
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         folder = self.folder / self.names[index]
         return [read_frame(folder / f"{frame + 1:08d}.jpg", size) for frame in frames]
 
-    def _read_all(self, names: list[str]) -> Iterable[tuple[str, Video | InputError]]:
-        with ThreadPoolExecutor(16) as pool:  # many small files: mostly waiting
-            found = pool.map(self._read, names)
-            yield from zip(names, tqdm(found, self.name, len(names), disable=len(names) < _MANY), strict=True)
-
-    def _read(self, name: str) -> Video | InputError:
-        try:
-            return read_sequence(self.folder / name, self._captions.get(name))
-        except InputError as error:
-            return error
-
 
 def read_sequence(folder: Path, caption: str | None = None) -> Video:
     """The annotation of one sequence. Raises an InputError naming the file and line."""
-    meta = read_meta(folder / "meta_info.ini")
+    name, motion, size = read_meta(folder / "meta_info.ini")
     path = folder / "groundtruth.txt"
     boxes = read_numbers(path, 4)
     check_frames(folder, path, len(boxes))
     absence = folder / "absence.label"
     visible = read_labels(absence, len(boxes)) == 0 if absence.is_file() else np.ones(len(boxes), dtype=bool)
-    corners = xyxy(boxes, *meta.size)
+    corners = xyxy(boxes, *size)
     inside = (corners[:, 2:] > corners[:, :2]).all(-1)  # a flat box, or one outside the image, is an absent object
     mask = (visible & inside).astype(np.float32)
     if not mask.any():
         raise InputError(f"{absence if absence.is_file() else path}: the object is absent in all frames")
-    prompt = caption or f"A {meta.object_class} that is {meta.motion_class}. "
-    return Video(
-        folder.name, prompt, [meta.object_class], corners[:, None] * mask[:, None, None], mask[:, None], str(path)
-    )
+    prompt = caption or f"A {name} that is {motion}. "
+    return Video(folder.name, prompt, [name], corners[:, None] * mask[:, None, None], mask[:, None], str(path))
 
 
 def check_frames(folder: Path, labels: Path, length: int) -> None:
@@ -111,19 +87,13 @@ def check_frames(folder: Path, labels: Path, length: int) -> None:
         raise InputError(f"{folder / missing[0]}: is missing, and {labels.name} has {length} lines")
 
 
-@dataclass(frozen=True)
-class Meta:
-    """`meta_info.ini` of a sequence; `size` is width and height in pixels."""
+def read_meta(path: Path) -> tuple[str, str, tuple[int, int]]:
+    """Object class, motion class and size (width, height in pixels) from `meta_info.ini`.
 
-    object_class: str
-    motion_class: str
-    size: tuple[int, int]
+    configparser does not read it: a url may hold a %.
 
-
-def read_meta(path: Path) -> Meta:
-    """Raises an InputError where a key is missing or the resolution is no size.
-
-    Not read by configparser: a url may hold a %.
+    Raises:
+        InputError: a key is missing, or the resolution is no size.
     """
     pairs = (line.partition(":") for line in read_text(path).splitlines())
     values = {key.strip(): value.strip() for key, _, value in pairs}
@@ -133,18 +103,10 @@ def read_meta(path: Path) -> Meta:
     size = [int(side) for side in re.findall(r"\d+", values["resolution"])]
     if len(size) != 2 or min(size) < 1:
         raise InputError(f"{path}: resolution is {values['resolution']!r}, not (width, height)")
-    return Meta(values["object_class"], values["motion_class"], (size[0], size[1]))
+    return values["object_class"], values["motion_class"], (size[0], size[1])
 
 
 def read_cover(folder: Path, length: int) -> np.ndarray | None:
     """`cover.label` of a sequence (visible part of the object, 0..8; L), or None where there is none."""
     path = folder / "cover.label"
     return read_labels(path, length) if path.is_file() else None
-
-
-def read_labels(path: Path, length: int) -> np.ndarray:
-    """An integer for each of `length` frames. Raises an InputError naming the line."""
-    values = read_numbers(path, 1)[:, 0].astype(int)
-    if len(values) != length:
-        raise InputError(f"{path}:{len(values)}: ends after {len(values)} lines, but there are {length} frames")
-    return values

@@ -1,62 +1,54 @@
-"""Text files of datasets: number lines, JSON, with errors that name the line."""
+"""Labels and folders of datasets, read with errors that name the file and the line."""
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from smcd.runtime.errors import InputError
-
-
-def read_text(path: Path) -> str:
-    """A text file. Raises an InputError where it is missing or is not text."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; see docs/data.md for how the dataset must lie on disk") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not text'})") from None
+from smcd.runtime.files import read_text
 
 
 def read_numbers(path: Path, columns: int) -> np.ndarray:
     """A line of `columns` numbers, separated by commas, for each frame: L columns, float64.
 
     Raises:
-        InputError: naming the line that is not so, or is not finite.
+        InputError: a line holds something else; the message names it.
     """
-    lines = read_text(path).rstrip().splitlines()
-    try:
-        numbers = np.array([line.split(",") for line in lines], dtype=np.float64)
-        if numbers.shape == (len(lines), columns) and np.isfinite(numbers).all():
-            return numbers
-    except ValueError:
-        pass
-    for number, line in enumerate(lines, start=1):
+    rows = []
+    for number, line in enumerate(read_text(path).rstrip().splitlines(), start=1):
         try:
-            values = [float(value) for value in line.split(",")]
+            row = [float(value) for value in line.split(",")]
         except ValueError:
-            values = []
-        if len(values) != columns or not np.isfinite(values).all():
+            row = []
+        if len(row) != columns or not all(map(math.isfinite, row)):
             raise InputError(f"{path}:{number}: {line[:60]!r} is not {columns} finite number{'s' * (columns > 1)}")
-    return np.zeros((0, columns))  # an empty file
+        rows.append(row)
+    return np.array(rows, dtype=np.float64).reshape(-1, columns)
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
-    """A JSON file that holds an object (or a list). Raises an InputError that names the line."""
+def read_labels(path: Path, length: int) -> np.ndarray:
+    """An integer for each of `length` frames. Raises an InputError naming the line."""
+    values = read_numbers(path, 1)[:, 0].astype(int)
+    if len(values) != length:
+        raise InputError(f"{path}:{len(values)}: ends after {len(values)} lines, but there are {length} frames")
+    return values
+
+
+def check_box(box: Any, where: str) -> list[float]:
+    """A box x, y, w, h from JSON as four numbers. Raises an InputError if it is no such box."""
     try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: is not JSON ({error.msg}); was it cut off?") from None
-    except RecursionError:
-        raise InputError(f"{path}: is nested too deeply") from None
-    if not isinstance(content, kind):
-        raise InputError(f"{path}: should be a JSON {'object' if kind is dict else 'list'}")
-    return content
+        values = [float(value) for value in box]
+    except (TypeError, ValueError):
+        values = []
+    if len(values) != 4 or not all(map(math.isfinite, values)) or min(values[2:]) < 0:
+        raise InputError(f"{where}: {box} is no box x, y, w, h")
+    return values
 
 
 def folder_of(path: Path, *names: str) -> Path:
-    """The first of `path/name` that is a folder. Raises an InputError where none is."""
+    """The first of `path/name` that is a folder. Raises an InputError if none is."""
     for name in names:
         if (path / name).is_dir():
             return path / name

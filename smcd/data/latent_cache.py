@@ -8,7 +8,7 @@ taken. Each video is kept with its annotation's texts, length and fingerprint, a
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from smcd.data.clips import Video, VideoSource
-from smcd.data.label_files import read_json
 from smcd.runtime.errors import InputError, first_line
-from smcd.runtime.files import new_file
+from smcd.runtime.files import new_file, read_json, write_json
 from smcd.runtime.hashes import weights_hash
 
 SHARD = 32  # videos of a shard
 _FORMAT = 1
 _TEXTS = {"text", "phrase_embeddings"}
 _INDEX, _SETTINGS = "index.json", "settings.json"
+_AGAIN = "run smcd prepare again, which writes anew what changed"
 
 
 def encoder_hash(module: nn.Module) -> str:
@@ -36,14 +36,10 @@ def encoder_hash(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class EncoderHashes:
-    """`encoder_hash` of a model's encoders, taken before they are cast."""
+    """`encoder_hash` of a model's encoders, taken before they are cast; no text encoder for a cache without texts."""
 
     vae: str
     text_encoder: str | None
-
-    def without_text(self) -> "EncoderHashes":
-        """Of a cache that holds no text embeddings."""
-        return EncoderHashes(self.vae, None)
 
     @classmethod
     def of(cls, vae: nn.Module, text_encoder: nn.Module) -> "EncoderHashes":
@@ -54,21 +50,28 @@ def cache_settings(
     encoders: EncoderHashes, source: VideoSource, height: int, width: int, resize: str
 ) -> dict[str, Any]:
     """What latents and embeddings depend on."""
-    return {
-        "format": _FORMAT,
-        "dataset": source.name,
-        "vae": encoders.vae,
-        "text_encoder": encoders.text_encoder,
-        "height": height,
-        "width": width,
-        "resize": resize,
-    }
+    frames = {"height": height, "width": width, "resize": resize}
+    return {"format": _FORMAT, "dataset": source.name, **asdict(encoders), **frames}
 
 
 def cache_folder(folder: Path, settings: dict[str, Any]) -> Path:
     """Where the cache with these settings lies below `folder`."""
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     return folder / f"{settings['dataset'].replace('/', '-')}-{settings['width']}x{settings['height']}-{key}"
+
+
+def _shard_path(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05d}.safetensors"
+
+
+def _open_shard(folder: Path, number: int) -> tuple[Any, dict[str, Any]]:
+    """A shard's file, and what it says of its videos. Raises an InputError for one that is not whole."""
+    path = _shard_path(folder, number)
+    try:
+        file = safe_open(path, "pt")
+        return file, json.loads(file.metadata()["videos"])
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({first_line(error)}); {_AGAIN}") from None
 
 
 def _description(video: Video) -> dict[str, Any]:
@@ -104,8 +107,7 @@ class CacheWriter:
         if path.is_file() and (old := read_json(path)) != settings:
             changed = [f"{key} {old.get(key)} -> {value}" for key, value in settings.items() if old.get(key) != value]
             raise InputError(f"{path}: the cache was begun otherwise ({', '.join(changed)}); delete its folder")
-        with new_file(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1))
+        write_json(path, settings, indent=1)
         for left_over in self.folder.glob(".*.partial*"):
             left_over.unlink()
         missing = [number for number in range(len(self.shards)) if not self._is_right(number)]
@@ -113,20 +115,21 @@ class CacheWriter:
             (self.folder / _INDEX).unlink(missing_ok=True)
         return missing
 
-    def _path(self, number: int) -> Path:
-        return self.folder / f"shard-{number:05d}.safetensors"
-
     def _is_right(self, number: int) -> bool:
         """Whether a shard holds its videos as they are now, none of them dropped."""
         videos = (self.source.video(index) for index in self.shards[number])
         try:
-            return _read_header(self._path(number)) == {video.name: _description(video) for video in videos}
+            return _open_shard(self.folder, number)[1] == {video.name: _description(video) for video in videos}
         except InputError:
             return False
 
     def write(self, number: int, videos: dict[str, dict[str, Tensor] | str]) -> None:
-        """One shard: of each video `latent_mean`, `latent_std` (4 F h w) and, unless the cache is without texts, `text`
-        (77 C) and `phrase_embeddings` (N C); or in words why it was dropped."""
+        """Write one shard.
+
+        Args:
+            videos: for each video its `latent_mean`, `latent_std` (4 F h w) and, unless the cache is without texts,
+                `text` (77 C) and `phrase_embeddings` (N C); or the reason why it was dropped.
+        """
         tensors, header = {"-": torch.zeros(1)}, {}  # a file without tensors would not be valid
         for index in self.shards[number]:
             video = self.source.video(index)
@@ -139,7 +142,7 @@ class CacheWriter:
                 tensors[f"{video.name}/{key}"] = content[key].transpose(0, 1).contiguous().cpu()
             for key in _TEXTS & content.keys():
                 tensors[f"{video.name}/{key}"] = content[key].contiguous().cpu()
-        with new_file(self._path(number)) as path:
+        with new_file(_shard_path(self.folder, number)) as path:
             save_file(tensors, path, {"videos": json.dumps(header)})
 
     def finish(self) -> dict[str, str]:
@@ -154,25 +157,13 @@ class CacheWriter:
         index: dict[str, int] = {}
         dropped: dict[str, str] = {}
         for number in range(len(self.shards)):
-            for name, content in _read_header(self._path(number)).items():
+            for name, content in _open_shard(self.folder, number)[1].items():
                 if "dropped" in content:
                     dropped[name] = content["dropped"]
                 else:
                     index[name] = number
-        with new_file(self.folder / _INDEX) as path:
-            path.write_text(json.dumps({"videos": index, "dropped": dropped}))
+        write_json(self.folder / _INDEX, {"videos": index, "dropped": dropped})
         return dropped
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    """What a shard holds. Raises an InputError for one that is not whole."""
-    try:
-        with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()["videos"])
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({first_line(error)}); run scripts/prepare_data.py again, which writes it anew"
-        ) from None
 
 
 class LatentCache:
@@ -194,7 +185,7 @@ class LatentCache:
             state = "is not finished" if folder.is_dir() else "does not exist"
             others = ", ".join(sorted(path.name for path in folder.parent.glob("*-*x*-*"))) or "none"
             raise InputError(
-                f"{folder}: {state}; run scripts/prepare_data.py with --latents {folder.parent} and this model, size "
+                f"{folder}: {state}; run smcd prepare with --latents {folder.parent} and this model, size "
                 f"and resize (caches there: {others})"
             )
         content = read_json(folder / _INDEX)
@@ -209,16 +200,15 @@ class LatentCache:
         Raises:
             InputError: a video that is not there, or was cached with another prompt, phrases, length or content.
         """
-        again = "run scripts/prepare_data.py again, which writes anew what changed"
         if video.name not in self._index:
-            raise InputError(f"{self.folder}: {video.name} is not in the cache; {again}")
+            raise InputError(f"{self.folder}: {video.name} is not in the cache; {_AGAIN}")
         file, header, names = self._shard(self._index[video.name])
         then, now = header.get(video.name, {}), _description(video)
         for key, value in now.items():
             if then.get(key) != value:
                 raise InputError(
                     f"{self.folder}: {video.name} was cached with {key} {then.get(key)!r}, but {video.where} gives "
-                    f"{value!r}; {again}"
+                    f"{value!r}; {_AGAIN}"
                 )
         content = {}
         for key in ("latent_mean", "latent_std"):
@@ -234,8 +224,6 @@ class LatentCache:
         if self._process != os.getpid():  # a worker opens its own
             self._open, self._process = {}, os.getpid()
         if number not in self._open:
-            path = self.folder / f"shard-{number:05d}.safetensors"
-            header = _read_header(path)  # an error says what to do
-            file = safe_open(path, "pt")
+            file, header = _open_shard(self.folder, number)
             self._open[number] = file, header, set(file.keys())
         return self._open[number]

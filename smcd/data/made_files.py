@@ -1,6 +1,5 @@
 """Files that training reads besides the datasets' own: phrase embeddings, held-out videos, captions, cached latents."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,31 +11,19 @@ from tqdm import tqdm
 
 from smcd.data.clips import Video, VideoSource, read_frames
 from smcd.data.gligen_tsv import GligenTSV
-from smcd.data.label_files import read_json
 from smcd.data.latent_cache import CacheWriter
-from smcd.data.phrases import encoder_of, read_phrases, write_phrases
+from smcd.data.phrases import as_table, read_phrases, write_phrases
 from smcd.data.youtube_vis import Annotations, caption_of, held_out_names
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import new_file
+from smcd.runtime.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
 Embed = Callable[[Sequence[str]], Tensor]  # phrases -> N C, float32
-EMBEDDINGS = "obj_embedding.json"  # of GOT-10k's classes, and of own videos
-YOUTUBE_VIS_EMBEDDINGS = "annotations_info_with_cat_emb.json"
-GLIGEN_EMBEDDINGS = "phrases.safetensors"
-HELD_OUT_LIST = "heldout.json"
 _AT_ONCE = 256  # phrases through the text encoder
 _COMPARED = 8  # phrases that tell whether a file is of this text encoder
 _SAME = 0.05  # largest difference of embeddings that half precision makes
 _BLOCK = 64  # frames of a video that are read together
-
-
-def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Write a JSON file whole or not at all."""
-    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=indent, ensure_ascii=False)
-    logger.info(f"wrote {path}")
 
 
 def embed_all(phrases: Iterable[str], embed: Embed) -> dict[str, Tensor]:
@@ -49,44 +36,45 @@ def embed_all(phrases: Iterable[str], embed: Embed) -> dict[str, Tensor]:
     return found
 
 
-def add_embeddings(path: Path, old: dict[str, Any], phrases: Iterable[str], embed: Embed, overwrite: bool) -> dict:
-    """A published table of embeddings, {phrase: [[C floats]]}, completed.
+def write_embeddings(
+    path: Path,
+    phrases: Iterable[str],
+    embed: Embed,
+    overwrite: bool,
+    section: str | None = None,
+    rest: dict[str, Any] | None = None,
+) -> None:
+    """Write, or complete, a published JSON of embeddings: {phrase: [[C floats]]}.
 
     Args:
-        path, old: the file that it is in, and what it holds of it now.
+        section: the key below which the embeddings lie in the file, if they do.
+        rest: what a new file holds besides that section.
 
     Raises:
-        InputError: there are no phrases, or the table is of another text encoder and `overwrite` is not set.
+        InputError: there are no phrases, or the file is of another text encoder and `overwrite` is not set.
     """
     wanted = set(phrases)
     if not wanted:
         raise InputError(f"{path}: there is nothing to write: no clip is left of the dataset")
-    if overwrite:
-        old = {}
-    elif old:
+    known = read_json(path) if path.is_file() else {}
+    old = known.get(section, {}) if section else known
+    if old and not overwrite:
         some = list(old)[:_COMPARED]
-        try:
-            table = torch.tensor([old[phrase] for phrase in some], dtype=torch.float32).flatten(1)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: is no file of phrase embeddings ({error})") from None
-        mine = embed(some).cpu()
-        if table.shape != mine.shape or (table - mine).abs().max() > _SAME:
+        theirs, ours = as_table(path, [old[phrase] for phrase in some]), embed(some).cpu()
+        if theirs.shape != ours.shape or (theirs - ours).abs().max() > _SAME:
             raise InputError(
-                f"{path}: holds embeddings of another text encoder ({table.shape[1]} wide, this one's are "
-                f"{mine.shape[1]}); keep both by moving it away, or set --overwrite"
+                f"{path}: holds embeddings of another text encoder ({theirs.shape[1]} wide, this one's are "
+                f"{ours.shape[1]}); keep both by moving it away, or set --overwrite"
             )
-    new = embed_all(wanted - old.keys(), embed)
-    return old | {phrase: [vector.tolist()] for phrase, vector in new.items()}
-
-
-def write_embeddings(path: Path, phrases: Iterable[str], embed: Embed, overwrite: bool) -> None:
-    """Write, or complete, a published JSON of embeddings; see `add_embeddings`."""
-    old = read_json(path) if path.is_file() else {}
-    table = add_embeddings(path, old, phrases, embed, overwrite)
-    if table == old:
-        logger.info(f"{path}: has all {len(old)} phrases already")
+        if wanted <= old.keys():
+            logger.info(f"{path}: has all {len(old)} phrases already")
+            return
+        wanted -= old.keys()
     else:
-        write_json(path, table)
+        old = {}
+    table = old | {phrase: [vector.tolist()] for phrase, vector in embed_all(wanted, embed).items()}
+    write_json(path, (known or rest or {}) | {section: table} if section else table)
+    logger.info(f"wrote {path}")
 
 
 def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str) -> None:
@@ -102,34 +90,38 @@ def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str
     annotations = Annotations(root / "train" / "instances.json", captions)
     missing = {}
     for name in annotations.names:
-        if not annotations.has_caption(name) and annotations.tracks(name):
+        if name not in annotations.captions and annotations.tracks(name):
             try:
                 missing[name] = caption_of([annotations.category(track) for track in annotations.tracks(name)])
             except InputError:
                 if on_error != "skip":
                     raise
-    embedded = root / "train" / YOUTUBE_VIS_EMBEDDINGS
-    known = read_json(embedded) if embedded.is_file() else {}
-    section = "category_embedding"
-    table = add_embeddings(embedded, known.get(section, {}), annotations.categories, embed, overwrite)
-    write_json(root / HELD_OUT_LIST, held_out_names(annotations.names), indent=1)
-    if missing:
-        write_json(captions, (read_json(captions) if captions.is_file() else {}) | missing, indent=1)
-    plain = root / "train" / "annotations_info.json"
     info = {name: annotations.tracks(name) for name in annotations.names}
+    embedded = root / "train" / "annotations_info_with_cat_emb.json"
+    write_embeddings(embedded, annotations.categories, embed, overwrite, "category_embedding", info)
+    write_json(root / "heldout.json", held_out_names(annotations.names), indent=1)
+    if missing:
+        write_json(captions, annotations.captions | missing, indent=1)
+    plain = root / "train" / "annotations_info.json"
     if not plain.is_file():
         write_json(plain, info)
-    if table == known.get(section):
-        logger.info(f"{embedded}: has all {len(table)} categories already")
-    else:
-        write_json(embedded, (known or info) | {section: table})
+    logger.info(f"{root}: heldout.json, caption.json and {plain.name} are complete")
 
 
-def check_rows(dataset: GligenTSV, on_error: str = "error") -> tuple[set[str], dict[str, str]]:
-    """All phrases of a GLIGEN set, and its broken rows with the reason.
+def prepare_gligen(
+    dataset: GligenTSV, embed: Embed | None, encoder: str = "", on_error: str = "error", overwrite: bool = False
+) -> dict[str, str]:
+    """Read all rows of a set, and write `phrases.safetensors` (half precision) beside its .tsv files.
+
+    Args:
+        embed: None only reads.
+        encoder: hash of the text encoder's weights, kept in the file.
+
+    Returns:
+        Broken rows, with the reason.
 
     Raises:
-        InputError: a broken row, with `on_error` "error".
+        InputError: a broken row, with `on_error` "error"; a file of another text encoder; nothing to write.
     """
     phrases: set[str] = set()
     broken = dict(dataset.dropped)
@@ -140,30 +132,14 @@ def check_rows(dataset: GligenTSV, on_error: str = "error") -> tuple[set[str], d
             if on_error != "skip":
                 raise
             broken[str(index + 1)] = str(error)
-    return phrases, broken
-
-
-def prepare_gligen(
-    dataset: GligenTSV, embed: Embed, encoder: str, on_error: str = "error", overwrite: bool = False
-) -> dict[str, str]:
-    """`phrases.safetensors` (half precision) beside the .tsv files of a set, from the captions' `tokens_positive`.
-
-    Args:
-        encoder: hash of the text encoder's weights, kept in the file.
-
-    Returns:
-        Broken rows, with the reason.
-
-    Raises:
-        InputError: a broken row, with `on_error` "error"; a file of another text encoder; nothing to write.
-    """
-    phrases, broken = check_rows(dataset, on_error)
-    path = dataset.folder / GLIGEN_EMBEDDINGS
+    if embed is None:
+        return broken
+    path = dataset.folder / "phrases.safetensors"
     if not phrases:
         raise InputError(f"{path}: there is nothing to write: no row of the dataset is left")
     if path.is_file() and not overwrite:
-        known, _ = read_phrases(path)
-        if encoder_of(path) != encoder:
+        known, _, made_with = read_phrases(path)
+        if made_with != encoder:
             raise InputError(f"{path}: holds embeddings of another text encoder; move it away, or set --overwrite")
         if phrases <= set(known):
             logger.info(f"{path}: has all {len(phrases)} phrases already")
@@ -200,8 +176,7 @@ def cache_latents(
             for index in writer.shards[shard]:
                 video = source.video(index)
                 try:
-                    blocks = _blocks(source, index, size, resize)
-                    means, stds = zip(*map(encode_frames, blocks), strict=True)
+                    means, stds = zip(*map(encode_frames, _blocks(source, index, size, resize)), strict=True)
                 except InputError as error:
                     if on_error != "skip":
                         raise
@@ -215,7 +190,6 @@ def cache_latents(
 
 def _blocks(source: VideoSource, index: int, size: tuple[int, int], resize: str) -> Iterable[Tensor]:
     """A video's frames, some at a time: F H W 3."""
-    length = len(source.video(index))
-    for start in range(0, length, _BLOCK):
-        frames = range(start, min(start + _BLOCK, length))
-        yield torch.from_numpy(read_frames(source, index, frames, *size, resize))
+    frames = range(len(source.video(index)))
+    for start in range(0, len(frames), _BLOCK):
+        yield torch.from_numpy(read_frames(source, index, frames[start : start + _BLOCK], *size, resize))

@@ -34,8 +34,8 @@ class ClipOrder:
 
     Args:
         lengths: clips of each dataset.
-        seed: of the order.
-        weights: of the datasets; otherwise their lengths.
+        seed: gives the order.
+        weights: shares of the datasets; otherwise their lengths.
 
     Raises:
         InputError: no clips, or weights that are no shares.
@@ -62,7 +62,7 @@ class ClipOrder:
         """Picks of an epoch: E 3."""
         picks = []
         for dataset, (share, length) in enumerate(zip(self._counts, self.lengths, strict=True)):
-            visits = np.arange(epoch * share, (epoch + 1) * share)  # of this dataset since the start of training
+            visits = np.arange(epoch * share, (epoch + 1) * share)  # this dataset's since the start of training
             rounds = visits // length
             indices = np.empty(share, dtype=np.int64)
             for round in np.unique(rounds):
@@ -100,11 +100,10 @@ class Mixture(Dataset):
         return sum(self.lengths)
 
     def __getitem__(self, pick: Pick) -> Clip | InputError:
-        # An error is returned, since torch would wrap one that is raised in a worker into a page of traceback.
         try:
             return self.clip(pick)
         except InputError as error:
-            return error
+            return error  # if a worker raised it, torch would wrap it into a page of traceback
 
     def clip(self, pick: Pick) -> Clip:
         """A clip, or with on_error "skip" what came in its place. Raises an InputError for a broken one."""
@@ -137,7 +136,7 @@ class ClipLoader:
     Args:
         mixture: the clips.
         order: which comes when.
-        batch_size: of each process.
+        batch_size: clips of each process.
         num_workers: processes that read clips; 0 reads in this one.
         process_index, num_processes: this process, and how many share the batches.
     """
@@ -163,11 +162,11 @@ class ClipLoader:
         """
         loader: DataLoader = DataLoader(
             self.mixture,
-            batch_sampler=_Batches(self, start),
+            batch_sampler=self._picks(start),
             num_workers=self.num_workers,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # its own: torch's global random state stays as it was
+            generator=torch.Generator(),  # separate: torch's global random state stays as it was
             worker_init_fn=_leave_signals,
         )
         for batch in loader:
@@ -178,31 +177,24 @@ class ClipLoader:
                 logger.warning(f"replaced a broken clip: {message} ({self.skipped} broken clips so far)")
             yield batch
 
+    def _picks(self, start: int) -> Iterator[list[Pick]]:
+        """The picks of this process's batch number `start`, `start` + 1, ..."""
+        for number in count(start):
+            first = (number * self.num_processes + self.process_index) * self.batch_size
+            yield [self.order[position] for position in range(first, first + self.batch_size)]
+
 
 def _leave_signals(_: int) -> None:
-    """A signal to the whole process group is the main process's business, which then ends its workers."""
+    """Workers leave signals to the main process, which then ends them."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
-class _Batches:
-    """The batch sampler: picks of batch `start`, `start` + 1, ..."""
-
-    def __init__(self, loader: ClipLoader, start: int):
-        self._loader, self._start = loader, start
-
-    def __iter__(self) -> Iterator[list[Pick]]:
-        loader = self._loader
-        for number in count(self._start):
-            first = (number * loader.num_processes + loader.process_index) * loader.batch_size
-            yield [loader.order[position] for position in range(first, first + loader.batch_size)]
-
-
 def _collate(clips: list[Clip | InputError]) -> Batch | InputError:
-    for clip in clips:
-        if isinstance(clip, InputError):
-            return clip
     try:
+        for clip in clips:
+            if isinstance(clip, InputError):
+                raise clip
         return collate(clips)  # type: ignore[arg-type]
     except InputError as error:
         return error

@@ -1,16 +1,16 @@
-"""Ready phrase embeddings: the published JSON files, and the files that prepare_data writes."""
+"""Ready phrase embeddings: the published JSON files, and the files that the prepare command writes."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from smcd.data.label_files import read_json
 from smcd.runtime.errors import InputError, first_line
-from smcd.runtime.files import new_file
+from smcd.runtime.files import new_file, read_json
 
 
 class PhraseEmbeddings:
@@ -20,7 +20,7 @@ class PhraseEmbeddings:
     "category_embedding"), or a .safetensors of `write_phrases`.
 
     Args:
-        paths: of the files.
+        paths: the files.
         encoder: hash of the text encoder that they should come from; only .safetensors know it.
 
     Raises:
@@ -28,16 +28,15 @@ class PhraseEmbeddings:
     """
 
     def __init__(self, paths: Iterable[Path], encoder: str | None = None):
-        self._paths = [Path(path) for path in paths]
+        self._paths = list(paths)
         self._rows: dict[str, tuple[int, int]] = {}
         self._tables: list[Tensor] = []
         for number, path in enumerate(self._paths):
-            phrases, table = read_phrases(path)
-            if encoder is not None and encoder_of(path) not in (None, encoder):
-                raise InputError(f"{path}: was made with another text encoder; run scripts/prepare_data.py --overwrite")
+            phrases, table, made_with = read_phrases(path)
+            if encoder is not None and made_with not in (None, encoder):
+                raise InputError(f"{path}: was made with another text encoder; run smcd prepare --overwrite")
             self._tables.append(table)
-            for row, phrase in enumerate(phrases):
-                self._rows.setdefault(phrase, (number, row))
+            self._rows = {phrase: (number, row) for row, phrase in enumerate(phrases)} | self._rows
         widths = {table.shape[1]: path for table, path in zip(self._tables, self._paths, strict=True)}
         if len(widths) > 1:
             parts = ", ".join(f"{path}: {width}" for width, path in widths.items())
@@ -48,42 +47,42 @@ class PhraseEmbeddings:
         """Embeddings N C, float32; zeros for empty phrases. Raises an InputError for a phrase that is in no file."""
         embeddings = torch.zeros(len(phrases), self.width)
         for n, phrase in enumerate(phrases):
-            if not phrase:
-                continue
-            if phrase not in self._rows:
+            if phrase and phrase not in self._rows:
                 files = ", ".join(map(str, self._paths))
                 raise InputError(
                     f"{where}: {phrase!r} is not among the phrase embeddings of {files}; prepare them anew"
                 )
-            number, row = self._rows[phrase]
-            embeddings[n] = self._tables[number][row].float()
+            if phrase:
+                number, row = self._rows[phrase]
+                embeddings[n] = self._tables[number][row].float()
         return embeddings
 
 
-def read_phrases(path: Path) -> tuple[list[str], Tensor]:
-    """Phrases and their embeddings (P C) from a file. Raises an InputError where it is not such a file."""
+def read_phrases(path: Path) -> tuple[list[str], Tensor, str | None]:
+    """Phrases, their embeddings (P C) and the hash of their text encoder (None if the file does not say).
+
+    Raises:
+        InputError: another kind of file.
+    """
     if path.suffix != ".safetensors":
         content = read_json(path)
-        try:
-            content = content.get("category_embedding", content)
-            vectors = [torch.tensor(vector, dtype=torch.float32).reshape(-1) for vector in content.values()]
-            return list(content), torch.stack(vectors)
-        except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: is no file of phrase embeddings ({first_line(error)})") from None
+        content = content.get("category_embedding", content)
+        return list(content), as_table(path, content.values()), None
     try:
         with safe_open(path, "pt") as file:
             phrases = bytes(file.get_tensor("phrases").numpy()).decode().split("\0")
-            return phrases, file.get_tensor("embeddings")  # memory-mapped: only the rows that are used are read
+            # the embeddings are memory-mapped: only the rows that are used are read
+            return phrases, file.get_tensor("embeddings"), (file.metadata() or {}).get("text_encoder")
     except (OSError, SafetensorError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is no file of phrase embeddings ({first_line(error)})") from None
 
 
-def encoder_of(path: Path) -> str | None:
-    """Hash of the text encoder that a .safetensors of phrases was made with; None for files that do not say."""
-    if path.suffix != ".safetensors":
-        return None
-    with safe_open(path, "pt") as file:
-        return (file.metadata() or {}).get("text_encoder")
+def as_table(path: Path, vectors: Iterable[Any]) -> Tensor:
+    """Vectors of a published JSON (each [[C floats]]) as a tensor P C. Raises an InputError if they are none."""
+    try:
+        return torch.stack([torch.tensor(vector, dtype=torch.float32).reshape(-1) for vector in vectors])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: is no file of phrase embeddings ({first_line(error)})") from None
 
 
 def write_phrases(path: Path, phrases: Sequence[str], embeddings: Tensor, encoder: str) -> None:

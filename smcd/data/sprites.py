@@ -22,8 +22,8 @@ class Sprites:
 
     Args:
         clips: how many.
-        seed: of the world; another seed, another world.
-        frames: of each video.
+        seed: another seed gives another world.
+        frames: length of each video.
         size: side of the frames, in pixels.
         world: how rich it is.
     """

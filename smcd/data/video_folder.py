@@ -1,4 +1,4 @@
-"""A user's own videos: files or folders of frames, with one JSON of captions, phrases and boxes."""
+"""Your own videos: files or folders of frames, with one JSON of captions, phrases and boxes."""
 
 import hashlib
 import re
@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from tqdm import tqdm
 
+from smcd.data.annotated import AnnotatedVideos
 from smcd.data.clips import Video
-from smcd.data.key_frames import make_track, parse_objects, read_json
+from smcd.data.key_frames import make_track, parse_objects
 from smcd.data.youtube_vis import caption_of
 from smcd.runtime.errors import InputError
-from smcd.runtime.media import VideoFile, read_frame
+from smcd.runtime.files import read_json
+from smcd.runtime.media import IMAGE_SUFFIXES, VideoFile, read_frame
 
 ANNOTATIONS = "annotations.json"
-_FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _BYTES = 65536
-_MANY = 50  # videos: opening them is worth a progress bar
 
 
-class VideoFolder:
+class VideoFolder(AnnotatedVideos):
     """Videos with `annotations.json` beside them, a `VideoSource`:
 
         {"dog.mp4": {"caption": "A dog runs.", "objects": [{"phrase": "dog", "boxes": {"0": [10, 80, 90, 160]}}]},
@@ -38,38 +37,26 @@ class VideoFolder:
         on_error: "error", or "skip": broken videos are dropped.
 
     Raises:
-        InputError: naming the file, the video and the object that is missing or broken.
+        InputError: something is missing or broken; the message names the file, the video and the object.
     """
 
     def __init__(self, path: Path, min_frames: int = 8, on_error: str = "error"):
-        self.folder = Path(path).resolve()
-        place = hashlib.sha1(str(self.folder).encode()).hexdigest()[:6]
-        self.name = f"videos/{self.folder.name}-{place}"  # folders of one name have caches of their own
-        self.annotations = self.folder / ANNOTATIONS
-        content = read_json(self.annotations)
-        if not isinstance(content, dict) or not content:
-            raise InputError(f'{self.annotations}: should be a JSON object {{"dog.mp4": {{"objects": [...]}}}}')
-        self.dropped: dict[str, str] = {}
-        self._videos: dict[str, tuple[Video, VideoFile | list[Path]]] = {}
-        for name in tqdm(sorted(content), self.name, disable=len(content) < _MANY):
-            try:
-                video, frames = read_video(self.folder, name, content[name])
-            except InputError as error:
-                if on_error != "skip":
-                    raise
-                self.dropped[name] = str(error)
-                continue
-            if len(video) < min_frames:
-                self.dropped[name] = f"{len(video)} frames, {min_frames} are needed"
-            else:
-                self._videos[name] = video, frames
-        self.names = list(self._videos)
+        folder = Path(path).resolve()
+        content = read_json(folder / ANNOTATIONS)
+        if not content:
+            raise InputError(f'{folder / ANNOTATIONS}: should hold {{"dog.mp4": {{"objects": [...]}}}}')
+        self._frames: dict[str, VideoFile | list[Path]] = {}
 
-    def video(self, index: int) -> Video:
-        return self._videos[self.names[index]][0]
+        def read(name: str) -> Video:
+            video, self._frames[name] = read_video(folder, name, content[name])
+            return video
+
+        place = hashlib.sha1(str(folder).encode()).hexdigest()[:6]
+        name = f"videos/{folder.name}-{place}"  # folders of one name have caches of their own
+        super().__init__(name, sorted(content), read, {}, min_frames, on_error)
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
-        files = self._videos[self.names[index]][1]
+        files = self._frames[self.names[index]]
         if isinstance(files, VideoFile):
             return files.read(frames)
         return [read_frame(files[frame], size) for frame in frames]
@@ -85,9 +72,9 @@ def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile 
     path = folder / name
     frames: VideoFile | list[Path]
     if path.is_dir():
-        frames = sorted((file for file in path.iterdir() if file.suffix.lower() in _FRAME_SUFFIXES), key=_by_number)
+        frames = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_by_number)
         if not frames:
-            raise InputError(f"{path}: holds no frames ({', '.join(_FRAME_SUFFIXES)})")
+            raise InputError(f"{path}: holds no frames ({', '.join(IMAGE_SUFFIXES)})")
         length, size = len(frames), read_frame(frames[0]).size
     else:
         frames = VideoFile(path)

@@ -3,25 +3,28 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 
+from smcd.data.annotated import AnnotatedVideos
 from smcd.data.clips import Video
-from smcd.data.label_files import folder_of, read_json, xyxy
+from smcd.data.label_files import check_box, folder_of, xyxy
 from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.files import read_json
 from smcd.runtime.media import read_frame
 
 HELD_OUT = 180  # videos of train that are kept for evaluation
 
 
-class YouTubeVIS:
+class YouTubeVIS(AnnotatedVideos):
     """The annotated videos of YouTube-VIS 2021 (those of train), a `VideoSource`.
 
     Boxes come from `bboxes`, or from `segmentations` where there are none; where both are null the object is absent.
-    The prompt of a video is its entry in `caption.json`, where there is one, otherwise made of its categories.
+    The prompt of a video is its entry in `caption.json`, if there is one, otherwise it is made of its categories.
 
     Args:
         path: the folder that holds `youvis`.
@@ -30,37 +33,21 @@ class YouTubeVIS:
         on_error: "error", or "skip": videos with broken annotations are dropped.
 
     Raises:
-        InputError: naming the file and the annotation that is missing or broken.
+        InputError: annotations are missing or broken; the message names the file and the annotation.
     """
 
     def __init__(self, path: Path, held_out: str = "exclude", min_frames: int = 8, on_error: str = "error"):
-        self.name = "youvis/train"
-        self.root = folder_of(Path(path), "youvis")
-        self.folder = folder_of(self.root / "train", "JPEGImages")
-        annotations = Annotations(self.root / "train" / "instances.json", self.root / "caption.json")
-        away = set(held_out_names(annotations.names))
-        self.dropped: dict[str, str] = {}
-        self._videos: dict[str, Video] = {}
-        self._files: dict[str, list[str]] = {}
-        for name in annotations.names:
-            if (name in away and held_out == "exclude") or (name not in away and held_out == "only"):
-                self.dropped[name] = "held out for evaluation" if name in away else "not held out"
-                continue
-            try:
-                video = annotations.video(name)
-            except InputError as error:
-                if on_error != "skip":
-                    raise
-                self.dropped[name] = str(error)
-                continue
-            if len(video) < min_frames:
-                self.dropped[name] = f"{len(video)} frames, {min_frames} are needed"
-            else:
-                self._videos[name], self._files[name] = video, annotations.file_names(name)
-        self.names = list(self._videos)
-
-    def video(self, index: int) -> Video:
-        return self._videos[self.names[index]]
+        root = folder_of(Path(path), "youvis")
+        self.folder = folder_of(root / "train", "JPEGImages")
+        annotations = Annotations(root / "train" / "instances.json", root / "caption.json")
+        unused = {}
+        if held_out != "include":
+            away = set(held_out_names(annotations.names))
+            unused_names = away if held_out == "exclude" else set(annotations.names) - away
+            reason = "held out for evaluation" if held_out == "exclude" else "not held out"
+            unused = dict.fromkeys(sorted(unused_names), reason)
+        super().__init__("youvis/train", annotations.names, annotations.video, unused, min_frames, on_error)
+        self._files = {name: annotations.file_names(name) for name in self.names}
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         files = self._files[self.names[index]]
@@ -77,9 +64,9 @@ class Annotations:
     """`instances.json` with `caption.json`: what is known of each video, by its name."""
 
     def __init__(self, path: Path, captions: Path):
-        self._path = path
+        self._path, self._captions_path = path, captions
         content = read_json(path)
-        self._captions = read_json(captions) if captions.is_file() else {}
+        self.captions: dict[str, Any] = read_json(captions) if captions.is_file() else {}
         self._categories = {
             self._get(item, "id", f"category {n}", int): self._get(item, "name", f"category {n}", str)
             for n, item in enumerate(self._get(content, "categories", "the file", list))
@@ -113,71 +100,56 @@ class Annotations:
         """The annotations of a video as they stand in the file."""
         return self._tracks[self._get(self._videos[name], "id", f"video {name}", int)]
 
-    def has_caption(self, name: str) -> bool:
-        return name in self._captions
-
     def video(self, name: str) -> Video:
         """Raises an InputError that names the annotation that is broken."""
-        tracks = self.tracks(name)
+        where, tracks = f"{self._path}: video {name}", self.tracks(name)
         if not tracks:
-            raise InputError(f"{self._path}: video {name} has no annotations")
+            raise InputError(f"{where} has no annotations")
         boxes = np.stack([self._boxes(track, self._videos[name], name) for track in tracks], axis=1)
         phrases = [self.category(track) for track in tracks]
         present = np.isfinite(boxes).all(-1)
         if not present.any():
-            raise InputError(f"{self._path}: video {name}: its objects are absent in all frames")
+            raise InputError(f"{where}: its objects are absent in all frames")
         boxes = np.where(present[..., None], boxes, 0).astype(np.float32)
-        prompt = self._captions.get(name) or caption_of(phrases)
+        prompt = self.captions.get(name) or caption_of(phrases)
         if not isinstance(prompt, str):
-            raise InputError(f"{self._path.parent.parent / 'caption.json'}: the caption of {name} is not a text")
-        where = f"{self._path} (video {name})"
+            raise InputError(f"{self._captions_path}: the caption of {name} is not a text")
         return Video(name, prompt, phrases, boxes, present.astype(np.float32), where)
 
     def category(self, track: dict) -> str:
         """The name of an annotation's category. Raises an InputError for an id that the file does not define."""
-        number = self._get(track, "category_id", self._named(track), int)
+        what = f"annotation {track.get('id', '?')}"
+        number = self._get(track, "category_id", what, int)
         if number not in self._categories:
             known = ", ".join(map(str, self._categories))
-            raise InputError(f"{self._path}: {self._named(track)}: category_id {number} is unknown, of {known}")
+            raise InputError(f"{self._path}: {what}: category_id {number} is unknown, of {known}")
         return self._categories[number]
-
-    def _named(self, track: dict) -> str:
-        return f"annotation {track.get('id', '?')}"
 
     def _boxes(self, track: dict, video: dict, name: str) -> np.ndarray:
         """Boxes of one object, F 4, xyxy in 0..1; NaN where absent."""
-        what = f"{self._named(track)} (video {name})"
+        what = f"annotation {track.get('id', '?')} (video {name})"
         width, height = (self._get(video, key, f"video {name}", (int, float)) for key in ("width", "height"))
         if min(width, height) <= 0:
             raise InputError(f"{self._path}: video {name}: its size is {width} x {height}")
-        masks, given = track.get("segmentations"), track.get("bboxes")
-        for key, value in (("segmentations", masks), ("bboxes", given)):
-            if value is not None:
-                self._get(track, key, what, list)
+        frames = len(self.file_names(name))
+        given, masks = (
+            None if track.get(key) is None else self._get(track, key, what, list) for key in ("bboxes", "segmentations")
+        )
         if given is None and masks is None:
             raise InputError(f'{self._path}: {what} has neither "bboxes" nor "segmentations"')
-        length, frames = len(given if given is not None else masks or []), len(self.file_names(name))
+        length = len(given if given is not None else masks or [])
         if length != frames:
             raise InputError(f"{self._path}: {what} has boxes for {length} frames, the video has {frames}")
-        boxes = np.full((length, 4), np.nan)
-        for frame in range(length):
-            box = given[frame] if given is not None else None
-            if box is None and masks is not None and frame < len(masks) and masks[frame] is not None:
-                box = box_of_mask(masks[frame], (height, width), f"{self._path}: {what}, frame {frame}")
+        boxes = np.full((frames, 4), np.nan)
+        for frame, (box, mask) in enumerate(zip_longest((given or [])[:frames], (masks or [])[:frames])):
+            where = f"{self._path}: {what}, frame {frame}"
+            if box is None and mask is not None:
+                box = box_of_mask(mask, (height, width), where)
             if box is not None:
-                boxes[frame] = self._checked(box, f"{self._path}: {what}, frame {frame}")
+                boxes[frame] = check_box(box, where)
         corners = xyxy(boxes, width, height)
         corners[(corners[:, 2:] <= corners[:, :2]).any(-1)] = np.nan  # empty, or outside the image
         return corners
-
-    def _checked(self, box: Any, where: str) -> list[float]:
-        try:
-            values = [float(value) for value in box]
-        except (TypeError, ValueError):
-            values = []
-        if len(values) != 4 or not np.isfinite(values).all() or min(values[2:]) < 0:
-            raise InputError(f"{where}: {box} is no box x, y, w, h")
-        return values
 
 
 def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]:

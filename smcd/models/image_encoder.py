@@ -59,7 +59,7 @@ class ImageEncoder(ModelMixin, ConfigMixin):
     """Four levels of three residual blocks, halving the size between levels, for the Dual Image Integration Module.
 
     Args:
-        channels: of each level; the last is the width of the tokens.
+        channels: the width of each level; the last is the width of the tokens.
         in_channels: channels of the latents.
     """
 

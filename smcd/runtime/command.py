@@ -1,33 +1,12 @@
-"""What every command does around its work: flags, log lines, one-line errors, exit codes."""
+"""What every command does around its work: log lines, one-line errors, exit codes."""
 
-import argparse
 import logging
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from smcd.runtime.errors import InputError
-
-Config = TypeVar("Config")
-
-
-@contextmanager
-def configured(
-    schema: type[Config], description: str | None, prog: str | None = None, other: type | None = None
-) -> Iterator[Config]:
-    """Parse the flags of a command that takes a config and no more; its work runs as in `command`, with the config.
-
-    `other` as in `load_config`.
-    """
-    from smcd.config import add_flags, load_config  # the other commands start without
-
-    parser = argparse.ArgumentParser(prog, description=description)
-    add_flags(parser, schema)
-    arguments = parser.parse_intermixed_args()
-    with command():
-        yield load_config(schema, arguments, other)
 
 
 @contextmanager

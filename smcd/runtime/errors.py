@@ -1,4 +1,4 @@
-"""The error for everything that a user can mend: commands print it as one line and exit with code 2."""
+"""The error for everything that you can fix: commands print it as one line and exit with code 2."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ class InputError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line: its first one, or its name where it says nothing."""
+    """The first line of what a library's error says, or its name if it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 @contextmanager
 def out_of_memory_advice(advice: str) -> Iterator[None]:
-    """Where memory runs out, the CPU's or a GPU's, raise an InputError that says so and gives the advice."""
+    """If memory runs out on the CPU or a GPU, raise an InputError that says so and gives the advice."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,10 +1,12 @@
-"""Folders and files that appear only when they are complete."""
+"""Folders and files that appear only when they are complete; text and JSON files."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from smcd.runtime.errors import InputError
 
@@ -69,6 +71,56 @@ def new_file(out: Path) -> Iterator[Path]:
             temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8. Raises an InputError if the file is missing or holds no text."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; see docs/data.md and docs/evaluation.md for what lies where") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not a text file in UTF-8; save it again as plain text") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The content of a JSON file that holds an object, or a list (`kind`), and gives no key twice.
+
+    Raises:
+        InputError: the file is missing or holds something else; the message names the line.
+    """
+    text = read_text(path)
+    try:
+        content = json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: is not JSON ({error.msg}); was it cut off?") from None
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply") from None
+    except ValueError as error:  # a key that is given twice, a number of thousands of digits
+        raise InputError(f"{path}: {error}") from None
+    if not isinstance(content, kind):
+        raise InputError(f"{path}: should be a JSON {'object' if kind is dict else 'list'}")
+    return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f'key "{next(name for name in names if names.count(name) > 1)}" is given twice')
+    return content
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON file whole or not at all. Raises an InputError for NaN and infinity, which JSON does not know."""
+    with new_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        try:
+            json.dump(content, file, indent=indent, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise InputError(f"{path}: cannot be written ({error})") from None
+        file.write("\n")
 
 
 def sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A hash by which weights are known, wherever they lie."""
+"""A hash that identifies weights, wherever their files are."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ def weights_hash(tensors: Mapping[str, Tensor], rounded: bool = False) -> str:
     """SHA-256 over names, shapes and values of all tensors.
 
     Args:
-        rounded: to float16, so that weights loaded in it give the same. (Not in bfloat16: it rounds further. Take the
-            hash before casting to it.)
+        rounded: round to float16 first, so that weights loaded in float16 give the same hash. bfloat16 rounds further:
+            take the hash before you cast to it.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

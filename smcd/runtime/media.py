@@ -2,9 +2,9 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import imageio.v3 as imageio
 import numpy as np
@@ -17,6 +17,7 @@ from smcd.runtime.errors import InputError, first_line
 
 MAX_PIXELS = 100_000_000
 VIDEO_FORMATS = ("gif", "mp4", "png")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324")
 _LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names
 
@@ -25,19 +26,17 @@ def read_image(path: Path) -> PIL.Image.Image:
     """An RGB image as a viewer shows it: EXIF orientation applied, transparency on white, deep grays scaled to 8 bits.
 
     Raises:
-        ValueError: a file that is no image, is cut off, or has more than `MAX_PIXELS`.
+        InputError: a file that is no image, is cut off, or has more than `MAX_PIXELS`.
     """
     try:
         image: PIL.Image.Image = PIL.Image.open(path)
         width, height = image.size
-        if width * height <= MAX_PIXELS:
-            image.load()
-    except PIL.Image.DecompressionBombError:
-        raise ValueError(f"{path}: too many pixels; shrink the image first") from None
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"{width} x {height} pixels are too many")
+        image.load()
     except Exception as error:  # a broken file can make Pillow's parsers raise anything
-        raise ValueError(f"{path}: cannot be read as an image ({error}); save it again as PNG or JPEG") from None
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{path}: {width} x {height} pixels are too many; shrink the image first")
+        fix = "save it again as PNG or JPEG, of at most 100 megapixels"
+        raise InputError(f"{path}: cannot be read as an image ({first_line(error)}); {fix}") from None
     with contextlib.suppress(Exception):  # broken EXIF data leave the image as it is
         image = PIL.ImageOps.exif_transpose(image)
     return _as_rgb(image)
@@ -59,30 +58,24 @@ def read_frame(file: Path | BinaryIO, size: tuple[int, int] | None = None, name:
     Args:
         file: path or open file.
         size: height and width to which it will be squashed: a JPEG is decoded at a half, a quarter or an eighth of its
-            size where that is not below it, which is 2 to 5 times faster and differs by about 1/255.
-        name: of an open file, for messages.
+            size if that is not below it, which is 2 to 5 times faster and differs by about 1/255.
+        name: what messages call an open file.
 
     Raises:
-        InputError: no image, or a broken one.
+        InputError: the file is missing, broken or no image.
     """
-    name = name or str(file)
     try:
         with PIL.Image.open(file) as image:
             if size is not None:
                 image.draft("RGB", size[::-1])
             return _as_rgb(image)
-    except FileNotFoundError:
-        raise InputError(f"{name}: is missing; unpack the dataset again") from None
     except Exception as error:  # a broken file can make Pillow's parsers raise anything
-        raise InputError(
-            f"{name}: cannot be read as an image ({first_line(error)}); unpack the dataset again"
-        ) from None
+        reason = first_line(error)
+        raise InputError(f"{name or file}: cannot be read as an image ({reason}); unpack the dataset again") from None
 
 
 class VideoFile:
-    """Frames of a video file by their number.
-
-    mp4 and webm are read by decord where it is installed, otherwise by imageio's ffmpeg; GIF by Pillow.
+    """Frames of a video file (GIF, mp4, webm, ...) by their number; decord reads them if it is installed.
 
     Raises:
         InputError: a file that cannot be read as a video.
@@ -90,56 +83,40 @@ class VideoFile:
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            self._open()
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such video") from None
-        except Exception as error:  # decord raises its own errors, ffmpeg any
-            raise InputError(f"{path}: cannot be read as a video ({first_line(error)})") from None
-
-    def _open(self) -> None:
-        self.path.stat()
-        if self.path.suffix.lower() == ".gif":
-            with PIL.Image.open(self.path) as image:
-                self.length, self.width, self.height = getattr(image, "n_frames", 1), *image.size
-        elif _has_decord():
-            import decord
-
-            reader = decord.VideoReader(str(self.path))
-            self.length, (self.height, self.width) = len(reader), reader[0].shape[:2]
-        else:
-            meta = imageio.immeta(self.path, plugin="FFMPEG", exclude_applied=False)
-            self.width, self.height = meta["size"]
-            self.length = sum(1 for _ in imageio.imiter(self.path, plugin="FFMPEG"))
+        is_gif = path.suffix.lower() == ".gif"
+        self._decord = not is_gif and importlib.util.find_spec("decord") is not None
+        self._options: dict[str, Any] = {"plugin": "pillow", "mode": "RGB"} if is_gif else {"plugin": "FFMPEG"}
+        with self._readable("cannot be read as a video"):
+            path.stat()  # says so plainly if the file is missing
+            if self._decord:
+                reader = self._open_decord()
+                self.length, (self.height, self.width) = len(reader), reader[0].shape[:2]
+            else:
+                for count, frame in enumerate(imageio.imiter(path, **self._options), start=1):
+                    self.length, (self.height, self.width) = count, frame.shape[:2]
 
     def read(self, frames: Sequence[int]) -> list[PIL.Image.Image]:
-        """These frames in RGB. Raises an InputError where the file is broken there."""
+        """These frames in RGB. Raises an InputError if the file is broken there."""
+        with self._readable(f"frames {list(frames)} cannot be read"):
+            if self._decord:
+                found = dict(zip(frames, self._open_decord().get_batch(list(frames)).asnumpy(), strict=True))
+            else:
+                wanted = set(frames)
+                decoded = enumerate(imageio.imiter(self.path, **self._options))
+                found = {number: frame for number, frame in decoded if number in wanted}
+            return [PIL.Image.fromarray(found[number]) for number in frames]
+
+    def _open_decord(self) -> Any:
+        import decord
+
+        return decord.VideoReader(str(self.path))
+
+    @contextlib.contextmanager
+    def _readable(self, complaint: str) -> Iterator[None]:
         try:
-            if self.path.suffix.lower() == ".gif":
-                return self._read_gif(frames)
-            if _has_decord():
-                import decord
-
-                batch = decord.VideoReader(str(self.path)).get_batch(list(frames)).asnumpy()
-                return [PIL.Image.fromarray(frame) for frame in batch]
-            wanted = set(frames)
-            decoded = imageio.imiter(self.path, plugin="FFMPEG")
-            found = {n: PIL.Image.fromarray(frame) for n, frame in enumerate(decoded) if n in wanted}
-            return [found[frame] for frame in frames]
-        except Exception as error:
-            raise InputError(f"{self.path}: frames {list(frames)} cannot be read ({first_line(error)})") from None
-
-    def _read_gif(self, frames: Sequence[int]) -> list[PIL.Image.Image]:
-        with PIL.Image.open(self.path) as image:
-            found = {}
-            for frame in sorted(set(frames)):
-                image.seek(frame)
-                found[frame] = image.convert("RGB")
-            return [found[frame] for frame in frames]
-
-
-def _has_decord() -> bool:
-    return importlib.util.find_spec("decord") is not None
+            yield
+        except Exception as error:  # decord raises its own errors, ffmpeg any
+            raise InputError(f"{self.path}: {complaint} ({first_line(error)})") from None
 
 
 def resize(image: PIL.Image.Image, height: int, width: int, antialias: bool = True) -> PIL.Image.Image:
@@ -197,13 +174,12 @@ def _draw_box(draw: PIL.ImageDraw.ImageDraw, box: Sequence[float], phrase: str, 
 
 def strip(*rows: np.ndarray, most: int = 8, gap: int = 4) -> np.ndarray:
     """Up to `most` evenly spaced frames of each video side by side on white, one video below the other: H' W' 3."""
-    return np.concatenate([_row(frames, most, gap) for frames in rows])
-
-
-def _row(frames: np.ndarray, most: int, gap: int) -> np.ndarray:
-    picked = frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))]
-    padded = np.pad(picked, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=255)
-    return np.concatenate(list(padded), axis=1)
+    pictures = []
+    for frames in rows:
+        picked = frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))]
+        padded = np.pad(picked, ((0, 0), (gap, gap), (gap, gap), (0, 0)), constant_values=255)
+        pictures.append(np.concatenate(list(padded), axis=1))
+    return np.concatenate(pictures)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What a CPU makes of 16 bits."""
+"""Which 16-bit precision a CPU can compute in."""
 
 import logging
 
@@ -8,7 +8,7 @@ logger = logging.getLogger(__name__)
 
 
 def cpu_computes_bfloat16() -> bool:
-    """Whether oneDNN has bfloat16 for this CPU; where not, it takes many times as long as float32."""
+    """Whether oneDNN has bfloat16 for this CPU; without it, bfloat16 takes many times as long as float32."""
     try:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     except (AttributeError, RuntimeError):  # torch without oneDNN
@@ -16,7 +16,7 @@ def cpu_computes_bfloat16() -> bool:
 
 
 def usable_precision(mixed_precision: str, device_type: str) -> str:
-    """`mixed_precision` ("no", "fp16", "bf16"), or "no", float32, with a warning, where a CPU has nothing for it."""
+    """`mixed_precision` ("no", "fp16", "bf16"); or "no", with a warning, if a CPU cannot compute in it."""
     if device_type != "cpu" or mixed_precision == "no":
         return mixed_precision
     bfloat16 = cpu_computes_bfloat16()

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list
 from smcd.runtime.errors import InputError, out_of_memory_advice
 
 Result = TypeVar("Result")
-_PATIENCE = timedelta(days=7)  # of processes that wait for one another: their shares may be unequal
+_PATIENCE = timedelta(days=7)  # how long processes wait for one another: their shares may be unequal
 
 
 @contextmanager

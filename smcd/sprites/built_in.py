@@ -58,5 +58,5 @@ def overlap_of_colors(frames: np.ndarray, boxes: Sequence[Sequence], phrases: Se
     height, width = frames.shape[1:3]
     pixels = np.array([width, height] * 2)
     wanted = np.array([[frame[n] or [np.nan] * 4 for n in colors] for frame in boxes], float)
-    found = track_colors(frames, list(colors.values()))
+    found = track_colors(frames, list(colors.values()), COLORS)
     return success(ground(found * pixels, wanted * pixels, height, width).overlap.ravel()).get("ao")

@@ -55,12 +55,7 @@ class World:
     drift: float = 0.08
 
     def __post_init__(self) -> None:
-        for name, known in (
-            ("shapes", SHAPES),
-            ("colors", COLORS),
-            ("backgrounds", BACKGROUNDS),
-            ("motions", MOTIONS),
-        ):
+        for name, known in (("shapes", SHAPES), ("colors", COLORS), ("backgrounds", BACKGROUNDS), ("motions", MOTIONS)):
             chosen = list(getattr(self, name))
             if unknown := set(chosen) - set(known):
                 raise ValueError(f"{name}: {', '.join(sorted(unknown))} unknown; choose from {', '.join(known)}")
@@ -73,6 +68,10 @@ class World:
         for name, low in (("speed", 0), ("turning", 0), ("growing", 1), ("drift", 0)):
             if not low <= getattr(self, name) <= 10:
                 raise ValueError(f"{name}: {getattr(self, name)} is not from {low} to 10")
+
+    @property
+    def palette(self) -> dict[str, tuple[int, int, int]]:
+        return {name: COLORS[name] for name in self.colors}
 
     def description(self) -> dict[str, Any]:
         """By field, as in JSON."""

@@ -1,1 +1,1 @@
-"""Box trackers: by a video model, by OpenCV, by color."""
+"""Where the objects of a video are (`box_trackers`, `color`), and how well they follow their boxes (`grounding`)."""

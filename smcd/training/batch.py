@@ -7,6 +7,7 @@ same on every device, and for any number of processes and workers.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -77,25 +78,13 @@ def draw(keys: Sequence[Key], shape: Sequence[int], drops: Drops, num_timesteps:
     )
 
 
-class _FirstOnes(logging.Filter):
-    """Lets the first few messages through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._left = _WARNINGS
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        self._left -= 1
-        return self._left >= 0
-
-
 class Encoders:
     """The frozen VAE and text encoder.
 
     Args:
         pipe: its VAE, tokenizer, text encoder and noise schedule are used.
         device, dtype: where they run, and in which precision.
-        trained_text_encoder: the text encoder trains: prompts are given as tokens.
+        trained_text_encoder: if the text encoder trains, prompts are given as tokens.
     """
 
     def __init__(self, pipe: SMCDPipeline, device: torch.device, dtype: torch.dtype, trained_text_encoder: bool):
@@ -105,13 +94,14 @@ class Encoders:
         frozen = [self.vae] if trained_text_encoder else [self.vae, self.text_encoder]
         for part in frozen:
             nn.Module.to(part, device, dtype).eval().requires_grad_(False)
-        logging.getLogger("smcd.text").addFilter(_FirstOnes())
+        warnings = count()
+        logging.getLogger("smcd.text").addFilter(lambda _: next(warnings) < _WARNINGS)
         self._phrases: dict[str, Tensor] = {"": torch.zeros(pipe.text_encoder.config.hidden_size, device=device)}
         self._null_text: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, batch: Batch, keys: Sequence[Key], drops: Drops) -> Example:
-        """Encode B clips; `keys` are those of their random draws."""
+        """Encode B clips and draw what is random about them by their keys, one for each clip."""
         batch = batch.to(self.device)
         if batch.frames is not None:
             mean, std = encode_frames(self.vae, batch.frames)

@@ -70,7 +70,7 @@ def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
     """Write `folder/checkpoint-N`, whole or not at all.
 
     Args:
-        shards: a folder beside it that becomes its `shards/` (DeepSpeed's own files).
+        shards: a folder beside it that becomes its `shards/` (the files that DeepSpeed writes).
 
     Raises:
         InputError: it cannot be written, or exists.

@@ -24,7 +24,7 @@ def make_accelerator(
     Args:
         precision: "no", "fp16" or "bf16".
         batch_size: clips of this process at a time.
-        trackers: names, or trackers of our own.
+        trackers: names of accelerate's trackers, or tracker objects.
 
     Raises:
         InputError: DeepSpeed with fp16.
@@ -42,7 +42,7 @@ def make_accelerator(
         project_config=ProjectConfiguration(project_dir=out, logging_dir=f"{out}/logs"),
     )
     if accelerator.distributed_type == DistributedType.FSDP:
-        # Autocast gives the precision; FSDP's own policy would round boxes, on which PositionNet depends.
+        # Autocast gives the precision; FSDP's policy would round boxes, on which PositionNet depends.
         accelerator.state.fsdp_plugin.mixed_precision_policy = None
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         plugin = accelerator.state.deepspeed_plugin

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from diffusers import ModelMixin
 
+from smcd.config import TrainConfig, read_config
 from smcd.convert.folders import cast
 from smcd.convert.published import warn_of_left_out, write_published
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_folder
 from smcd.training import checkpoint
-from smcd.training.trained_networks import load_checkpoint, read_config
+from smcd.training.trained_networks import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,8 @@ def export(
                     part.register_to_config(_name_or_path="")  # else a path of this machine
             pipe.save_pretrained(folder)
     if published:
-        own = pipe.config
-        size, text_encoder = (own.frame_height, own.frame_width), read_config(found).train_text_encoder
-        warn_of_left_out(out, pipe.unet, pipe.scheduler, *size, own.guidance_scale, text_encoder)
+        config = read_config(TrainConfig, found / checkpoint.CONFIG)
+        warn_of_left_out(out, pipe, config.train_text_encoder)
 
 
 def export_finished(folder: Path, ema: bool) -> None:

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from smcd.config import TrainConfig
+from smcd.config import TrainConfig, check
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.runtime.errors import InputError, out_of_memory_advice
@@ -21,11 +21,10 @@ from smcd.runtime.signals import StopSignals
 from smcd.training import checkpoint, resume
 from smcd.training.batch import step_keys
 from smcd.training.distributed import make_accelerator, whole
-from smcd.training.dry_run import describe, shape_of
+from smcd.training.dry_run import describe
 from smcd.training.export import export_finished
 from smcd.training.monitor import Monitor
 from smcd.training.run import Run, encoder_hashes, make_plan, make_run, resolved
-from smcd.training.settings import check_config
 from smcd.training.trackers import make_trackers, start_trackers
 from smcd.training.trained_networks import make_model, stage_of
 from smcd.training.validation import Validation
@@ -39,20 +38,19 @@ _OUT_OF_MEMORY = (
 )
 
 
-def train(config: TrainConfig, dry_run: bool = False) -> None:
+def train(config: TrainConfig) -> None:
     """Train as the config says, from the latest checkpoint in `output_dir` on, and export the finished model.
+
+    With `config.dry_run` print what would train, the memory and the steps, and stop.
 
     `output_dir` gets `checkpoint-N/`, `config.yaml`, `versions.json`, `metrics.jsonl`, `validation/` and, at the end,
     `pipeline/`. After SIGTERM or Ctrl-C the step is finished, a checkpoint written, and the program ends with exit
     code 143 or 130.
 
-    Args:
-        dry_run: print what would train, the memory and the steps, and stop.
-
     Raises:
         InputError: a config, data or weights that do not fit; a loss that is no number; too little memory or disk.
     """
-    check_config(config)
+    check(config)
     config = resolved(config)
     trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(config.output_dir))
     accelerator = make_accelerator(
@@ -66,7 +64,7 @@ def train(config: TrainConfig, dry_run: bool = False) -> None:
     signal = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):
-            if not dry_run:
+            if not config.dry_run:
                 signal = run_from_start_to_end(config, accelerator)
             elif accelerator.is_main_process:
                 print(dry_run_of(config, accelerator.num_processes))
@@ -86,7 +84,7 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
     with StopSignals() as signals, logging_redirect_tqdm():
         run = make_run(config, plan, accelerator, model)
         validation = None
-        if plan.validate_every:
+        if plan.validation_steps:
             validation = Validation(
                 run,
                 config.eval_data,
@@ -118,7 +116,7 @@ def dry_run_of(config: TrainConfig, processes: int) -> str:
     mixture, _ = build_data(config.train_data, config.seed, hashes)
     if config.validation_steps:
         build_data(config.eval_data, config.seed, hashes)
-    return describe(make_plan(config, processes), model, mixture, shape_of(config.train_data), config.output_dir)
+    return describe(make_plan(config, processes), model, config.train_data, mixture, config.output_dir)
 
 
 def record(run: Run) -> None:
@@ -132,18 +130,18 @@ def record(run: Run) -> None:
 def train_steps(run: Run, validation: Validation | None, signals: StopSignals) -> int:
     """Step after step, until all are done (returns 0) or a signal comes (returns it); the last one has a checkpoint."""
     plan, monitor = run.plan, Monitor(run)
-    batches = run.loader.batches(start=run.step * plan.accumulation)
+    batches = run.loader.batches(start=run.step * plan.gradient_accumulation_steps)
     run.networks.train()
     if validation is not None and validation.is_missing(run):
         validation(run)
     stopped_by = 0
-    while run.step < plan.steps and not stopped_by:
+    while run.step < plan.max_train_steps and not stopped_by:
         loss, gradient_norm, stopped_by = one_step(run, batches, signals)
         run.step += 1
         monitor.step(run, loss, gradient_norm)
-        if run.step % plan.checkpoint_every == 0 or run.step == plan.steps or stopped_by:
+        if run.step % plan.checkpointing_steps == 0 or run.step == plan.max_train_steps or stopped_by:
             resume.save(run)
-        if validation is not None and run.step % plan.validate_every == 0 and not stopped_by:
+        if validation is not None and run.step % plan.validation_steps == 0 and not stopped_by:
             validation(run)
     monitor.close()
     return stopped_by
@@ -155,9 +153,9 @@ def one_step(run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[
     position = (accelerator.process_index, plan.processes)
     losses: list[torch.Tensor] = []
     seen: list[str] = []
-    for micro_batch in range(plan.accumulation):
+    for micro_batch in range(plan.gradient_accumulation_steps):
         batch = next(batches)
-        keys = step_keys(plan.seed, run.step, plan.batch_size, micro_batch, *position)
+        keys = step_keys(plan.seed, run.step, plan.train_batch_size, micro_batch, *position)
         example = run.encoders(batch, keys, run.model.stage.drops)
         with accelerator.accumulate(run.networks):
             loss = run.networks(example).mean()

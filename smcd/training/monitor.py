@@ -18,7 +18,7 @@ class Monitor:
         self._rate = _next_rate(run)
         self._since = time.monotonic()
         self._bar = tqdm(
-            total=run.plan.steps,
+            total=run.plan.max_train_steps,
             initial=run.step,
             desc=f"stage {run.model.stage.name}",
             unit="step",
@@ -39,7 +39,7 @@ class Monitor:
             shown["GiB"] = f"{memory['memory_gib']:.1f}"
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
-        if run.step % run.plan.log_every == 0 or run.step == run.plan.steps:
+        if run.step % run.plan.logging_steps == 0 or run.step == run.plan.max_train_steps:
             values = {
                 "loss": sum(self._losses) / len(self._losses),
                 "gradient_norm": gradient_norm,

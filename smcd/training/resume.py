@@ -11,12 +11,12 @@ from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict as sharded
 
+from smcd.config import flat
 from smcd.runtime.errors import InputError
 from smcd.sprites.layouts import make_world
 from smcd.training import checkpoint
 from smcd.training.run import Plan, Run
 from smcd.training.stages import Stage
-from smcd.training.trackers import flat
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ def settings_of(options: dict[str, Any], stage: Stage, plan: Plan) -> dict[str, 
     world = make_world(settings.pop("train_data.sprites_world").split())  # by what it is, not by its name
     if "sprites" in options["train_data"]["datasets"]:
         settings |= flat(world.description(), "train_data.sprites_world.")
-    settings |= {"learning_rate": plan.rate, "clips of a step": plan.clips}
-    if plan.rate_schedule not in ("constant", "constant_with_warmup"):
-        settings["max_train_steps"] = plan.steps
+    settings |= {"learning_rate": plan.learning_rate, "clips of a step": plan.clips}
+    if plan.lr_scheduler not in ("constant", "constant_with_warmup"):
+        settings["max_train_steps"] = plan.max_train_steps
     return settings
 
 
@@ -87,7 +87,7 @@ def save(run: Run) -> None:
     if run.accelerator.is_main_process:
         try:
             path = checkpoint.write(run.out, content, shards)
-            checkpoint.rotate(run.out, run.plan.kept)
+            checkpoint.rotate(run.out, run.plan.checkpoints_total_limit)
             logger.info(f"wrote {path}")
         except InputError as error:
             failure = [str(error)]
@@ -149,7 +149,7 @@ def resume(run: Run, which: str) -> None:
             would be mixed with the new.
     """
     path = find(run.out, which)
-    found: list[str] = gather_object([str(path)])  # of every process
+    found: list[str] = gather_object([str(path)])  # one from each process
     if len(set(found)) > 1:
         raise InputError(f"the processes would go on from {', '.join(found)}: --output_dir must be on a shared disk")
     if path is None:

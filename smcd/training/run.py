@@ -1,9 +1,8 @@
 """A training run: its parts and its numbers, built from its config."""
 
-import dataclasses
 import logging
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,36 +35,38 @@ _PATHS = ("pretrained_model_path", "root_path", "tokenizer", "pretrained_weight_
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a run; intervals are in steps, and a step is one update of the weights.
+    """The numbers of a run, named as the options that they come from.
 
     Attributes:
-        batch_size: clips of each process at a time.
-        accumulation: batches of each process for one step.
-        rate: AdamW's learning rate, after `scale_lr`.
-        precision: "no", "fp16" or "bf16".
-        kept: how many checkpoints are kept; 0: all.
+        learning_rate: after `scale_lr`.
+        processes: how many share a step's clips.
     """
 
     seed: int
-    steps: int
-    batch_size: int
-    accumulation: int
-    processes: int
-    rate: float
-    rate_schedule: str
+    max_train_steps: int
+    train_batch_size: int
+    gradient_accumulation_steps: int
+    learning_rate: float
+    lr_scheduler: str
     max_grad_norm: float
-    precision: str
-    adam_8bit: bool
-    ema: bool
-    checkpoint_every: int
-    kept: int
-    validate_every: int
-    log_every: int
+    mixed_precision: str
+    use_8bit_adam: bool
+    use_ema: bool
+    checkpointing_steps: int
+    checkpoints_total_limit: int
+    validation_steps: int
+    logging_steps: int
+    processes: int
 
     @property
     def clips(self) -> int:
         """Clips of one step, of all processes."""
-        return self.batch_size * self.accumulation * self.processes
+        return self.train_batch_size * self.gradient_accumulation_steps * self.processes
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of autocast and of frozen layers; float32 is without autocast."""
+        return DTYPES[self.mixed_precision]
 
 
 @dataclass
@@ -96,8 +97,8 @@ class Run:
 
     def autocast(self) -> AbstractContextManager:
         """The run's precision, for what does not go through the prepared networks."""
-        device, precision = self.accelerator.device.type, self.plan.precision
-        return nullcontext() if precision == "no" else torch.autocast(device, DTYPES[precision])
+        dtype = self.plan.dtype
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.accelerator.device.type, dtype)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
@@ -132,24 +133,9 @@ def resolved(config: TrainConfig) -> TrainConfig:
 
 def make_plan(config: TrainConfig, processes: int) -> Plan:
     """The numbers that a config asks for, with so many processes."""
-    clips = config.train_batch_size * config.gradient_accumulation_steps * processes
-    return Plan(
-        seed=config.seed,
-        steps=config.max_train_steps,
-        batch_size=config.train_batch_size,
-        accumulation=config.gradient_accumulation_steps,
-        processes=processes,
-        rate=config.learning_rate * (clips if config.scale_lr else 1),
-        rate_schedule=config.lr_scheduler,
-        max_grad_norm=config.max_grad_norm,
-        precision=config.mixed_precision,
-        adam_8bit=config.use_8bit_adam,
-        ema=config.use_ema,
-        checkpoint_every=config.checkpointing_steps,
-        kept=config.checkpoints_total_limit,
-        validate_every=config.validation_steps,
-        log_every=config.logging_steps,
-    )
+    named = {field.name: getattr(config, field.name) for field in fields(Plan) if field.name != "processes"}
+    plan = Plan(**named, processes=processes)
+    return replace(plan, learning_rate=plan.learning_rate * plan.clips) if config.scale_lr else plan
 
 
 def make_run(config: TrainConfig, plan: Plan, accelerator: Accelerator, model: Model) -> Run:
@@ -163,29 +149,29 @@ def make_run(config: TrainConfig, plan: Plan, accelerator: Accelerator, model: M
     if device.type == "cpu":
         keep_freed_memory()
     hashes = encoder_hashes(model.pipe, config.train_data, config.eval_data)  # before the encoders are cast
-    encoders = Encoders(model.pipe, device, DTYPES[plan.precision], model.stage.text_encoder)
+    encoders = Encoders(model.pipe, device, plan.dtype, model.stage.text_encoder)
     mixture, order = build_data(config.train_data, plan.seed, hashes)
     logger.info(f"data: {len(mixture)} clips of {', '.join(source.name for source in mixture.sources)}")
     position = (accelerator.process_index, accelerator.num_processes)
-    loader = ClipLoader(mixture, order, plan.batch_size, config.num_workers, *position)
+    loader = ClipLoader(mixture, order, plan.train_batch_size, config.num_workers, *position)
     set_seed(plan.seed, device_specific=True)  # for dropout; everything else is drawn by `batch.draw`
     if kind == DistributedType.FSDP:
         gates_as_vectors(bare)
     bare.to(device)
-    optimizer = _make_optimizer(config, list(bare.trained().values()), plan.rate, device)
+    optimizer = _make_optimizer(config, list(bare.trained().values()), plan.learning_rate, device)
     schedule = get_scheduler(
-        plan.rate_schedule, optimizer, num_warmup_steps=config.lr_warmup_steps, num_training_steps=plan.steps
+        plan.lr_scheduler, optimizer, num_warmup_steps=config.lr_warmup_steps, num_training_steps=plan.max_train_steps
     )
-    if kind == DistributedType.DEEPSPEED and plan.precision != "no":  # accelerate leaves it to us: `make_accelerator`
-        bare.forward = torch.autocast(device.type, DTYPES[plan.precision])(bare.forward)  # type: ignore[method-assign]
+    if kind == DistributedType.DEEPSPEED and plan.dtype != torch.float32:  # accelerate does not do it there
+        bare.forward = torch.autocast(device.type, plan.dtype)(bare.forward)  # type: ignore[method-assign]
     networks, optimizer = accelerator.prepare(bare, optimizer)
     ema = None
-    if plan.ema:
+    if plan.use_ema:
         if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
             raise InputError("use_ema needs whole weights in every process: use configs/accelerate/ddp.yaml")
         ema = EMAModel(list(bare.trained().values()), decay=config.ema_decay)
     # The schedule is not prepared: accelerate would step it once for every process.
-    out, options = Path(config.output_dir), dataclasses.asdict(config)
+    out, options = Path(config.output_dir), asdict(config)
     return Run(out, plan, options, accelerator, model, encoders, loader, networks, optimizer, schedule, ema, hashes)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from smcd.convert.base import Base, is_own, read_unet
+from smcd.convert.base import Base, is_own
 from smcd.convert.folders import DEFAULT_BASE, check_base, load_pipeline
 from smcd.convert.networks import build, check_widths, unet_config
+from smcd.convert.published import read_unet
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.errors import InputError
@@ -84,7 +85,8 @@ def build_start(start: Start, stage: Stage) -> tuple[SMCDPipeline, bool]:
     for part in pipe.components.values():
         if isinstance(part, nn.Module):
             part.float()
-    return pipe, fresh
+    # A new pipeline does not remember the folder that the weights came from.
+    return SMCDPipeline(**pipe.components, guidance_scale=pipe.config.guidance_scale), fresh
 
 
 def _load(start: Start) -> SMCDPipeline:
@@ -139,7 +141,7 @@ def _without_image_paths(unet: SMCDUNet3D) -> SMCDUNet3D:
 
 
 def _with_paths(unet: SMCDUNet3D, stage: Stage, start: Start) -> SMCDUNet3D:
-    """The UNet with the stage's paths added; its own weights in them are kept."""
+    """The UNet with the stage's paths added; where it has weights in them already, these are kept."""
     for path, wanted in stage.paths.items():
         if unet.config[path] and not wanted:
             hint = "" if path == "object_gate" else "; --new_image_paths leaves out the weights' own"

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, on_main_process
 
+from smcd.config import flat
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file
 
@@ -62,10 +63,8 @@ def _step_of(line: str) -> float:
 
 
 def make_trackers(names: Sequence[str], out: Path) -> list[Any]:
-    """What accelerate's `log_with` takes. Raises an InputError for a tracker that is unknown or not installed."""
+    """What accelerate's `log_with` takes. Raises an InputError for a tracker that is not installed."""
     for name in names:
-        if name not in ("jsonl", *_PACKAGES):
-            raise InputError(f"report_to: {name!r} is unknown; choose from jsonl, {', '.join(_PACKAGES)}")
         if name in _PACKAGES and importlib.util.find_spec(name) is None:
             raise InputError(f"report_to: {name} is not installed: pip install {name}")
     return [JsonlTracker(out / "metrics.jsonl") if name == "jsonl" else name for name in dict.fromkeys(names)]
@@ -80,14 +79,6 @@ def start_trackers(accelerator: Accelerator, options: dict[str, Any], out: Path,
     for tracker in accelerator.trackers:
         if isinstance(tracker, JsonlTracker):
             tracker.forget_after(step)
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Options without sections: {"train_data.width": 256, ...}."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return result
 
 
 def log_pictures(trackers: Sequence[Any], name: str, pictures: Any, step: int) -> None:

@@ -1,6 +1,5 @@
 """From a config to its networks: the stage, the weights they start from, what trains; and the model of a checkpoint."""
 
-import argparse
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from diffusers.utils import is_xformers_available
 from torch import nn
 
-from smcd.config import DataConfig, TrainConfig, load_config
+from smcd.config import DataConfig, TrainConfig, read_config
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError
@@ -94,7 +93,7 @@ def stage_of(config: TrainConfig) -> Stage:
 
 
 def starting_pipeline(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
-    """What `build_start` makes of a config, with the frame size and the guidance that it becomes known for."""
+    """The pipeline that a config starts from, with the size of its frames; and whether its PositionNet is fresh."""
     weights = config.tune_from_ckpt_path
     found = None if weights is None or weights in BUILT_IN else checkpoint.find(Path(weights))
     if found is not None and config.pretrained_weight_path is not None:
@@ -131,7 +130,7 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
     Raises:
         InputError: a broken checkpoint, or one whose starting weights are not found, or are others by now.
     """
-    config = read_config(path, overrides)
+    config = read_config(TrainConfig, path / checkpoint.CONFIG, overrides)
     pipe, _ = starting_pipeline(config, stage_of(config))
     averaged = ema and (path / checkpoint.EMA).is_file()
     tensors = checkpoint.read_tensors(path / (checkpoint.EMA if averaged else checkpoint.TRAINED))
@@ -146,11 +145,6 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
         if network is not None:
             network.eval()
     return pipe
-
-
-def read_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """The config of a checkpoint, with "option=value" where told."""
-    return load_config(TrainConfig, argparse.Namespace(config=path / checkpoint.CONFIG, overrides=list(overrides)))
 
 
 def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:

@@ -1,6 +1,6 @@
-"""Validation: the loss of fixed clips at fixed noise and timesteps, and videos from fixed inputs.
+"""Validation: the loss on fixed clips at fixed noise and timesteps, and videos from fixed inputs.
 
-Of sprites also the errors of the predicted clean latents, by noise level and region (`smcd/sprites/diagnosis.py`).
+On sprites it also measures the errors of the predicted clean latents, by noise level and region.
 """
 
 import json
@@ -73,9 +73,9 @@ class Validation:
 
     def is_missing(self, run: Run) -> bool:
         """Whether a validation was due where this run goes on, and the run was stopped before it was done."""
-        due = run.step > 0 and run.step % run.plan.validate_every == 0
+        due = run.step > 0 and run.step % run.plan.validation_steps == 0
         missing = [due and not _folder(run).exists()]
-        return broadcast_object_list(missing)[0]  # of the main process, whose disk it is
+        return broadcast_object_list(missing)[0]  # the main process tells, which writes there
 
     @torch.no_grad()
     def _losses(self, run: Run) -> dict[str, float]:
@@ -121,7 +121,7 @@ class Validation:
         batches = self._first.batches()
         strips = []
         out = _folder(run)
-        shutil.rmtree(out, ignore_errors=True)  # of a run that was killed after it, and now comes here again
+        shutil.rmtree(out, ignore_errors=True)  # a run that was killed after it comes here again
         with new_folder(out) as folder:
             (folder / "losses.json").write_text(json.dumps(losses, indent=1), encoding="utf-8")
             for number in range(self._videos):
@@ -174,7 +174,7 @@ def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, numbe
 
 
 def _frames(run: Run, batch: Batch) -> np.ndarray:
-    """The clip's own frames F H W 3, uint8; decoded where only latents are given."""
+    """The frames of the clip, F H W 3, uint8; they are decoded if only latents are given."""
     if batch.frames is not None:
         return batch.frames[0].numpy()
     assert batch.latent_mean is not None

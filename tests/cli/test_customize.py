@@ -1,6 +1,5 @@
 """inference_customize.py, as users run it."""
 
-import argparse
 import json
 import os
 import re
@@ -18,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from smcd.config import CustomizeConfig, SamplingConfig, add_flags, load_config
+from smcd.config import CustomizeConfig, SamplingConfig, load
 from smcd.customize.animate import customize
 from smcd.runtime.errors import InputError
 from tests.convert.published import write_diffusers_base, write_published
@@ -120,7 +119,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path):
     before = sorted(tmp_path.iterdir())
     done = run(folder, tmp_path / "out", *SMALL)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {folder}/objects.json:2: not JSON")
+    assert done.stderr.startswith(f"error: {folder}/objects.json:2: ")
     assert done.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
@@ -205,7 +204,7 @@ def test_weights_for_another_architecture_are_refused(folder, tmp_path, paths, f
 
 def test_weights_that_are_nowhere(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="no such folder, and not to be had from the hub"):
+    with pytest.raises(InputError, match="nobody/nothing: no such folder"):
         customize(config(folder, tmp_path / "out", trained_ckpt_path="nobody/nothing"))
 
 
@@ -274,9 +273,7 @@ def test_a_users_files_stay(folder, tmp_path):
 def test_the_written_config_is_literal(folder, tmp_path):
     prompt = "costs ${b}: 'no' ???\u00e9"
     customize(config(folder, tmp_path / "out", prompt=prompt))
-    parser = argparse.ArgumentParser()
-    add_flags(parser, CustomizeConfig)
-    again = load_config(CustomizeConfig, parser.parse_args(["--config", str(tmp_path / "out" / "config.yaml")]))
+    again = load(CustomizeConfig, ["--config", str(tmp_path / "out" / "config.yaml")])
     assert again == config(folder, tmp_path / "out", prompt=prompt)
 
 

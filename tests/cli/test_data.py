@@ -1,4 +1,4 @@
-"""scripts/prepare_data.py and scripts/show_data.py, as users run them."""
+"""`smcd prepare` and `smcd show`, as users run them."""
 
 import json
 import logging
@@ -19,13 +19,13 @@ from smcd.data.build import build_data
 from smcd.data.contact_sheet import contact_sheet
 from smcd.data.latent_cache import EncoderHashes
 from smcd.data.phrases import PhraseEmbeddings
-from smcd.data.prepare import prepare as prepare_data
 from smcd.data.youtube_vis import held_out_names
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import write_video
 from smcd.sprites.layouts import make_world, write_gligen, write_got10k, write_youtube_vis
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.text import encode_phrases
+from smcd.training.prepare import prepare as prepare_data
 
 CLIPS = 10
 
@@ -52,8 +52,8 @@ def data(tmp_path) -> Path:
     return tmp_path
 
 
-def run(script, *arguments):
-    command = [sys.executable, f"scripts/{script}.py", *map(str, arguments)]
+def run(*arguments):
+    command = [sys.executable, "-m", "smcd.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
@@ -69,7 +69,7 @@ def check_embeddings(path, pipe, phrases):
 
 
 def test_got10k(data, model, pipe):
-    done = run("prepare_data", "got10k", "--data", data, "--model", model)
+    done = run("prepare", "got10k", "--data", data, "--model", model)
     assert done.returncode == 0, done.stderr
     assert "got10k/train: 3 clips kept, 0 dropped" in done.stdout
     assert "got10k/val: 2 clips kept, 0 dropped" in done.stdout
@@ -235,7 +235,7 @@ def test_a_dry_run_writes_nothing(data, model):
 
 def test_errors_are_one_line(data, model, tmp_path):
     (data / "got10k" / "train" / "GOT-10k_Train_000002" / "groundtruth.txt").write_text("1,2,3\n")
-    done = run("prepare_data", "got10k", "--data", data, "--model", model)
+    done = run("prepare", "got10k", "--data", data, "--model", model)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].endswith("groundtruth.txt:1: '1,2,3' is not 4 finite numbers")
     assert "Traceback" not in done.stderr
@@ -254,7 +254,7 @@ def test_show_data(data, layout):
     if layout != "gligen":
         section |= {"datasets": [layout], "width": 32, "height": 32, "held_out": "include", "sprites_clips": 5}
     (data / "c.yaml").write_text(json.dumps({"train_data": section, "seed": 1, "learning_rate": 1e-5}))
-    done = run("show_data", "--config", data / "c.yaml", "--clips", 4, "--out", out)
+    done = run("show", "--config", data / "c.yaml", "--clips", 4, "--out", out)
     assert done.returncode == 0, done.stderr
     page = imageio.imread(out)
     assert page.shape[1] == (4 * 168 if layout == "gligen" else 8 * 168)
@@ -265,7 +265,7 @@ def test_show_data_takes_a_trainings_file(tmp_path):
     repository = Path(__file__).parents[2]
     for name in ("object_tracking_ms_stage2", "sprites_stage2"):  # the second names cached latents
         out = tmp_path / f"{name}.png"
-        done = run("show_data", "--config", repository / "configs" / f"{name}.yaml", "--clips", 1, "--out", out)
+        done = run("show", "--config", repository / "configs" / f"{name}.yaml", "--clips", 1, "--out", out)
         assert done.returncode == 0, done.stderr
         assert imageio.imread(out).shape[1] == 8 * 168
 
@@ -292,11 +292,11 @@ def test_show_data_errors(data):
         (["--datasets", "got10k"], "no data: name the folder that holds them"),
         (["--path", data, "--datasets", "davis"], "datasets: davis is unknown; choose from got10k, youvis, sprites"),
         (["--path", data, "--out", data / "page.txt"], "name a .png or .jpg"),
-        (["--path", data, "--on_error", "ignore"], "invalid choice"),
+        (["--path", data, "--on_error", "ignore"], "train_data.on_error is 'ignore'; choose from error, skip"),
         (["--path", data, "train_data.on_error=ignore"], "train_data.on_error is 'ignore'; choose from error, skip"),
         (["--datasets", "sprites", "--weights", "1,2"], "give 1 numbers above 0, one per dataset"),
     ):
-        done = run("show_data", *arguments)
+        done = run("show", *arguments)
         assert done.returncode == 2
         assert message in done.stderr
         assert "Traceback" not in done.stderr

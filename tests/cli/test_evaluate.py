@@ -1,17 +1,17 @@
-"""scripts/evaluate.py, as users run it."""
+"""`smcd score` and `smcd compare`, as users run them."""
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from smcd.cli import main
 from smcd.evaluation.metrics.report import read_report
-from tests.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
+from tests.evaluation.metrics.layout import noisy, sprite_clips, write_predictions, write_truth
 
-SCRIPT = str(Path(__file__).parents[2] / "scripts" / "evaluate.py")
+REPOSITORY = Path(__file__).parents[2]
 QUICK = ["--clip", "none", "--dino", "none"]
 
 
@@ -25,37 +25,39 @@ def folder(tmp_path_factory) -> Path:
 
 
 def call(monkeypatch, *arguments: object) -> int:
-    """The script in this process: its exit code."""
-    monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
+    """The command in this process: its exit code."""
+    monkeypatch.setattr(sys, "argv", ["smcd", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(SCRIPT, run_name="__main__")
+        main()
     return stopped.value.code
 
 
 def test_two_reports_and_their_comparison(folder):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(SCRIPT).parents[1])}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
     def run(*arguments: object) -> str:
-        command = [sys.executable, SCRIPT, *map(str, arguments)]
+        command = [sys.executable, "-m", "smcd.cli", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     truth = folder / "truth"
-    printed = run("--pred", folder / "good", "--truth", truth / "manifest.json", "--out", folder / "r_good", *QUICK)
+    printed = run(
+        "score", "--pred", folder / "good", "--truth", truth / "manifest.json", "--out", folder / "r_good", *QUICK
+    )
     assert printed.startswith("good: 2 of 2 clips of sprites\n  AO  ")
-    run("--pred", folder / "bad", "--truth", truth, "--out", folder / "r_bad", "--name", "Noise", *QUICK)
+    run("score", "--pred", folder / "bad", "--truth", truth, "--out", folder / "r_bad", "--name", "Noise", *QUICK)
     assert sorted(path.name for path in (folder / "r_bad").iterdir()) == ["clips.csv", "index.html", "report.json"]
     good, bad = read_report(folder / "r_good")["summary"], read_report(folder / "r_bad")["summary"]
     assert good["psnr"]["mean"] > bad["psnr"]["mean"] + 10
-    printed = run("--compare", folder / "r_good", folder / "r_bad", "--out", folder / "both")
+    printed = run("compare", folder / "r_good", folder / "r_bad", "--out", folder / "both")
     assert "Noise" in printed.splitlines()[0]
     assert "worse" in printed
     assert (folder / "both" / "index.html").is_file()
 
 
 def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path, monkeypatch, capsys):
-    given = ["--pred", folder / "good", "--truth", folder / "truth", *QUICK]
+    given = ["score", "--pred", folder / "good", "--truth", folder / "truth", *QUICK]
     (tmp_path / "i3d.pt").write_text("no")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "report.json").write_text("mine")
@@ -63,11 +65,11 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path, monkeypatch, ca
     (tmp_path / "few" / "sprite_000").symlink_to(folder / "good" / "sprite_000")
     for arguments, message in (
         ([*given, "--fvd_weights", tmp_path / "i3d.pt"], "is not a TorchScript file"),
-        ([*given[:2], "--truth", tmp_path / "none", *QUICK], "cannot be read"),
-        (["--pred", tmp_path / "none", *given[2:]], "there is no such folder"),
-        (["--pred", tmp_path / "few", *given[2:]], "1 of 2 clips are missing: sprite_001"),
-        (["--pred", folder / "good"], "give --pred and --truth, or --compare"),
-        (["--compare", folder / "good", folder / "bad"], "cannot be read"),
+        ([*given[:3], "--truth", tmp_path / "none", *QUICK], f"{tmp_path / 'none'}: "),
+        (["score", "--pred", tmp_path / "none", *given[3:]], "there is no such folder"),
+        (["score", "--pred", tmp_path / "few", *given[3:]], "1 of 2 clips are missing: sprite_001"),
+        (["score", "--pred", folder / "good"], "--truth"),
+        (["compare", folder / "good", folder / "bad"], f"{folder / 'good' / 'report.json'}: "),
     ):
         assert call(monkeypatch, *arguments, "--out", tmp_path / "out") == 2
         error = capsys.readouterr().err.splitlines()

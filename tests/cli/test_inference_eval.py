@@ -1,6 +1,5 @@
 """inference_eval.py, as users run it: the published command, several processes, and runs that are stopped."""
 
-import argparse
 import os
 import runpy
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smcd.config import EvaluationConfig, add_flags, load_config
+from smcd.config import EvaluationConfig, load
 from smcd.evaluation.generate import run_evaluation
 from smcd.evaluation.metrics.report import read_report
 from smcd.runtime.errors import InputError
@@ -42,10 +41,7 @@ def run(*arguments, **options) -> subprocess.CompletedProcess:
 
 
 def config(data: Path, out: Path, *arguments: str) -> EvaluationConfig:
-    parser = argparse.ArgumentParser()
-    add_flags(parser, EvaluationConfig)
-    flags = command(data, out, *arguments)[2:]
-    return load_config(EvaluationConfig, parser.parse_intermixed_args(flags))
+    return load(EvaluationConfig, command(data, out, *arguments)[2:])
 
 
 def clips_in(folder: Path) -> dict[str, bytes]:
@@ -165,15 +161,13 @@ tracker: {project: p, entity: e, group: g}
 
 def test_every_key_and_flag_of_the_published_files(tmp_path, caplog):
     (tmp_path / "eval.yaml").write_text(PUBLISHED)
-    parser = argparse.ArgumentParser()
-    add_flags(parser, EvaluationConfig)
 
-    def load(*arguments: str) -> EvaluationConfig:
-        return load_config(EvaluationConfig, parser.parse_args(["--config", str(tmp_path / "eval.yaml"), *arguments]))
+    def load_with(*arguments: str) -> EvaluationConfig:
+        return load(EvaluationConfig, ["--config", str(tmp_path / "eval.yaml"), *arguments])
 
     flags = ["--dataset", "youvis", "--guidance_scale", "9", "--img_free_guidance", "1.5", "--ti_free_guidance", "2"]
     flags += ["--num_workers", "2", "--video_length", "16", "--seeds", "33,34,35", "--max_clips", "7", "--no-report"]
-    loaded = load(*flags)
+    loaded = load_with(*flags)
     assert (loaded.dataset, loaded.seeds, loaded.max_clips, loaded.report) == ("youvis", [33, 34, 35], 7, False)
     assert (loaded.img_free_guidance, loaded.ti_free_guidance, loaded.num_workers) == (1.5, 2.0, 2)
     assert (loaded.validation_data.guidance_scale, loaded.validation_data.video_length) == (9.0, 16)
@@ -182,7 +176,7 @@ def test_every_key_and_flag_of_the_published_files(tmp_path, caplog):
     unused = {"eval_data.split", "val_batch_size", "tracker"}
     assert ignored == unused | {"validation_data.use_inv_latent", "validation_data.num_inv_steps"}
     with pytest.raises(InputError, match=r"eval_data.n_sample_frames is 8, but video_length is 16"):
-        run_evaluation(load("--trained_ckpt_path", "w", "--video_length", "16"))
+        run_evaluation(load_with("--trained_ckpt_path", "w", "--video_length", "16"))
 
 
 def test_help_is_complete():

@@ -1,4 +1,4 @@
-"""ms_main.py and scripts/export.py, as users run them."""
+"""ms_main.py and `smcd export`, as users run them."""
 
 import json
 import os
@@ -88,9 +88,9 @@ def test_sigterm_ends_the_command_with_a_checkpoint_and_its_exit_code(tmp_path, 
     assert len(checkpoint.all_in(tmp_path / "out")) == 1
 
     out = tmp_path / "published"
-    assert run("scripts/export.py", str(tmp_path / "out"), str(out), "--published") == 0
+    assert run("smcd/cli.py", "export", str(tmp_path / "out"), str(out), "--published") == 0
     assert {path.name for path in out.iterdir()} == {"pytorch_model.bin", "pytorch_model_1.bin"}
-    assert run("scripts/export.py", str(tmp_path / "out"), str(out), "--published", "--dtype", "float16") == 2
+    assert run("smcd/cli.py", "export", str(tmp_path / "out"), str(out), "--published", "--dtype", "float16") == 2
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, run, capsys):

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from smcd.convert import to_published
-from smcd.convert.files import PUBLISHED_FILES
+from smcd.convert.weight_files import PUBLISHED_FILES
 from smcd.pipeline import SMCDPipeline
 
 

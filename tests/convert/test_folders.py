@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from smcd import SMCDPipeline
 from smcd.convert import convert, export, load_pipeline, sampling_defaults
-from smcd.convert.files import load_tensors
+from smcd.convert.weight_files import load_tensors
 from smcd.runtime.errors import InputError
 from smcd.schedulers import make_scheduler
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
@@ -268,9 +268,7 @@ def test_folders_of_another_kind_are_refused(folders, tmp_path):
 
 def test_the_command(folders, tmp_path):
     def command(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "scripts/convert_checkpoint.py", *arguments], capture_output=True, text=True
-        )
+        return subprocess.run([sys.executable, "-m", "smcd.cli", "convert", *arguments], capture_output=True, text=True)
 
     done = command(folders["published"], str(tmp_path / "pipeline"), "--base", folders["base"])
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from smcd.convert.files import PUBLISHED_FILES
+from smcd.convert.weight_files import PUBLISHED_FILES
 from smcd.sprites.tiny import tiny_pipeline
 from tests import golden
 from tests.convert.published import write_diffusers_base

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smcd.config import DataConfig, GligenConfig
+from smcd.data.build import build_data
 from smcd.data.gligen_tsv import GligenTSV, phrase_of
 from smcd.runtime.errors import InputError
 from smcd.sprites.world import make_clip
@@ -114,9 +116,10 @@ def test_a_file_that_was_cut_off(data):
 
 
 def test_options_that_make_no_sense(data):
-    for options in ({"size": 0}, {"max_objects": 0}, {"crop_ratio": 0}, {"crop_ratio": 1.1}):
-        with pytest.raises(InputError, match="they must be at least 8"):
-            GligenTSV(data, "flickr", **options)
+    for options in ({"image_size": 0}, {"max_boxes_per_data": 0}, {"crop_ratio": 0}, {"crop_ratio": 1.1}):
+        section = {"FlickrGrounding": GligenConfig(**options)}
+        with pytest.raises(InputError, match=f"FlickrGrounding.{min(options)} is "):
+            build_data(DataConfig(name="gligen", data_path=str(data), dataset_names=section), 0)
 
 
 def test_several_files_are_one_set(data):
@@ -158,7 +161,7 @@ def test_a_wrong_lineidx(data):
     [
         ({"annos": []}, "train-00.tsv:1: has no annos"),
         ({"annos": [{"bbox": [1, 2, float("nan"), 4], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is no box"),
-        ({"annos": [{"tokens_positive": [[0, 3]]}]}, "anno 0: has no bbox"),
+        ({"annos": [{"tokens_positive": [[0, 3]]}]}, "train-00.tsv:1: anno 0: "),
         ({"image": "AAAA"}, "cannot be read as an image"),
         ({"image": "?"}, "train-00.tsv:1: the image is not base64"),
         ({"annos": [{"bbox": [9, 9, -3, -3], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is no box"),

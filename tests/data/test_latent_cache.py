@@ -16,13 +16,13 @@ from smcd.data import latent_cache
 from smcd.data.build import build_data
 from smcd.data.clips import collate
 from smcd.data.latent_cache import CacheWriter, EncoderHashes, LatentCache, encoder_hash
-from smcd.data.prepare import prepare
 from smcd.data.sprites import Sprites
 from smcd.latents import encode_frames
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import write_video
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.text import encode_phrases, encode_text
+from smcd.training.prepare import prepare
 from tests.data.conftest import CLIPS
 
 
@@ -108,7 +108,7 @@ def test_an_unfinished_cache_is_never_read(data, model, pipe, monkeypatch):
     folder = cache_of(data)
     assert len(list(folder.glob("shard-*.safetensors"))) == CLIPS // 2
     (folder / "index.json").unlink()
-    with pytest.raises(InputError, match=r"is not finished; run scripts/prepare_data.py with --latents"):
+    with pytest.raises(InputError, match=r"is not finished; run smcd prepare with --latents"):
         cached(data, pipe)
     (folder / "shard-00001.safetensors").write_bytes((folder / "shard-00001.safetensors").read_bytes()[:500])
     untouched = (folder / "shard-00000.safetensors").stat().st_mtime_ns
@@ -148,7 +148,7 @@ def test_a_caption_that_changed_is_noticed(data, model, pipe):
     captions = json.loads(path.read_text())
     path.write_text(json.dumps({name: f"{caption} Slowly." for name, caption in captions.items()}))
     mixture, order = cached(data, pipe)
-    with pytest.raises(InputError, match=r"was cached with prompt .*Slowly.*run scripts/prepare_data.py again"):
+    with pytest.raises(InputError, match=r"was cached with prompt .*Slowly.*run smcd prepare again"):
         mixture.clip(order[0])
     prepare(prepare_config(data, model))  # writes anew what changed
     mixture, order = cached(data, pipe)
@@ -184,7 +184,7 @@ def test_a_cache_that_is_being_rewritten_is_not_read(data, model, pipe, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("smcd.data.prepare.cache_latents", stop)
+        patched.setattr("smcd.training.prepare.cache_latents", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare(prepare_config(data, model))
     with pytest.raises(InputError, match="is not finished"):
@@ -261,7 +261,7 @@ def test_own_videos_of_one_name_have_caches_of_their_own(tmp_path, model, pipe):
 
 
 def test_two_processes_write_the_same_cache(data, prepared, model):
-    command = ["scripts/prepare_data.py", "youvis", "--data", str(data), "--model", str(model)]
+    command = ["-m", "smcd.cli", "prepare", "youvis", "--data", str(data), "--model", str(model)]
     command += ["--latents", str(data / "latents"), "--width", "32", "--height", "32"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     done = subprocess.run(

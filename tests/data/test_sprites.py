@@ -235,11 +235,12 @@ def test_videos_of_another_world_are_known_by_their_fingerprint():
 
 
 def test_the_command(tmp_path):
-    command = [sys.executable, "scripts/make_sprites.py", "--out", str(tmp_path), "--layout", "got10k", "--clips", "2"]
+    command = [sys.executable, "-m", "smcd.cli", "make-sprites", "--out", str(tmp_path), "--layout", "got10k"]
+    command += ["--clips", "2"]
     done = subprocess.run([*command, "--size", "32", "--frames", "3"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     wrong = subprocess.run([*command, "--size", "0"], capture_output=True, text=True)
-    assert wrong.stderr == "error: --size is 0; it must be at least 16\n"
+    assert wrong.stderr == "error: size is 0; it must be at least 16\n"
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2
     assert "exists already" in again.stderr

@@ -15,7 +15,8 @@ from tests import golden
 from tests.golden import Golden, relative_error
 
 WITH_OBJECTS = [name for name in golden.NAMES if name != "base"]
-SAMPLES = [(name, 10) for name in golden.NAMES if name != "stage1"] + [("smcd", 50)]
+SAMPLES = [(name, 10) for name in golden.NAMES if name != "stage1"]
+SAMPLES.append(pytest.param("smcd", 50, marks=pytest.mark.slow))
 
 
 def call(g: Golden, **inputs) -> torch.Tensor:

@@ -4,8 +4,6 @@ import pytest
 import torch
 from diffusers.models import attention as diffusers_attention
 
-from smcd.benchmark.flops import count
-from smcd.benchmark.networks import make_base, make_pipeline
 from smcd.models import KeyValueCache, use_channels_last
 from smcd.models.attention import FeedForward
 from smcd.runtime.compilation import compile_transformers
@@ -65,13 +63,3 @@ def test_compiled_transformers_with_a_cache_that_is_filled_and_read(caplog):
         for _ in range(2):
             assert relative_error(unet(**x, cache=cache).sample, plain) < 1e-5
     assert caplog.text.count("compiling for latents of 2 x 4 x 3 x 8 x 12") == 1
-
-
-@torch.no_grad()
-def test_the_base_shares_the_weights_and_computes_what_closed_gates_compute():
-    unet = make_pipeline("tiny", encoders=False).unet
-    base = make_base(unet)
-    x = torch.randn(1, 4, 3, 8, 8)
-    text = torch.randn(1, 77, 64)
-    assert relative_error(unet(x, 400, text).sample, base(x, 400, text).sample) < 1e-5
-    assert count(lambda: unet(x, torch.tensor(400), text)) < count(lambda: base(x, torch.tensor(400), text))

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.sprites_scenes import held_out
 from smcd import SMCDPipeline
-from smcd.config import ModelConfig, SamplingConfig
+from smcd.config import ModelConfig, SamplingConfig, check
 from smcd.convert import sampling_defaults
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError
-from smcd.sampler import Sampler, check_model_config, clip_generator, with_defaults
+from smcd.sampler import Sampler, clip_generator, with_defaults
 from smcd.sprites.built_in import overlap_of_colors, unknown_words
 from smcd.sprites.layouts import make_world
-from smcd.sprites.scenes import held_out
 from smcd.sprites.world import make_clip
 
 FOLDER = BUILT_IN["sprites"]
@@ -97,7 +97,7 @@ def test_overlap_of_colors_is_high_for_the_truth_and_zero_for_a_blank_video():
 
 def test_a_base_is_not_for_the_built_in_model():
     with pytest.raises(InputError, match="a base is given, but no trained weights"):
-        check_model_config(ModelConfig(pretrained_model_path=str(Path("somewhere"))))
+        check(ModelConfig(pretrained_model_path=str(Path("somewhere"))))
 
 
 @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def run(settings: TrainConfig, dry_run: bool = False) -> Path:
     """Train in this process; returns the output folder."""
     AcceleratorState._reset_state(True)
     try:
-        train(settings, dry_run)
+        train(replace(settings, dry_run=dry_run))
     finally:
         AcceleratorState._reset_state(True)
     return Path(settings.output_dir)

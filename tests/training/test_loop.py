@@ -8,22 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
 
 from smcd import SMCDPipeline
 from smcd.config import DataConfig, SamplingConfig
-from smcd.data.build import build_data
-from smcd.data.mixing import ClipLoader
-from smcd.latents import encode_frames
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.text import encode_phrases, encode_text
 from smcd.training import checkpoint
-from smcd.training.batch import Encoders
-from smcd.training.export import export
 from smcd.training.objective import TrainedNetworks
-from smcd.training.stages import Drops
-from smcd.training.trained_networks import load_checkpoint
 from tests.conftest import open_gates
 from tests.training import runs
 
@@ -154,16 +145,6 @@ def test_only_what_trains_changes_and_the_rest_is_exported_as_it_was(tmp_path, m
     assert torch.equal(made.text_encoder.final_layer_norm.weight, pipe.text_encoder.final_layer_norm.weight)
 
 
-def test_the_running_average_is_exported(tmp_path):
-    out = runs.run(runs.config(tmp_path / "out", max_train_steps=3, use_ema=True, ema_decay=0.5))
-    averaged = load_file(out / "checkpoint-3" / "ema.safetensors")
-    trained = load_file(out / "checkpoint-3" / "trained.safetensors")
-    name = "unet.conv_in.weight"
-    assert not torch.equal(averaged[name], trained[name])
-    assert torch.equal(SMCDPipeline.from_pretrained(out / "pipeline").unet.conv_in.weight, averaged[name])
-    assert torch.equal(load_checkpoint(out / "checkpoint-3", ema=False).unet.conv_in.weight, trained[name])
-
-
 def test_a_longer_run_exports_anew(tmp_path):
     settings = runs.config(tmp_path / "out", max_train_steps=1)
     weights = []
@@ -198,67 +179,6 @@ def test_stage_base_with_text_encoder_on_single_images(tmp_path):
     assert any("temp_" in name for name in load_file(runs.run(video) / "checkpoint-2" / "trained.safetensors"))
 
 
-def test_export_as_published_files(tmp_path, caplog):
-    out = runs.run(runs.config(tmp_path / "out", max_train_steps=1))
-    export(out, tmp_path / "published", published=True)
-    assert "published files have no place for the size of 32 x 32: use them with" in caplog.text
-    made = {path.name for path in (tmp_path / "published").iterdir()}
-    assert made == {"pytorch_model.bin", "pytorch_model_1.bin", "pytorch_model_2.bin"}
-    unet = torch.load(tmp_path / "published" / "pytorch_model.bin", weights_only=True)
-    trained = load_file(out / "checkpoint-1" / "trained.safetensors")
-    assert torch.equal(unet["input_blocks.0.0.weight"], trained["unet.conv_in.weight"])
-    with pytest.raises(InputError, match="no checkpoint is there"):
-        export(tmp_path / "published", tmp_path / "again")
-
-
-def test_published_files_do_not_say_which_frames_get_the_image(tmp_path, caplog):
-    out = runs.run(runs.config(tmp_path / "out", max_train_steps=1, only_cat_first_frame=True))
-    export(out, tmp_path / "published", published=True)
-    assert "published files do not say that the image goes to the first frame alone" in caplog.text
-
-
-def test_export_in_half_precision_spares_position_net(tmp_path):
-    tiny_pipeline().save_pretrained(tmp_path / "start")
-    out = runs.run(runs.config(tmp_path / "out", max_train_steps=1, tune_from_ckpt_path=str(tmp_path / "start")))
-    export(out, tmp_path / "half", dtype=torch.float16)
-    assert not any(str(tmp_path) in path.read_text() for path in (tmp_path / "half").rglob("*.json"))
-    for part in ("unet", "position_net", "image_encoder", "vae"):
-        weights = load_file(tmp_path / "half" / part / "diffusion_pytorch_model.safetensors")
-        assert {tensor.dtype for tensor in weights.values()} == {
-            torch.float32 if part == "position_net" else torch.float16
-        }
-
-
-def test_cached_latents_train_as_frames_do(tmp_path, monkeypatch):
-    """A batch that brings latents, text and phrase embeddings needs no encoder."""
-    pipe = tiny_pipeline()
-    encoders = Encoders(pipe, torch.device("cpu"), torch.float32, trained_text_encoder=False)
-    mixture, order = build_data(runs.config(tmp_path).train_data, 33)
-    batch = next(ClipLoader(mixture, order, 2).batches())
-    with torch.no_grad():
-        mean, std = encode_frames(pipe.vae, batch.frames)
-        text = encode_text(pipe.tokenizer, pipe.text_encoder, batch.prompts)[0]
-        phrases = torch.stack([encode_phrases(pipe.tokenizer, pipe.text_encoder, names) for names in batch.phrases])
-    phrases = phrases * torch.tensor([[bool(name) for name in names] for names in batch.phrases])[..., None]
-    cached = replace(batch, frames=None, latent_mean=mean, latent_std=std, text=text, phrase_embeddings=phrases)
-    keys, drops = [(33, 0, 0), (33, 0, 1)], Drops()
-    expected = encoders(batch, keys, drops)
-    monkeypatch.setattr(nn.Module, "__call__", None)  # any network would fail now
-    found = encoders(cached, keys, drops)
-    assert torch.equal(found.latents, expected.latents)
-    assert torch.equal(found.conditions.text, expected.conditions.text)
-    assert torch.allclose(found.conditions.phrase_embeddings, expected.conditions.phrase_embeddings, atol=1e-6)
-
-
-def test_a_dry_run_looks_at_the_data(tmp_path, capsys):
-    settings = runs.config(tmp_path / "out")
-    runs.run(settings, dry_run=True)
-    assert "data: sprites/0 (20 clips)" in capsys.readouterr().out
-    with pytest.raises(InputError, match="/nowhere: no such folder"):
-        runs.run(replace(settings, train_data=DataConfig(path="/nowhere")), dry_run=True)
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -278,7 +198,7 @@ def test_a_dry_run_looks_at_the_data(tmp_path, capsys):
         ),
         ({"output_dir": " "}, "output_dir is empty"),
         ({"stage": "3"}, "stage is '3'; choose from 1, 2, base"),
-        ({"report_to": ["jsonl", "mlflow"]}, "report_to: 'mlflow' is unknown"),
+        ({"report_to": ["jsonl", "mlflow"]}, "report_to is 'mlflow'"),
         ({"pretrained_model_path": "/nowhere"}, "/nowhere: no such folder"),
         ({"tune_from_ckpt_path": "/nowhere"}, "/nowhere: no such folder"),
         ({"train_data": DataConfig()}, "no data: name the folder that holds them"),

@@ -6,8 +6,6 @@ import torch
 from smcd import Conditions
 from smcd.schedulers import make_scheduler
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training.distributed import gates_as_vectors
-from smcd.training.dry_run import PeakMemory, activations_of
 from smcd.training.objective import Example, TrainedNetworks, loss_weights, set_trained
 from smcd.training.stages import trainable_parameters
 from tests.conftest import open_gates
@@ -34,34 +32,6 @@ def example(frames: int = 4, side: int = 16) -> Example:
     )
     noise = torch.randn(latents.shape, generator=g)
     return Example(latents, noise, torch.tensor([20, 800]), conditions)
-
-
-def measured_peak(checkpointing: bool) -> int:
-    """Bytes of the activations of a real step on the CPU, without the gradients of the weights."""
-    networks = make_networks().train()
-    if checkpointing:
-        networks.unet.enable_gradient_checkpointing()
-    batch = example()
-    with PeakMemory() as memory:
-        networks(batch).mean().backward()
-    return memory.peak - sum(p.grad.nbytes for p in networks.parameters() if p.grad is not None)
-
-
-def test_gradient_checkpointing_saves_activations(capsys):
-    plain, checkpointed = measured_peak(False), measured_peak(True)
-    assert checkpointed < 0.6 * plain
-    with capsys.disabled():
-        saved = 1 - checkpointed / plain
-        print(f"\nactivations {plain / 2**20:.1f} MiB, with checkpointing {checkpointed / 2**20:.1f} MiB: -{saved:.0%}")
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_memory_that_a_dry_run_counts_is_what_a_step_takes(checkpointing):
-    networks = make_networks().train()
-    if checkpointing:
-        networks.unet.enable_gradient_checkpointing()
-    counted = activations_of(networks, example)
-    assert counted == pytest.approx(measured_peak(checkpointing), rel=0.1)
 
 
 def test_weights_of_the_loss():
@@ -91,14 +61,6 @@ def test_frozen_layers_are_cast_and_what_trains_is_not():
     assert torch.allclose(half, make_networks().eval()(example()), rtol=0.02)
     with pytest.raises(ValueError, match=r"no such parameters: unet\.stray"):
         set_trained(networks, {"unet.stray"})
-
-
-def test_gates_as_vectors_compute_the_same():
-    networks, batch = make_networks().eval(), example(2, 4)
-    expected = networks(batch)
-    gates_as_vectors(networks)
-    assert all(parameter.ndim for parameter in networks.parameters())
-    assert torch.equal(networks(batch), expected)
 
 
 def test_the_first_frame_can_be_concatenated_to_itself_alone():

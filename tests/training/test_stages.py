@@ -12,7 +12,6 @@ from smcd.convert import from_published
 from smcd.convert.names import published_names
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training.batch import draw, step_keys
 from smcd.training.stages import Drops, trainable_parameters
 from smcd.training.trained_networks import stage_of
 from tests import golden
@@ -172,32 +171,3 @@ def test_the_stage_of_a_config(config, name, paths, drops):
 def test_settings_that_name_no_stage(config, message):
     with pytest.raises(InputError, match=message):
         stage_of(config)
-
-
-def test_draws_do_not_depend_on_how_a_step_is_divided():
-    drops, shape = Drops(0.5, 0.3, 0.2, 0.1), (4, 2, 3, 3)
-    whole = draw(step_keys(33, 7, batch_size=8), shape, drops)
-    parts = [
-        draw(step_keys(33, 7, 2, micro_batch, process, num_processes=2), shape, drops)
-        for micro_batch in range(2)
-        for process in range(2)
-    ]
-    for name, value in vars(whole).items():
-        assert torch.equal(value, torch.cat([getattr(part, name) for part in parts])), name
-    other = draw(step_keys(33, 8, batch_size=8), shape, drops)
-    assert not torch.equal(whole.noise, other.noise)
-    assert not torch.equal(whole.noise, whole.posterior_noise)
-
-
-def test_drops_are_drawn_for_each_sample_with_their_probabilities():
-    drops = Drops(0.5, 0.1, 0.25, 0.1)
-    draws = draw([(33, step, index) for step in range(500) for index in range(8)], (1, 1, 1, 1), drops)
-    for name, share in vars(drops).items():
-        dropped = draws.drops[name].float()
-        assert dropped.mean().item() == pytest.approx(share, abs=0.025)
-        assert dropped.reshape(500, 8).std(1).mean() > 0  # not the same for a whole batch
-    both = (draws.image & draws.image_tokens).float().mean().item()
-    assert both == pytest.approx(0.025, abs=0.01)  # one does not imply the other
-    assert draws.timesteps.min() < 5
-    assert draws.timesteps.max() > 994
-    assert draws.noise.std().item() == pytest.approx(1, abs=0.05)

@@ -1,4 +1,4 @@
-"""What evaluation measures: grounding, Fréchet distance, similarities; trackers; manifests and reports.
+"""Scores of anyone's videos, and their reports; `docs/evaluation.md` gives every formula and convention.
 
-`docs/evaluation.md` gives every formula and convention. Nothing in here knows the generator: it reads folders.
+`evaluate` scores a folder, whoever made its videos: `videos`, `manifest` and `truth` read, `scoring` measures.
 """

@@ -1,56 +1,45 @@
 """Score a folder of videos against the truth: everything that the report shows."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from smcd.evaluation.metrics.baselines import TrueVideos, baseline_table
-from smcd.evaluation.metrics.columns import Column, fvd_column
-from smcd.evaluation.metrics.frechet import frechet_distance, fvd_name
+from smcd.evaluation.metrics.baselines import TrueVideos, baseline_table, measure_truth
+from smcd.evaluation.metrics.columns import BY_NAME, Column
+from smcd.evaluation.metrics.frechet import frechet_distance
 from smcd.evaluation.metrics.manifest import Clip, Manifest, frames_sha256
-from smcd.evaluation.metrics.scoring import Instruments, Options, Scored, load_instruments, make_reference, score_clip
+from smcd.evaluation.metrics.scoring import Instruments, Options, fvd_of, load_instruments, score_clip
 from smcd.evaluation.metrics.summary import Row, Statistic, over_time, statistic_of, summarize
-from smcd.evaluation.metrics.truth import Truth, check_frames, read_truth
+from smcd.evaluation.metrics.truth import Truth, read_truth
 from smcd.evaluation.metrics.videos import Videos, find_videos, require_all, seeds_of
 from smcd.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
-Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome, from which the report is written.
+    """The outcome, from which the report is written."""
 
-    Attributes:
-        manifest: of the truth, whole; `sequences` are the clips of it that were scored.
-        rows: per seed and clip, see `smcd.evaluation.metrics.summary`.
-        tracked: (seed, sequence) -> boxes F N 4 in pixels.
-        summary: the table.
-        fvd: FVD's column, where it was measured.
-        baselines: see `smcd.evaluation.metrics.baselines`.
-        lines: label -> mean IoU per frame.
-        generator: what made the videos (weights, settings), where that is known.
-    """
-
-    name: str
-    manifest: Manifest
-    sequences: list[str]
-    predictions: dict[int | None, Videos]
-    truth: Videos | None
-    rows: list[Row]
-    tracked: dict[tuple[int | None, str], np.ndarray]
+    name: str  # what the method is called in tables
+    manifest: Manifest  # all clips of the truth
+    sequences: list[str]  # the clips that were scored
+    predictions: dict[int | None, Videos]  # by seed
+    truth: Truth
+    rows: list[Row]  # per seed and clip, see `summary`
+    tracked: dict[tuple[int | None, str], np.ndarray]  # (seed, sequence) -> boxes F N 4 in pixels
     summary: dict[str, Statistic]
-    fvd: Column | None
-    baselines: list[dict[str, Any]]
-    lines: dict[str, list[float | None]]
-    models: dict[str, dict[str, str]]
-    left_out: dict[str, str]
-    generator: dict[str, Any] | None = None
+    columns: list[Column]  # of the summary
+    baselines: list[dict[str, Any]]  # see `baselines.baseline_table`
+    lines: dict[str, list[float | None]]  # label -> mean IoU per frame
+    models: dict[str, dict[str, str]]  # source and hash of each model that measured
+    left_out: dict[str, str]  # what the report lacks, and why
+    generator: dict[str, Any] | None  # what made the videos (weights, settings), if that is known
 
 
 def evaluate(
@@ -59,16 +48,15 @@ def evaluate(
     options: Options,
     allow_partial: bool = False,
     name: str | None = None,
-    progress: Progress = lambda items, _: items,
+    generator: dict[str, Any] | None = None,
 ) -> Evaluation:
     """Score a folder of videos.
 
     Args:
-        predictions: clips, or folders `seed_33`, `seed_34`, ... of clips; see `smcd.evaluation.metrics.videos`.
-        truth: folder or manifest; see `smcd.evaluation.metrics.truth`.
+        predictions: clips, or folders `seed_33`, `seed_34`, ... of clips; see `find_videos`.
+        truth: see `read_truth`.
         allow_partial: score the clips that are there where others are missing.
-        name: the method's, in tables; otherwise the folder's.
-        progress: wraps a list of clips and what is done with them, such as a progress bar.
+        name: what the method is called in tables; otherwise the name of the folder.
 
     Raises:
         InputError: see `read_truth`, `require_all`, `Videos.read`, `load_instruments`; fewer than 2 clips for FVD.
@@ -78,98 +66,63 @@ def evaluate(
     names = [clip.sequence for clip in target.manifest.clips]
     videos = {seed: find_videos(root, "pred", names) for seed, root in roots.items()}
     present = [set(require_all(found, names, allow_partial)) for found in videos.values()]
-    names = [sequence for sequence in names if all(sequence in found for found in present)]
-    if not names:
+    clips = [clip for clip in target.manifest.clips if all(clip.sequence in found for found in present)]
+    if not clips:
         raise InputError(f"{predictions}: no clip has a video of every seed")
-    target = target.for_clips(names)
-    clips = [clip for clip in target.manifest.clips if clip.sequence in set(names)]
-    fvd = _fvd(clips) if options.fvd_weights is not None and target.videos else None
+    if target.videos is not None and any(clip.sequence not in target.videos.sources for clip in clips):
+        logger.warning(f"{target.videos.root}: true videos are missing; what needs them is left out")
+        target = Truth(target.manifest, None)
+    fvd = fvd_of(clips) if options.fvd_weights is not None and target.videos else None
     tools = load_instruments(options)
-    if tools.i3d and fvd is None:
-        tools.i3d, tools.left_out["i3d"] = None, "the true videos are not at hand"
-    return _evaluate(target, clips, videos, tools, fvd, name or predictions.absolute().name, progress)
-
-
-def _fvd(clips: list[Clip]) -> Column:
-    """FVD's column; raises an InputError where it cannot be measured."""
-    if len(clips) < 2:
-        raise InputError(f"FVD needs at least 2 clips; there is {len(clips)}: leave out --fvd_weights")
-    counts = sorted({len(clip.frames) for clip in clips})
-    if len(counts) > 1:
-        raise InputError(f"FVD needs clips of one length; there are {counts} frames: leave out --fvd_weights")
-    return fvd_column(fvd_name(counts[0]), len(clips))
-
-
-def _evaluate(
-    target: Truth,
-    clips: list[Clip],
-    videos: dict[int | None, Videos],
-    tools: Instruments,
-    fvd: Column | None,
-    name: str,
-    progress: Progress,
-) -> Evaluation:
-    manifest = target.manifest
-    true = _measure_truth(target, clips, tools, progress)
-    rows: list[Row] = []
-    scores: dict[int | None, list[Scored]] = {}
-    tracked = {}
-    for seed, found in videos.items():
-        label = "scoring" if seed is None else f"scoring seed {seed}"
-        for clip in progress(clips, label):
-            frames = found.read(clip.sequence, (len(clip.frames), manifest.height, manifest.width))
-            scored = score_clip(frames, clip, true.references.get(clip.sequence), tools)
-            facts = true.facts(clip.sequence, clip, manifest.height, manifest.width)
-            identity = {"sequence": clip.sequence, "seed": seed, "classes": clip.classes}
-            rows.append(identity | scored.row | facts | {"frames_sha256": frames_sha256(frames)})
-            scores.setdefault(seed, []).append(scored)
-            if scored.boxes is not None:
-                tracked[seed, clip.sequence] = scored.boxes
-    summary = summarize(rows)
-    if fvd is not None:
-        summary[fvd.name] = _fvd_statistic(scores, true, len(clips))
-    lines = {"predictions": over_time(row["iou"] for row in rows if "iou" in row)} if tracked else {}
+    if fvd is None:
+        tools.i3d = None
+    true = measure_truth(target, clips, tools)
+    rows, tracked, features = _score_all(target, clips, videos, tools, true)
+    summary, known = summarize(rows), BY_NAME
+    if fvd is not None:  # no interval over clips: resampled sets repeat clips, which moves the distance itself
+        distances = [frechet_distance(np.stack(some), np.stack(true.features)) for some in features]
+        summary[fvd.name], known = statistic_of(distances, None, len(clips)), BY_NAME | {fvd.name: fvd}
     return Evaluation(
-        name=name,
-        manifest=manifest,
+        name=name or predictions.absolute().name,
+        manifest=target.manifest,
         sequences=[clip.sequence for clip in clips],
         predictions=videos,
-        truth=target.videos,
+        truth=target,
         rows=rows,
         tracked=tracked,
         summary=summary,
-        fvd=fvd,
+        columns=[known[column] for column in summary],
         baselines=baseline_table(true, fvd),
-        lines=lines | (true.over_time() if lines else {}),
+        lines={"predictions": over_time(rows)} | true.over_time() if tracked else {},
         models=tools.describe(),
         left_out=_left_out(tools, target, clips),
+        generator=generator,
     )
 
 
-def _measure_truth(target: Truth, clips: list[Clip], tools: Instruments, progress: Progress) -> TrueVideos:
-    true, manifest = TrueVideos(), target.manifest
-    for clip in clips:
-        true.add_boxes(clip, manifest.height, manifest.width)
-    if target.videos is not None:
-        for clip in progress(clips, "true videos and baselines"):
-            frames = target.videos.read(clip.sequence, (len(clip.frames), manifest.height, manifest.width))
-            check_frames(target, clip.sequence, frames_sha256(frames))
-            true.add_video(clip, frames, make_reference(frames, tools), tools)
-    return true
+def _score_all(
+    target: Truth, clips: Sequence[Clip], videos: dict[int | None, Videos], tools: Instruments, true: TrueVideos
+) -> tuple[list[Row], dict[tuple[int | None, str], np.ndarray], list[list[np.ndarray]]]:
+    """Rows and tracked boxes by seed and clip, and I3D's features of each seed."""
+    rows: list[Row] = []
+    tracked: dict[tuple[int | None, str], np.ndarray] = {}
+    features: list[list[np.ndarray]] = []
+    for seed, found in videos.items():
+        features.append([])
+        for clip in tqdm(clips, "scoring" if seed is None else f"scoring seed {seed}", unit="clip"):
+            frames = found.read(clip.sequence, target.shape(clip))
+            row, boxes, seen = score_clip(frames, clip, true.references.get(clip.sequence), tools)
+            identity = {"sequence": clip.sequence, "seed": seed, "classes": clip.classes}
+            facts = true.facts(clip.sequence) | {"frames_sha256": frames_sha256(frames)}
+            rows.append(identity | row | facts)
+            if boxes is not None:
+                tracked[seed, clip.sequence] = boxes
+            if seen is not None:
+                features[-1].append(seen)
+    return rows, tracked, features
 
 
-def _fvd_statistic(scores: dict[int | None, list[Scored]], true: TrueVideos, clips: int) -> Statistic:
-    """FVD of each seed. No interval over clips: resampled sets repeat clips, which moves the distance itself."""
-    features = np.stack(list(true.features.values()))
-    values = [
-        frechet_distance(np.stack([scored.features for scored in group if scored.features is not None]), features)
-        for group in scores.values()
-    ]
-    return statistic_of(values, None, clips)
-
-
-def _left_out(tools: Instruments, target: Truth, clips: list[Clip]) -> dict[str, str]:
-    """What the report lacks, and why."""
+def _left_out(tools: Instruments, target: Truth, clips: Sequence[Clip]) -> dict[str, str]:
     reasons = dict(tools.left_out)
     if target.videos is None:
         reasons |= dict.fromkeys(("fff", "fidelity", "i3d"), "the true videos are not at hand")

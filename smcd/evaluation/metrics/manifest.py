@@ -1,21 +1,12 @@
 """The manifest: which clips an evaluation is about, and what is true of them. One JSON file; its hash names it.
 
-    {"format": "smcd manifest 1", "dataset": "got10k", "height": 256, "width": 256,
-     "conventions": {"frames": "start 0, stride 4", ...},
-     "clips": [{"sequence": "GOT-10k_Val_000001", "frames": [0, 4, ...], "prompt": "A dog ...", "phrases": ["dog"],
-                "classes": ["dog"], "boxes": [[[x1, y1, x2, y2]], ...], "cover": [[8], ...], "frames_sha256": "..."}],
-     "sha256": "..."}
-
-Boxes are F lists of N, xyxy in 0..1 of the frame, null where the object is absent; `cover` is null or F lists of N (the
-dataset's visibility labels; 0 is invisible); `frames_sha256` is of the F frames at height x width.
+`docs/evaluation.md` describes the entries.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,27 +14,24 @@ from typing import Any
 import numpy as np
 
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import new_file
+from smcd.runtime.files import read_json, write_json
 
 FORMAT = "smcd manifest 1"
+Boxes = list[list[list[float] | None]]  # F N, xyxy in 0..1 of the frame, None where the object is absent
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of F frames with N objects; see the module's text.
+    """One clip of F frames with N objects. Raises an InputError for lists or boxes that do not fit."""
 
-    Raises:
-        InputError: lists of different lengths, or a box outside 0..1 or turned over.
-    """
-
-    sequence: str
-    frames: list[int]
+    sequence: str  # its name, and that of its folder
+    frames: list[int]  # their numbers in the source video
     prompt: str
-    phrases: list[str]
-    classes: list[str]
-    boxes: list[list[list[float] | None]]
-    frames_sha256: str
-    cover: list[list[float]] | None = None
+    phrases: list[str]  # what each object is called
+    classes: list[str]  # the class that each object counts for; "" for none
+    boxes: Boxes
+    frames_sha256: str  # of the F true frames at the manifest's size
+    cover: list[list[float]] | None = None  # F lists of N, the dataset's visibility labels (0 is invisible), or None
 
     def __post_init__(self) -> None:
         name, count, objects = self.sequence, len(self.frames), len(self.phrases)
@@ -77,22 +65,13 @@ def _is_box(box: Any) -> bool:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The clips of an evaluation, in a fixed order.
+    """The clips of an evaluation, in a fixed order. Raises an InputError if there is none, or two have one name."""
 
-    Attributes:
-        dataset: a name: got10k, youvis, youvis-heldout, sprites, ...
-        height, width: of the scored frames, in pixels.
-        conventions: what was settled when it was made (split, start, stride, resizing), in words, for the report.
-
-    Raises:
-        InputError: no clip, or two of one name.
-    """
-
-    dataset: str
-    height: int
+    dataset: str  # its name, such as got10k
+    height: int  # of the scored frames, in pixels
     width: int
     clips: list[Clip]
-    conventions: dict[str, str] = dataclasses.field(default_factory=dict)
+    conventions: dict[str, str] = field(default_factory=dict)  # split, start, stride, resizing in words, for the report
 
     def __post_init__(self) -> None:
         names = [clip.sequence for clip in self.clips]
@@ -103,45 +82,29 @@ class Manifest:
 
     @cached_property
     def sha256(self) -> str:
-        """Of everything in it; the same for the same content, however the file is laid out."""
+        """The hash of everything in it; it does not depend on how the file is laid out."""
         text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _content(self) -> dict[str, Any]:
-        return {"format": FORMAT, **dataclasses.asdict(self)}
-
-    def subset(self, sequences: Sequence[str]) -> "Manifest":
-        """The manifest of these clips alone, in its own order; another manifest, with another hash."""
-        chosen = set(sequences)
-        return dataclasses.replace(self, clips=[clip for clip in self.clips if clip.sequence in chosen])
+        return {"format": FORMAT, **asdict(self)}
 
     def write(self, path: Path) -> None:
         """Write the JSON file, whole or not at all."""
-        text = json.dumps(self._content() | {"sha256": self.sha256}, indent=1) + "\n"
-        with new_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_json(path, self._content() | {"sha256": self.sha256}, indent=1)
 
 
-def read_json(path: Path, what: str, form: str) -> dict[str, Any]:
-    """A JSON object whose "format" is `form`; raises an InputError where it is not there, or no such thing."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise InputError(f"{path}: is not JSON") from None
+def read_formatted(path: Path, what: str, form: str) -> dict[str, Any]:
+    """A JSON object whose "format" is `form`. Raises an InputError if the file is missing or is something else."""
+    content = read_json(path, object)
     if not isinstance(content, dict) or content.get("format") != form:
         raise InputError(f"{path}: is no {what} (its format should be {form!r})")
     return content
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of a file.
-
-    Raises:
-        InputError: it cannot be read, has unknown or missing entries, or was changed after its hash was taken.
-    """
-    content = read_json(path, "manifest", FORMAT)
+    """The manifest of a file. Raises an InputError if it is unreadable, or was changed after its hash was taken."""
+    content = read_formatted(path, "manifest", FORMAT)
     del content["format"]
     stated = content.pop("sha256", None)
     try:
@@ -157,10 +120,12 @@ def read_manifest(path: Path) -> Manifest:
 
 def differences(old: Manifest, new: Manifest) -> list[str]:
     """What differs between two manifests, in words; nothing where their hashes are equal."""
-    pairs = {"dataset": (old.dataset, new.dataset), "height": (old.height, new.height), "width": (old.width, new.width)}
-    kinds = dict.fromkeys([*old.conventions, *new.conventions])
-    pairs |= {kind: (old.conventions.get(kind, ""), new.conventions.get(kind, "")) for kind in kinds}
-    found = [f"{name} was {was!r}, is {now!r}" for name, (was, now) in pairs.items() if was != now]
+    was, now = (
+        {"dataset": manifest.dataset, "height": manifest.height, "width": manifest.width, **manifest.conventions}
+        for manifest in (old, new)
+    )
+    pairs = {name: (was.get(name, ""), now.get(name, "")) for name in was | now}
+    found = [f"{name} was {a!r}, is {b!r}" for name, (a, b) in pairs.items() if a != b]
     before, after = ({clip.sequence: clip for clip in manifest.clips} for manifest in (old, new))
     for what, names in (
         ("no longer there", [name for name in before if name not in after]),
@@ -172,6 +137,12 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
     if not found and old.sha256 != new.sha256:
         found.append("the order of the clips")
     return found
+
+
+def box_lists(boxes: np.ndarray) -> Boxes:
+    """F lists of N boxes from F N 4: cut to 0..1; None where it is NaN or nothing is left of the box."""
+    inside = np.clip(boxes.astype(np.float64), 0, 1)
+    return [[box.tolist() if (box[2:] > box[:2]).all() else None for box in row] for row in inside]
 
 
 def frames_sha256(frames: np.ndarray) -> str:

@@ -1,45 +1,46 @@
 """Scoring clips: the models that measure, and what they say about one video."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from smcd.evaluation.metrics.frechet import I3D
+from smcd.evaluation.metrics.columns import Column
+from smcd.evaluation.metrics.frechet import I3D, fvd_name
 from smcd.evaluation.metrics.manifest import Clip
-from smcd.evaluation.metrics.models import MissingModel
 from smcd.evaluation.metrics.similarity import CLIPSimilarity, DINOSimilarity, FrameFidelity, cosine
 from smcd.evaluation.metrics.summary import Row
 from smcd.runtime.errors import InputError
-from smcd.tracking.grounding import Grounding, ground, static, success, track_success
-from smcd.tracking.trackers import CSRT, SAM2, Tracker
+from smcd.runtime.pretrained import MissingModel
+from smcd.tracking.box_trackers import CSRT, SAM2, Tracker
+from smcd.tracking.grounding import ground, success, track_success
 
+logger = logging.getLogger(__name__)
 TRACKERS = ("csrt", "sam2", "none")
+_NOT_ASKED = "not asked for"
+# What predictions of a clip are compared with: "image", true frame 0, H W 3; the embeddings "clip" of all true frames,
+# F C, "dino" of frame 0, 1 C, and "text" of the prompt, 1 C, as far as models and a prompt are there.
+Reference = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which models measure: folders or hub ids, `none` for those that are not wanted.
-
-    Attributes:
-        tracker: csrt, sam2 or none.
-        fvd_weights: I3D's TorchScript file.
-        device: of the networks, as torch names it.
-    """
+    """Which models measure: folders or hub ids, `none` for those that are not wanted."""
 
     tracker: str = "csrt"
     sam2: str = "facebook/sam2.1-hiera-large"
     clip: str = "openai/clip-vit-base-patch32"
     dino: str = "facebook/dino-vits16"
-    fvd_weights: Path | None = None
+    fvd_weights: str | Path | None = None  # the TorchScript file of I3D
     device: str = "cpu"
 
 
 @dataclass
 class Instruments:
-    """The models at hand; `left_out` says why one is not."""
+    """The loaded models; `left_out` says why one is missing."""
 
     tracker: Tracker | None = None
     clip: CLIPSimilarity | None = None
@@ -50,15 +51,13 @@ class Instruments:
 
     def describe(self) -> dict[str, dict[str, str]]:
         """Source and hash of each, for the report."""
-        parts = {name: getattr(self, name) for name in ("tracker", "clip", "dino", "fidelity", "i3d")}
-        return {name: part.describe() for name, part in parts.items() if part is not None}
+        return {name: part.describe() for name, part in vars(self).items() if part and name != "left_out"}
 
 
 def load_instruments(options: Options) -> Instruments:
     """Load what the options name; what is missing is left out, with its reason.
 
-    Raises:
-        InputError: an unknown tracker, or an FVD file that is none: both were asked for by name.
+    Raises an InputError if the tracker is unknown, or the FVD file is no TorchScript: both were asked for by name.
     """
     if options.tracker not in TRACKERS:
         raise InputError(f"tracker {options.tracker!r}: choose from {', '.join(TRACKERS)}")
@@ -70,89 +69,89 @@ def load_instruments(options: Options) -> Instruments:
         "fidelity": ("torchmetrics", FrameFidelity),
     }
     for name, (source, make) in makers.items():
-        if source == "none":
-            tools.left_out[name] = "not asked for"
-            continue
         try:
+            if source == "none":
+                raise MissingModel(_NOT_ASKED)
             setattr(tools, name, make())
         except MissingModel as error:
             tools.left_out[name] = str(error)
     if options.fvd_weights is None:
         tools.left_out["i3d"] = "FVD needs I3D's TorchScript file: --fvd_weights"
     else:
-        tools.i3d = I3D(options.fvd_weights, options.device)
+        tools.i3d = I3D(Path(options.fvd_weights), options.device)
     return tools
 
 
-@dataclass(frozen=True)
-class Reference:
-    """What predictions of one clip are compared with, computed once: embeddings 1 C of the given image, and frame 0."""
+def check_scoring(options: Options, clips: Sequence[Clip]) -> None:
+    """Before hours of work: refuse what would stop the report (InputError); warn of packages that it will lack.
 
-    image: np.ndarray
-    clip: np.ndarray | None
-    dino: np.ndarray | None
-
-
-def make_reference(true_frames: np.ndarray, tools: Instruments) -> Reference:
-    """From the true video F H W 3, whose frame 0 is the image that the generator was given."""
-    first = true_frames[:1]
-    return Reference(
-        first[0], tools.clip.images(first) if tools.clip else None, tools.dino.images(first) if tools.dino else None
-    )
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One scored video.
-
-    Attributes:
-        row: its values by column, `frames_scored`, `objects_scored` and `iou` (N lists of F, None where not scored).
-        boxes: where the tracker saw the objects, F N 4 in pixels; None without a tracker or an object.
-        features: I3D's, None without it.
+    Models (CLIP, DINO, SAM 2) are looked for when they are needed.
     """
+    if options.fvd_weights is not None:
+        fvd_of(clips)
+    tracker = "none" if options.tracker == "sam2" else options.tracker
+    tools = load_instruments(replace(options, tracker=tracker, clip="none", dino="none", device="cpu"))
+    for name in ("fidelity", "tracker"):
+        if (reason := tools.left_out.get(name, _NOT_ASKED)) != _NOT_ASKED:
+            logger.warning(f"the report will be without a part, which can be made later by the same command: {reason}")
 
-    row: Row
-    boxes: np.ndarray | None = None
-    features: np.ndarray | None = None
+
+def fvd_of(clips: Sequence[Clip]) -> Column:
+    """The column of FVD over these clips. Raises an InputError if it cannot be measured."""
+    if len(clips) < 2:
+        raise InputError(f"FVD needs at least 2 clips; there is {len(clips)}: leave out --fvd_weights")
+    counts = sorted({len(clip.frames) for clip in clips})
+    if len(counts) > 1:
+        raise InputError(f"FVD needs clips of one length; there are {counts} frames: leave out --fvd_weights")
+    name, say = fvd_name(counts[0]), f"Fréchet distance of I3D logits of {len(clips)} clips"
+    convention = f"{say}; compare only at this number of clips and frames"
+    return Column(name, name.replace("fvd_", "FVD "), "i3d", None, convention, higher_is_better=False, digits=1)
 
 
-def score_clip(frames: np.ndarray, clip: Clip, reference: Reference | None, tools: Instruments) -> Scored:
-    """Everything about one generated (or true) video.
+def make_reference(frames: np.ndarray, prompt: str, tools: Instruments) -> Reference:
+    """The reference of a clip, from its true video F H W 3."""
+    reference = {"image": frames[0]}
+    if tools.clip:
+        reference["clip"] = tools.clip.images(frames)
+        if prompt:
+            reference["text"] = tools.clip.texts([prompt])
+    if tools.dino:
+        reference["dino"] = tools.dino.images(frames[:1])
+    return reference
 
-    Args:
-        frames: F H W 3, uint8.
-        reference: None where the true video is not at hand.
-    """
-    row, boxes = track_clip(frames, clip, tools.tracker) if tools.tracker and clip.phrases else ({}, None)
+
+def score_clip(
+    frames: np.ndarray, clip: Clip, reference: Reference | None, tools: Instruments
+) -> tuple[Row, np.ndarray | None, np.ndarray | None]:
+    """Row, tracked boxes and I3D's features of a video F H W 3; `reference` is None without the true video."""
+    row, boxes = track_clip(frames, clip, tools.tracker)
     row |= score_pictures(frames, clip.prompt, reference, tools)
-    return Scored(row, boxes, tools.i3d.features(frames) if tools.i3d else None)
+    return row, boxes, tools.i3d.features(frames) if tools.i3d else None
 
 
-def track_clip(frames: np.ndarray, clip: Clip, tracker: Tracker) -> tuple[Row, np.ndarray]:
-    """Grounding of a video whose objects are tracked from the true boxes of frame 0, and the boxes F N 4."""
+def track_clip(frames: np.ndarray, clip: Clip, tracker: Tracker | None) -> tuple[Row, np.ndarray | None]:
+    """Grounding of a video whose objects are tracked from the true boxes of frame 0, and the boxes F N 4 in pixels.
+
+    Without a tracker or an object there is neither.
+    """
+    if tracker is None or not clip.phrases:
+        return {}, None
     height, width = frames.shape[1:3]
     boxes = tracker(frames, clip.pixel_boxes(height, width)[0])
     return grounding_row(boxes, clip, height, width), boxes
 
 
 def grounding_row(boxes: np.ndarray, clip: Clip, height: int, width: int) -> Row:
-    """Values of boxes F N 4 (pixels) against the clip's own."""
-    cover = None if clip.cover is None else np.array(clip.cover, dtype=np.float64)
-    scored: Grounding = ground(boxes, clip.pixel_boxes(height, width), height, width, cover)
-    iou = [[None if np.isnan(value) else float(value) for value in values] for values in scored.overlap.T]
+    """Values of boxes F N 4 (pixels) against those of the clip, and `iou`: N lists of F, None where not scored."""
+    cover = None if clip.cover is None else np.array(clip.cover)
+    overlap, track_iou = ground(boxes, clip.pixel_boxes(height, width), height, width, cover)
     return {
-        **success(scored.overlap),
-        **track_success(scored.track_iou),
-        "frames_scored": int((~np.isnan(scored.overlap)).sum()),
-        "objects_scored": int((~np.isnan(scored.track_iou)).sum()),
-        "iou": iou,
+        **success(overlap),
+        **track_success(track_iou),
+        "frames_scored": int((~np.isnan(overlap)).sum()),
+        "objects_scored": int((~np.isnan(track_iou)).sum()),
+        "iou": [[None if np.isnan(value) else float(value) for value in values] for values in overlap.T],
     }
-
-
-def static_ao(clip: Clip, height: int, width: int) -> float | None:
-    """AO of a video that does not move: frame 0's boxes against all."""
-    boxes = static(clip.pixel_boxes(height, width))
-    return grounding_row(boxes, clip, height, width).get("ao")
 
 
 def score_pictures(frames: np.ndarray, prompt: str, reference: Reference | None, tools: Instruments) -> Row:
@@ -162,10 +161,10 @@ def score_pictures(frames: np.ndarray, prompt: str, reference: Reference | None,
         images = tools.clip.images(frames if prompt else frames[:1])
         if prompt:
             row["clip_sim"] = cosine(images, tools.clip.texts([prompt]))
-        if reference is not None and reference.clip is not None:
-            row["fff_clip"] = cosine(images[:1], reference.clip)
-    if tools.dino and reference is not None and reference.dino is not None:
-        row["fff_dino"] = cosine(tools.dino.images(frames[:1]), reference.dino)
-    if tools.fidelity and reference is not None:
-        row |= tools.fidelity(frames[0], reference.image)
+        if reference:
+            row["fff_clip"] = cosine(images[:1], reference["clip"][:1])
+    if tools.dino and reference:
+        row["fff_dino"] = cosine(tools.dino.images(frames[:1]), reference["dino"])
+    if tools.fidelity and reference:
+        row |= tools.fidelity(frames[0], reference["image"])
     return row

@@ -1,0 +1,96 @@
+"""Comparisons of reports: paired differences, and reports that do not compare."""
+
+import json
+import re
+
+import pytest
+
+from smcd.evaluation.metrics.compare import compare, comparison_text, verdict, write_comparison
+from smcd.evaluation.metrics.evaluate import evaluate
+from smcd.evaluation.metrics.report import read_report, write_report
+from smcd.runtime.errors import InputError
+from tests.evaluation.metrics.layout import noisy, write_predictions
+
+
+def test_comparison(reports, tmp_path):
+    comparison = compare(reports)
+    write_comparison(tmp_path / "out", comparison)
+    metrics = {metric["name"]: metric for metric in comparison["metrics"]}
+    near, still = metrics["ao"]["methods"]
+    assert still["difference"] == pytest.approx(still["mean"] - near["mean"])
+    low, high = still["difference_interval"]
+    assert low < still["difference"] < high < 0
+    assert verdict(still, higher_is_better=True) == "worse"
+    assert verdict(still, higher_is_better=False) == "better"
+    assert verdict({"difference_interval": [-1, 1]}, True) == "unclear"
+    assert metrics["fvd_8x2"]["methods"][1]["difference_interval"] is None
+    text = comparison_text(comparison)
+    assert re.search(r"^AO +0\.\d+ +0\.\d+ \(-0\.\d+ worse\)$", text, re.MULTILINE)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "still - near" in page
+    assert page.count("<svg") == 1
+
+
+def test_what_a_report_holds_is_escaped_in_the_page(reports, tmp_path):
+    report = read_report(reports[0])
+    report["name"] = report["manifest"]["sha256"] = report["manifest"]["dataset"] = "<script>"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    write_comparison(tmp_path / "out", compare([tmp_path / "a", tmp_path / "b"]))
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<script>" not in page
+    assert page.count("&lt;script&gt;") > 4
+
+
+def test_a_method_does_not_differ_from_itself(reports):
+    for metric in compare([reports[0], reports[0]])["metrics"]:
+        assert metric["methods"][1]["difference"] == 0
+        assert metric["methods"][1]["difference_interval"] in (None, [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("manifest", "sha256", "0"), "made with another manifest"),
+        (("models", "tracker", {"name": "sam2", "source": "x", "sha256": "0"}), "made with another tracker"),
+        (("models", "clip", {"source": "x", "sha256": "0"}), "made with another clip"),
+    ],
+)
+def test_reports_that_do_not_compare(reports, tmp_path, change, message):
+    report = read_report(reports[1])
+    section, key, value = change
+    report[section][key] = value
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(InputError, match=message):
+        compare([reports[0], tmp_path])
+
+
+def test_comparison_of_what_is_not_a_report(reports, tmp_path):
+    (tmp_path / "report.json").write_text("{}")
+    for paths, message in (
+        ([reports[0]], "at least 2 reports"),
+        ([reports[0], tmp_path / "none"], f"{tmp_path / 'none'}: "),
+        ([reports[0], tmp_path], "is no report"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compare(paths)
+
+
+def test_a_partial_set_is_compared_on_its_own_clips_without_fvd(folder, options, clips, reports, tmp_path):
+    some = list(clips)[:2]
+    write_predictions(tmp_path / "pred", {name: noisy(clips[name].frames, 4) for name in some})
+    with pytest.raises(InputError, match="3 of 5 clips are missing: sprite_002, sprite_003, sprite_004"):
+        evaluate(tmp_path / "pred", folder / "truth", options)
+    partial = evaluate(tmp_path / "pred", folder / "truth", options, allow_partial=True)
+    assert partial.sequences == some
+    assert partial.manifest.sha256 == read_report(reports[0])["manifest"]["sha256"]
+    write_report(tmp_path / "report", partial)
+    assert read_report(tmp_path / "report")["scored"]["missing"] == list(clips)[2:]
+    assert "2 of 5 clips" in (tmp_path / "report" / "index.html").read_text()
+    with pytest.raises(InputError, match="lacks 3 clips"):
+        compare([reports[0], tmp_path / "report"])
+    comparison = compare([reports[0], tmp_path / "report"], allow_partial=True)
+    assert comparison["clips"] == 2
+    assert not any(metric["name"].startswith("fvd") for metric in comparison["metrics"])
+    assert comparison["iou_over_time"]["methods"] == {}  # the reports keep those of whole sets alone

@@ -1,0 +1,152 @@
+"""Manifests and truths: what is written is read, and what does not fit is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from smcd.evaluation.metrics.manifest import Clip, Manifest, frames_sha256, read_manifest
+from smcd.evaluation.metrics.truth import read_truth
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_frames
+from tests.evaluation.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return sprite_clips(2, size=32, frames=5)
+
+
+@pytest.fixture
+def manifest(clips) -> Manifest:
+    return manifest_of(clips)
+
+
+def test_it_is_read_as_it_was_written(manifest, tmp_path):
+    manifest.write(tmp_path / "manifest.json")
+    assert read_manifest(tmp_path / "manifest.json") == manifest
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_the_hash_is_of_the_content_alone(manifest, tmp_path):
+    manifest.write(tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text())
+    (tmp_path / "b.json").write_text(json.dumps(dict(reversed(content.items()))))
+    assert read_manifest(tmp_path / "b.json").sha256 == manifest.sha256
+    assert dataclasses.replace(manifest, clips=manifest.clips[:1]).sha256 != manifest.sha256
+    assert dataclasses.replace(manifest, conventions={"frames": "start 1"}).sha256 != manifest.sha256
+
+
+def test_pixel_boxes(manifest):
+    clip = dataclasses.replace(
+        manifest.clips[0], frames=[0, 3], phrases=["a"], classes=["a"], boxes=[[[0, 0.5, 0.25, 1]], [None]], cover=None
+    )
+    boxes = clip.pixel_boxes(32, 64)
+    assert boxes[0].tolist() == [[0, 16, 16, 32]]
+    assert np.isnan(boxes[1]).all()
+    without = dataclasses.replace(clip, phrases=[], classes=[], boxes=[[], []])
+    assert without.pixel_boxes(32, 64).shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sequence": "../x"}, "cannot name a clip"),
+        ({"frames": [0]}, "at least 2"),
+        ({"classes": []}, "0 classes for 1 phrases"),
+        ({"boxes": [[[0, 0, 1, 1]]]}, "one per frame"),
+        ({"boxes": [[[0, 0, 1, 1]], []]}, "one per phrase"),
+        ({"boxes": [[[0, 0, 1.2, 1]], [None]]}, "frame 0: .* is no box"),
+        ({"boxes": [[None], [[0.5, 0, 0.5, 1]]]}, "frame 1: .* is no box"),
+        ({"boxes": [[None], [[float("nan"), 0, 0.5, 1]]]}, "is no box"),
+        ({"boxes": [[None], ["none"]]}, "is no box"),
+        ({"cover": [[8]]}, "cover should be 2 lists"),
+    ],
+)
+def test_clips_that_do_not_fit(change, message):
+    fine = {"sequence": "a", "frames": [0, 1], "prompt": "", "phrases": ["x"], "classes": ["x"]}
+    fine |= {"boxes": [[None], [None]], "frames_sha256": ""}
+    Clip(**fine)
+    with pytest.raises(InputError, match=message):
+        Clip(**fine | change)
+
+
+def test_files_that_are_no_manifests(manifest, tmp_path):
+    path = tmp_path / "manifest.json"
+    for text, message in (("", "is not JSON"), ("[]", "is no manifest"), ('{"format": "x"}', "is no manifest")):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_manifest(path)
+    manifest.write(path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"height": 64}))
+    with pytest.raises(InputError, match="was changed after it was made"):
+        read_manifest(path)
+    path.write_text(json.dumps({name: value for name, value in content.items() if name != "width"}))
+    with pytest.raises(InputError, match=r"missing or unknown.*width"):
+        read_manifest(path)
+    path.write_text(json.dumps(content | {"clips": content["clips"] * 2}))
+    with pytest.raises(InputError, match="same name: sprite_000, sprite_001"):
+        read_manifest(path)
+    path.write_text(json.dumps(content | {"clips": []}))
+    with pytest.raises(InputError, match="no clip in it"):
+        read_manifest(path)
+    with pytest.raises(InputError, match=r"other\.json: "):
+        read_manifest(tmp_path / "other.json")
+
+
+def test_frames_hash_is_of_shape_and_pixels():
+    frames = np.zeros((2, 4, 6, 3), np.uint8)
+    assert frames_sha256(frames) == frames_sha256(frames[::-1])
+    assert frames_sha256(frames) != frames_sha256(frames.reshape(2, 6, 4, 3))
+    assert frames_sha256(frames) != frames_sha256(frames + np.uint8(1))
+
+
+def test_truth_of_a_folder_without_a_manifest(clips, tmp_path):
+    truth = read_truth(write_truth(tmp_path, clips, with_manifest=False))
+    expected = manifest_of(clips)
+    assert [clip.sequence for clip in truth.manifest.clips] == list(clips)
+    for clip, other in zip(truth.manifest.clips, expected.clips, strict=True):
+        assert (clip.prompt, clip.frames_sha256) == (other.prompt, other.frames_sha256)
+        np.testing.assert_allclose(clip.pixel_boxes(32, 32), other.pixel_boxes(32, 32), atol=1e-4)
+    np.testing.assert_array_equal(truth.videos.read("sprite_000"), clips["sprite_000"].frames)
+
+
+def test_boxes_padded_to_eight_as_published(clips, tmp_path):
+    write_truth(tmp_path, clips, with_manifest=False)
+    for path in tmp_path.glob("*/box_*.txt"):
+        path.write_text(path.read_text() + "0.0,0.0,0.0,0.0\n" * 6)
+    truth = read_truth(tmp_path)
+    assert [len(clip.phrases) for clip in truth.manifest.clips] == [len(clip.sprites) for clip in clips.values()]
+
+
+@pytest.mark.parametrize("text", ["0,0,1\n", "0,0,1,a\n", "nan,0,1,1\n"])
+def test_broken_box_files(clips, tmp_path, text):
+    path = write_truth(tmp_path, clips, with_manifest=False) / "sprite_000" / "box_1.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"box_1\.txt:1: "):
+        read_truth(tmp_path)
+    path.unlink()
+    with pytest.raises(InputError, match=r"box_1\.txt: is missing"):
+        read_truth(tmp_path)
+
+
+def test_where_the_true_frames_are_found(clips, manifest, tmp_path):
+    truth = write_truth(tmp_path / "truth", clips)
+    assert read_truth(truth).videos.root == truth
+    assert read_truth(truth / "manifest.json").videos.root == truth
+    (tmp_path / "alone").mkdir()
+    manifest.write(tmp_path / "alone" / "manifest.json")
+    predictions = write_predictions(tmp_path / "pred", {name: clip.frames for name, clip in clips.items()})
+    assert read_truth(tmp_path / "alone", predictions).videos is None
+    assert read_truth(tmp_path / "alone", truth).videos.root == truth  # the published layout holds both
+    plain = tmp_path / "plain"  # images directly in a clip's folder, beside a manifest: whose are they?
+    for name, clip in clips.items():
+        write_frames(plain / name, "frame", clip.frames)
+    manifest.write(plain / "manifest.json")
+    assert read_truth(plain / "manifest.json", truth).videos.root == plain
+    assert read_truth(plain / "manifest.json", tmp_path / "pred" / ".." / "plain").videos is None
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no video in it"):
+        read_truth(tmp_path / "empty")

@@ -1,0 +1,48 @@
+"""What a dry run says: the memory of a step, and whether the data are there."""
+
+from dataclasses import replace
+
+import pytest
+
+from smcd.config import DataConfig
+from smcd.runtime.errors import InputError
+from smcd.training.dry_run import PeakMemory, activations_of
+from tests.training import runs
+from tests.training.test_objective import example, make_networks
+
+
+def measured_peak(checkpointing: bool) -> int:
+    """Bytes of the activations of a real step on the CPU, without the gradients of the weights."""
+    networks = make_networks().train()
+    if checkpointing:
+        networks.unet.enable_gradient_checkpointing()
+    batch = example()
+    with PeakMemory() as memory:
+        networks(batch).mean().backward()
+    return memory.peak - sum(p.grad.nbytes for p in networks.parameters() if p.grad is not None)
+
+
+def test_gradient_checkpointing_saves_activations(capsys):
+    plain, checkpointed = measured_peak(False), measured_peak(True)
+    assert checkpointed < 0.6 * plain
+    with capsys.disabled():
+        saved = 1 - checkpointed / plain
+        print(f"\nactivations {plain / 2**20:.1f} MiB, with checkpointing {checkpointed / 2**20:.1f} MiB: -{saved:.0%}")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_memory_that_a_dry_run_counts_is_what_a_step_takes(checkpointing):
+    networks = make_networks().train()
+    if checkpointing:
+        networks.unet.enable_gradient_checkpointing()
+    counted = activations_of(networks, example)
+    assert counted == pytest.approx(measured_peak(checkpointing), rel=0.1)
+
+
+def test_a_dry_run_looks_at_the_data(tmp_path, capsys):
+    settings = runs.config(tmp_path / "out")
+    runs.run(settings, dry_run=True)
+    assert "data: sprites/0 (20 clips)" in capsys.readouterr().out
+    with pytest.raises(InputError, match="/nowhere: no such folder"):
+        runs.run(replace(settings, train_data=DataConfig(path="/nowhere")), dry_run=True)
+    assert not (tmp_path / "out").exists()
