@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,48 +33,15 @@ logger = logging.getLogger(__name__)
 _PATHS = ("pretrained_model_path", "root_path", "tokenizer", "pretrained_weight_path", "tune_from_ckpt_path")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The numbers of a run, named as the options that they come from.
-
-    Attributes:
-        learning_rate: after `scale_lr`.
-        processes: how many share a step's clips.
-    """
-
-    seed: int
-    max_train_steps: int
-    train_batch_size: int
-    gradient_accumulation_steps: int
-    learning_rate: float
-    lr_scheduler: str
-    max_grad_norm: float
-    mixed_precision: str
-    use_8bit_adam: bool
-    use_ema: bool
-    checkpointing_steps: int
-    checkpoints_total_limit: int
-    validation_steps: int
-    logging_steps: int
-    processes: int
-
-    @property
-    def clips(self) -> int:
-        """Clips of one step, of all processes."""
-        return self.train_batch_size * self.gradient_accumulation_steps * self.processes
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision of autocast and of frozen layers; float32 is without autocast."""
-        return DTYPES[self.mixed_precision]
-
-
 @dataclass
 class Run:
     """The parts of a training run.
 
     Attributes:
         options: all options, by name, as they are kept with the results.
+        settings: what the result depends on, by option.
+        clips: clips of one step, of all processes.
+        dtype: the precision of autocast and of frozen layers; float32 is without autocast.
         networks: as accelerate prepared them for this machine; `model.networks` are the same ones, bare.
         ema: the running average of what trains, or None.
         hashes: of VAE and text encoder, if files made by them are read.
@@ -82,8 +49,11 @@ class Run:
     """
 
     out: Path
-    plan: Plan
     options: dict[str, Any]
+    settings: dict[str, Any]
+    seed: int
+    clips: int
+    dtype: torch.dtype
     accelerator: Accelerator
     model: Model
     encoders: Encoders
@@ -97,8 +67,9 @@ class Run:
 
     def autocast(self) -> AbstractContextManager:
         """The run's precision, for what does not go through the prepared networks."""
-        dtype = self.plan.dtype
-        return nullcontext() if dtype == torch.float32 else torch.autocast(self.accelerator.device.type, dtype)
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.accelerator.device.type, self.dtype)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
@@ -131,48 +102,48 @@ def resolved(config: TrainConfig) -> TrainConfig:
     return replace(config, **changes)
 
 
-def make_plan(config: TrainConfig, processes: int) -> Plan:
-    """The numbers that a config asks for, with so many processes."""
-    named = {field.name: getattr(config, field.name) for field in fields(Plan) if field.name != "processes"}
-    plan = Plan(**named, processes=processes)
-    return replace(plan, learning_rate=plan.learning_rate * plan.clips) if config.scale_lr else plan
+def clips_and_rate(config: TrainConfig, processes: int) -> tuple[int, float]:
+    """Clips of one step, of all processes; and the learning rate after `scale_lr`."""
+    clips = config.train_batch_size * config.gradient_accumulation_steps * processes
+    return clips, config.learning_rate * (clips if config.scale_lr else 1)
 
 
-def make_run(config: TrainConfig, plan: Plan, accelerator: Accelerator, model: Model) -> Run:
-    """The run at its start.
+def make_run(config: TrainConfig, settings: dict[str, Any], accelerator: Accelerator, model: Model) -> Run:
+    """The run at its start; `settings` as in `Run`.
 
     Raises:
         InputError: data that are missing or broken, or `use_ema` under FSDP or DeepSpeed.
     """
     device, kind, bare = accelerator.device, accelerator.distributed_type, model.networks
+    seed, dtype = config.seed, DTYPES[config.mixed_precision]
+    clips, rate = clips_and_rate(config, accelerator.num_processes)
     model.pipe.set_progress_bar_config(disable=True)
     if device.type == "cpu":
         keep_freed_memory()
     hashes = encoder_hashes(model.pipe, config.train_data, config.eval_data)  # before the encoders are cast
-    encoders = Encoders(model.pipe, device, plan.dtype, model.stage.text_encoder)
-    mixture, order = build_data(config.train_data, plan.seed, hashes)
+    encoders = Encoders(model.pipe, device, dtype, model.stage.text_encoder)
+    mixture, order = build_data(config.train_data, seed, hashes)
     logger.info(f"data: {len(mixture)} clips of {', '.join(source.name for source in mixture.sources)}")
     position = (accelerator.process_index, accelerator.num_processes)
-    loader = ClipLoader(mixture, order, plan.train_batch_size, config.num_workers, *position)
-    set_seed(plan.seed, device_specific=True)  # for dropout; everything else is drawn by `batch.draw`
+    loader = ClipLoader(mixture, order, config.train_batch_size, config.num_workers, *position)
+    set_seed(seed, device_specific=True)  # for dropout; everything else is drawn by `batch.draw`
     if kind == DistributedType.FSDP:
         gates_as_vectors(bare)
     bare.to(device)
-    optimizer = _make_optimizer(config, list(bare.trained().values()), plan.learning_rate, device)
-    schedule = get_scheduler(
-        plan.lr_scheduler, optimizer, num_warmup_steps=config.lr_warmup_steps, num_training_steps=plan.max_train_steps
-    )
-    if kind == DistributedType.DEEPSPEED and plan.dtype != torch.float32:  # accelerate does not do it there
-        bare.forward = torch.autocast(device.type, plan.dtype)(bare.forward)  # type: ignore[method-assign]
+    optimizer = _make_optimizer(config, list(bare.trained().values()), rate, device)
+    warmup, steps = config.lr_warmup_steps, config.max_train_steps
+    schedule = get_scheduler(config.lr_scheduler, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+    if kind == DistributedType.DEEPSPEED and dtype != torch.float32:  # accelerate does not do it there
+        bare.forward = torch.autocast(device.type, dtype)(bare.forward)  # type: ignore[method-assign]
     networks, optimizer = accelerator.prepare(bare, optimizer)
     ema = None
-    if plan.use_ema:
+    if config.use_ema:
         if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
             raise InputError("use_ema needs whole weights in every process: use configs/accelerate/ddp.yaml")
         ema = EMAModel(list(bare.trained().values()), decay=config.ema_decay)
     # The schedule is not prepared: accelerate would step it once for every process.
-    out, options = Path(config.output_dir), asdict(config)
-    return Run(out, plan, options, accelerator, model, encoders, loader, networks, optimizer, schedule, ema, hashes)
+    kept = (Path(config.output_dir), asdict(config), settings, seed, clips, dtype)
+    return Run(*kept, accelerator, model, encoders, loader, networks, optimizer, schedule, ema, hashes)
 
 
 def encoder_hashes(pipe: SMCDPipeline, *sections: DataConfig) -> EncoderHashes | None:

@@ -17,8 +17,8 @@ from smcd.runtime.hashes import weights_hash
 from smcd.schedulers import first_timestep
 from smcd.training import checkpoint
 from smcd.training.objective import TrainedNetworks, set_trained
-from smcd.training.stages import Stage, make_stage, trainable_parameters
-from smcd.training.starting_weights import Start, build_start
+from smcd.training.stages import Stage, stage_of, trainable_parameters
+from smcd.training.starting_weights import load_start, with_paths
 
 logger = logging.getLogger(__name__)
 
@@ -72,44 +72,25 @@ def make_model(config: TrainConfig) -> Model:
     return Model(stage, pipe, networks, known_by)
 
 
-def stage_of(config: TrainConfig) -> Stage:
-    """The stage that a config asks for. Raises an InputError as `make_stage`."""
-    data = config.train_data
-    shares = {options.prob_use_caption for options in data.dataset_names.values()} or {0.5}
-    if len(shares) > 1:
-        raise InputError(f"prob_use_caption is {sorted(shares)} in different dataset_names; give all of them the same")
-    return make_stage(
-        config.stage,
-        frames=1 if data.name == "gligen" else data.n_sample_frames,
-        images=config.use_image_dataset or data.name == "gligen",
-        train_grounding=config.train_grounding,
-        cross_vision=config.cross_vision,
-        cat_init=config.cat_init,
-        image_drops=config.use_img_free_guidance,
-        caption_share=shares.pop(),
-        modules=config.trainable_modules,
-        text_encoder=config.train_text_encoder,
-    )
-
-
 def starting_pipeline(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
     """The pipeline that a config starts from, with the size of its frames; and whether its PositionNet is fresh."""
-    weights = config.tune_from_ckpt_path
+    base, weights = config.root_path or config.pretrained_model_path, config.tune_from_ckpt_path
+    tokenizer = config.tokenizer or (config.pretrained_model_path if config.root_path else None)
+    base_unet, new_position_net = config.pretrained_weight_path, config.new_position_net
     found = None if weights is None or weights in BUILT_IN else checkpoint.find(Path(weights))
-    if found is not None and config.pretrained_weight_path is not None:
+    if found is not None and base_unet is not None:
         logger.warning(f"{found}: knows its own base; --pretrained_weight_path is not used")
-    start = Start(
-        base=config.root_path or config.pretrained_model_path,
-        tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
-        base_unet=config.pretrained_weight_path,
-        weights=weights if found is None else load_checkpoint(found),
-        new_position_net=config.new_position_net,
-        new_image_paths=config.new_image_paths,
-        image_concat_first_only=config.only_cat_first_frame,
-        gate_init=config.gate_init,
-        seed=config.seed,
-    )
-    pipe, new_position_net = build_start(start, stage)
+    source = weights if found is None else load_checkpoint(found)
+    pipe = load_start(base, tokenizer, base_unet, source, not new_position_net, config.seed)
+    fresh = stage.object_gate and pipe.position_net is None
+    # Stage 1 trains a PositionNet from nothing; stage 2 does so only if it is told to, or with the tiny model.
+    if fresh and not new_position_net and (weights is not None or (base is not None and stage.name != "1")):
+        raise InputError(
+            f"stage {stage.name} starts from weights with a PositionNet: give the result of stage 1, "
+            "--tune_from_ckpt_path; or ask for a fresh one, --new_position_net"
+        )
+    gate_init, first_frame_only = config.gate_init, config.only_cat_first_frame
+    pipe = with_paths(pipe, stage, gate_init, config.new_image_paths, first_frame_only, config.seed)
     data = config.train_data
     height, width = data.height, data.width
     if data.name == "gligen":
@@ -117,7 +98,7 @@ def starting_pipeline(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, 
     pipe.register_to_config(frame_height=height, frame_width=width)
     if config.validation_data.guidance_scale is not None:  # what its sample videos were made with
         pipe.register_to_config(guidance_scale=config.validation_data.guidance_scale)
-    return pipe, new_position_net
+    return pipe, fresh
 
 
 def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ()) -> SMCDPipeline:

@@ -52,7 +52,7 @@ class Validation:
     def __init__(self, run: Run, data: DataConfig, sampling: SamplingConfig, batch_size: int, clips: int, videos: int):
         frames = data.n_sample_frames if run.model.stage.temporal else 1
         self._data = replace(data, n_sample_frames=frames)
-        mixture, order = build_data(self._data, run.plan.seed, run.hashes)
+        mixture, order = build_data(self._data, run.seed, run.hashes)
         position = (run.accelerator.process_index, run.accelerator.num_processes)
         self._loader = ClipLoader(mixture, order, batch_size, 0, *position)
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos
@@ -72,10 +72,8 @@ class Validation:
         run.accelerator.wait_for_everyone()
 
     def is_missing(self, run: Run) -> bool:
-        """Whether a validation was due where this run goes on, and the run was stopped before it was done."""
-        due = run.step > 0 and run.step % run.plan.validation_steps == 0
-        missing = [due and not _folder(run).exists()]
-        return broadcast_object_list(missing)[0]  # the main process tells, which writes there
+        """Whether this step was not validated: the main process, which writes there, tells all."""
+        return broadcast_object_list([not _folder(run).exists()])[0]
 
     @torch.no_grad()
     def _losses(self, run: Run) -> dict[str, float]:
@@ -92,7 +90,7 @@ class Validation:
         for number in range(-(-clips // size)):  # rounded up: as many in every process
             first = number * size + accelerator.process_index * batch_size
             indices = range(first, first + batch_size)
-            example = run.encoders(next(batches), [(run.plan.seed, _DRAW, index) for index in indices], Drops())
+            example = run.encoders(next(batches), [(run.seed, _DRAW, index) for index in indices], Drops())
             spaced = [int((index + 0.5) / clips * timesteps) % timesteps for index in indices]
             example.timesteps = torch.tensor(spaced, device=accelerator.device)
             counted = torch.tensor([index < clips for index in indices], device=accelerator.device)
@@ -159,7 +157,7 @@ def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, numbe
             width=sampling.width or truth.shape[2],
             num_inference_steps=sampling.num_inference_steps,
             guidance_scale=sampling.guidance_scale,
-            generator=torch.Generator().manual_seed(run.plan.seed + number),
+            generator=torch.Generator().manual_seed(run.seed + number),
         )
     video = media.to_uint8(output.frames[0])
     media.write_video(folder / f"clip-{number}.gif", video)
