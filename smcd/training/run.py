@@ -25,7 +25,7 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.precision import usable_precision
 from smcd.training import checkpoint
 from smcd.training.batch import Encoders
-from smcd.training.distributed import gates_as_vectors, has_gpu
+from smcd.training.distributed import gates_as_vectors
 from smcd.training.trained_networks import DTYPES, Model
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def resolved(config: TrainConfig) -> TrainConfig:
     """The config as this machine takes it: folders as absolute paths, so that a checkpoint finds them from anywhere,
     and nothing that needs a GPU where there is none."""
     changes: dict[str, Any] = {"mixed_precision": config.mixed_precision}
-    if not has_gpu():
+    if not torch.accelerator.is_available():
         changes["mixed_precision"] = usable_precision(config.mixed_precision, "cpu")
     if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
         logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")

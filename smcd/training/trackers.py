@@ -18,11 +18,7 @@ _PACKAGES = ("tensorboard", "wandb")
 
 
 class JsonlTracker(GeneralTracker):
-    """One JSON object a line: {"step": 10, "loss": 0.98, ...}.
-
-    Args:
-        path: the file; an earlier run's is continued.
-    """
+    """One JSON object a line: {"step": 10, "loss": 0.98, ...}; the file of an earlier run is continued."""
 
     name = "jsonl"
     requires_logging_directory = False
@@ -83,7 +79,7 @@ def start_trackers(accelerator: Accelerator, options: dict[str, Any], out: Path,
 
 def log_pictures(trackers: Sequence[Any], name: str, pictures: Any, step: int) -> None:
     """Give pictures (list of H W 3, uint8) to the trackers that show some."""
-    for tracker in trackers:
+    for tracker in trackers if pictures else ():
         if tracker.name == "tensorboard":
             for number, picture in enumerate(pictures):
                 tracker.log_images({f"{name}/{number}": picture[None]}, step=step, dataformats="NHWC")

@@ -122,19 +122,17 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
         raise InputError(f"{path}: {len(wrong)} tensors do not fit what it started from: {', '.join(wrong[:5])}")
     checkpoint.check_frozen(path, checkpoint.read_info(path)["frozen"], frozen_hash(pipe, tensors.keys()))
     networks.load_state_dict(tensors, strict=False)
-    for network in (pipe.unet, pipe.position_net, pipe.image_encoder):
-        if network is not None:
-            network.eval()
+    networks.eval()
     return pipe
 
 
 def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
     """A hash of all weights that do not train; `trained` are names as in `TrainedNetworks`."""
-    parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     frozen = {
         f"{part}.{name.removeprefix('text_model.')}": tensor  # which not all versions of transformers have
-        for part in parts
-        for name, tensor in parts[part].state_dict().items()
+        for part, network in pipe.components.items()
+        if isinstance(network, nn.Module)
+        for name, tensor in network.state_dict().items()
         if f"{part}.{name}" not in trained
     }
     return weights_hash(frozen, rounded=True)

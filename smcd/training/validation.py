@@ -38,7 +38,6 @@ class Validation:
     """What a run is validated on.
 
     Args:
-        run: before it trains.
         data: the clips; only their first frames, if the temporal layers are bypassed.
         sampling: how the videos are made.
         batch_size: clips of each process at a time.
@@ -101,7 +100,7 @@ class Validation:
         return {f"validation/{name}": loss / count for name, loss in zip(drops, losses, strict=True)}
 
     def _errors(self, run: Run) -> dict[str, float]:
-        """`diagnosis.errors` of the first clips, by the main process alone; nothing of other data than sprites."""
+        """`diagnosis.errors` of the first clips, if they are sprites, by the main process alone."""
         data = self._data
         sprites = (data.name, data.datasets) == ("object_tracking", ["sprites"]) and data.width == data.height
         whole = run.accelerator.distributed_type != DistributedType.FSDP
@@ -116,16 +115,13 @@ class Validation:
 
     @torch.no_grad()
     def _write(self, run: Run, losses: dict[str, float]) -> None:
-        batches = self._first.batches()
-        strips = []
-        out = _folder(run)
+        batches, out = self._first.batches(), _folder(run)
         shutil.rmtree(out, ignore_errors=True)  # a run that was killed after it comes here again
         with new_folder(out) as folder:
             (folder / "losses.json").write_text(json.dumps(losses, indent=1), encoding="utf-8")
-            for number in range(self._videos):
-                strips.append(_video(run, next(batches), self._sampling, folder, number))
-            if strips:
-                log_pictures(run.accelerator.trackers, "validation", strips, run.step)
+            numbers = range(self._videos)
+            strips = [_video(run, next(batches), self._sampling, folder, number) for number in numbers]
+            log_pictures(run.accelerator.trackers, "validation", strips, run.step)
 
 
 def _layers_of(run: Run) -> AbstractContextManager:
@@ -143,8 +139,8 @@ def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, numbe
     pipe, stage = run.model.pipe, run.model.stage
     truth = _frames(run, batch)[: sampling.video_length]
     phrases = batch.phrases[0]  # `num_max_obj`, those of no object empty: an absent object is a token too
-    boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
-    boxes = boxes[: len(truth)]
+    frames = zip(batch.boxes[0][: len(truth)], batch.box_mask[0], strict=False)
+    boxes = [_boxes(of_frame, mask) for of_frame, mask in frames]
     given = stage.conditions
     with _layers_of(run), run.autocast():
         output: Any = pipe(
@@ -190,15 +186,12 @@ def _boxes(boxes: torch.Tensor, mask: torch.Tensor) -> list[Any]:
 def _evaluating(run: Run) -> Iterator[None]:
     """Dropout off, the running average in place of the weights, torch's random state kept."""
     trained = list(run.trained().values())
-    random_state = torch.get_rng_state()
     run.networks.eval()
     if run.ema is not None:
         run.ema.store(trained)
         run.ema.copy_to(trained)
-    try:
+    with torch.random.fork_rng(devices=[]):
         yield
-    finally:
-        if run.ema is not None:
-            run.ema.restore(trained)
-        run.networks.train()
-        torch.set_rng_state(random_state)
+    if run.ema is not None:
+        run.ema.restore(trained)
+    run.networks.train()
