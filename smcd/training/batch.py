@@ -73,13 +73,7 @@ def draw(keys: Sequence[Key], shape: Sequence[int], drops: Drops, num_timesteps:
 
 
 class Encoders:
-    """The frozen VAE and text encoder.
-
-    Args:
-        pipe: its VAE, tokenizer, text encoder and noise schedule are used.
-        device, dtype: where they run, and in which precision.
-        trained_text_encoder: if the text encoder trains, prompts are given as tokens.
-    """
+    """The frozen VAE and text encoder of a pipeline; if the text encoder trains, prompts are given as tokens."""
 
     def __init__(self, pipe: SMCDPipeline, device: torch.device, dtype: torch.dtype, trained_text_encoder: bool):
         self.vae, self.text_encoder, self.tokenizer = pipe.vae, pipe.text_encoder, pipe.tokenizer

@@ -11,7 +11,6 @@
 
 import json
 import platform
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,36 +27,24 @@ from torch import Tensor
 
 import smcd
 from smcd.runtime.errors import InputError, first_line
-from smcd.runtime.files import new_folder, write_json
+from smcd.runtime.files import new_file, new_folder, write_json
 
-_NAME = re.compile(r"checkpoint-(\d+)")
 TRAINED, EMA, STATE = "trained.safetensors", "ema.safetensors", "state.pt"
 CONFIG, INFO, SHARDS = "config.yaml", "checkpoint.json", "shards"
 
 
 @dataclass
 class Content:
-    """What a checkpoint holds.
+    """What a checkpoint holds."""
 
-    Attributes:
-        step: steps done.
-        trained: what trains.
-        ema: its running average, or None.
-        state: anything that `torch.save` writes and `torch.load(weights_only=True)` reads.
-        options: the resolved config.
-        settings: what the result depends on, by option.
-        frozen: hash of the weights that do not train; None if an older version wrote the checkpoint.
-        clips: how many clips each dataset has that it trains on.
-    """
-
-    step: int
+    step: int  # steps done
     trained: dict[str, Tensor]
-    ema: dict[str, Tensor] | None = None
-    state: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    frozen: str | None = None
-    clips: dict[str, int] = field(default_factory=dict)
+    ema: dict[str, Tensor] | None = None  # the running average of what trains
+    state: dict[str, Any] = field(default_factory=dict)  # what `torch.load(weights_only=True)` reads
+    options: dict[str, Any] = field(default_factory=dict)  # the resolved config
+    settings: dict[str, Any] = field(default_factory=dict)  # what the result depends on, by option
+    frozen: str | None = None  # hash of the weights that do not train; None if an older version wrote the checkpoint
+    clips: dict[str, int] = field(default_factory=dict)  # how many clips each dataset has that it trains on
 
 
 def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
@@ -87,8 +74,9 @@ def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
 
 
 def write_options(path: Path, options: dict[str, Any]) -> None:
-    """Write the options as a YAML file that `--config` takes."""
-    path.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Write the options as a YAML file that `--config` takes, whole or not at all."""
+    with new_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
@@ -143,20 +131,14 @@ def find(path: Path) -> Path | None:
 
 def all_in(folder: Path) -> list[Path]:
     """The checkpoints of an output folder, the latest last; published folders of such names are none."""
-    named = ((_NAME.fullmatch(path.name), path) for path in folder.glob("checkpoint-*"))
-    found = [(int(match[1]), path) for match, path in named if match and (path / INFO).is_file()]
-    return [path for _, path in sorted(found)]
+    named = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
+    found = [path for path, step in named.items() if step.isdecimal() and (path / INFO).is_file()]
+    return sorted(found, key=lambda path: int(named[path]))
 
 
 def latest_in(folder: Path) -> Path | None:
     """The latest checkpoint of an output folder, or None."""
     return next(reversed(all_in(folder)), None)
-
-
-def rotate(folder: Path, limit: int) -> None:
-    """Keep the latest `limit` checkpoints (0: all)."""
-    for path in all_in(folder)[:-limit] if limit else []:
-        discard(path)
 
 
 def discard(path: Path) -> None:

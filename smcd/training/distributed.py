@@ -19,12 +19,7 @@ _PATIENCE = timedelta(hours=1)  # the processes wait while the main one makes sa
 def make_accelerator(
     out: str, precision: str, accumulation: int, batch_size: int, max_grad_norm: float, trackers: Sequence[Any]
 ) -> Accelerator:
-    """The accelerator of this process, as accelerate launch set it up.
-
-    Args:
-        precision: "no", "fp16" or "bf16".
-        batch_size: clips of this process at a time.
-        trackers: names of accelerate's trackers, or tracker objects.
+    """The accelerator of this process, as accelerate launch set it up; `trackers` are names or tracker objects.
 
     Raises:
         InputError: DeepSpeed with fp16.

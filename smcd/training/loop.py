@@ -14,7 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from smcd.config import TrainConfig, check
 from smcd.data.clips import Batch
 from smcd.runtime.errors import InputError, out_of_memory_advice
-from smcd.runtime.files import new_file, write_json
+from smcd.runtime.files import write_json
 from smcd.runtime.signals import StopSignals
 from smcd.training import checkpoint, resume
 from smcd.training.batch import step_keys
@@ -51,15 +51,9 @@ def train(config: TrainConfig) -> None:
     """
     check(config)
     config = resolved(config)
-    trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(config.output_dir))
-    accelerator = make_accelerator(
-        config.output_dir,
-        config.mixed_precision,
-        config.gradient_accumulation_steps,
-        config.train_batch_size,
-        config.max_grad_norm,
-        trackers,
-    )
+    out, batches = config.output_dir, (config.gradient_accumulation_steps, config.train_batch_size)
+    trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(out))
+    accelerator = make_accelerator(out, config.mixed_precision, *batches, config.max_grad_norm, trackers)
     signal = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):
@@ -86,11 +80,12 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
         if config.validation_steps:
             counts = (config.val_batch_size, config.validation_clips, config.validation_videos)
             validation = Validation(run, config.eval_data, config.validation_data, *counts)
-        if accelerator.is_main_process:
-            checkpoint.remove_partial(out)
         resume.resume(run, config.resume_from_checkpoint)
         if accelerator.is_main_process:
-            record(run)
+            checkpoint.remove_partial(out)
+            checkpoint.write_options(out / "config.yaml", run.options)
+            versions = checkpoint.versions() | {"processes": accelerator.num_processes}
+            write_json(out / "versions.json", versions, indent=1)
         start_trackers(accelerator, run.options, out, run.step)
         stopped_by = train_steps(config, run, validation, signals)
     if stopped_by:
@@ -100,14 +95,6 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
         export_finished(out, ema=run.ema is not None)
     accelerator.wait_for_everyone()
     return 0
-
-
-def record(run: Run) -> None:
-    """Write the resolved options, and the versions of what the result depends on."""
-    with new_file(run.out / "config.yaml") as path:
-        checkpoint.write_options(path, run.options)
-    versions = checkpoint.versions() | {"processes": run.accelerator.num_processes}
-    write_json(run.out / "versions.json", versions, indent=1)
 
 
 def train_steps(config: TrainConfig, run: Run, validation: Validation | None, signals: StopSignals) -> int:
@@ -173,11 +160,11 @@ def check_numbers(
     finite = all(math.isfinite(row[0]) for row in rows)
     if finite and (run.accelerator.scaler is not None or all(math.isfinite(row[1]) for row in rows)):
         return sum(row[0] for row in rows) / len(rows), rows[0][1], int(max(row[2] for row in rows))
-    path = run.out / f"failed-step-{run.step + 1}-process-{run.accelerator.process_index}.json"
+    step, latest = run.step + 1, checkpoint.latest_in(run.out)
+    path = run.out / f"failed-step-{step}-process-{run.accelerator.process_index}.json"
     write_json(path, {"losses": [str(loss) for loss in losses.tolist()], "clips": seen}, indent=1)
-    latest = checkpoint.latest_in(run.out)
     raise InputError(
-        f"step {run.step + 1}: the {'gradient' if finite else 'loss'} is not finite; the clips are named in {path}, "
+        f"step {step}: the {'gradient' if finite else 'loss'} is not finite; the clips are named in {path}, "
         f"{f'{latest} is as it was' if latest else 'there is no checkpoint yet'}. Try a lower --learning_rate or "
         f"--mixed_precision bf16, in another --output_dir{f' with --tune_from_ckpt_path {latest}' if latest else ''}"
     )

@@ -16,7 +16,7 @@ class Monitor:
     def __init__(self, run: Run, steps: int, every: int):
         self._steps, self._every = steps, every
         self._losses: list[float] = []
-        self._rate = _next_rate(run)
+        self._rate = run.schedule.get_last_lr()[0]  # of the step to come
         self._since = time.monotonic()
         self._bar = tqdm(
             total=steps,
@@ -30,7 +30,7 @@ class Monitor:
     def step(self, run: Run, loss: float, gradient_norm: float) -> None:
         """A step is done."""
         self._losses.append(loss)
-        rate, self._rate = self._rate, _next_rate(run)
+        rate, self._rate = self._rate, run.schedule.get_last_lr()[0]
         seconds = (time.monotonic() - self._since) / len(self._losses)
         clips_per_second = run.clips / seconds
         shown = {"loss": f"{loss:.4f}", "lr": f"{rate:.2g}", "clips/s": f"{clips_per_second:.3g}"}
@@ -53,10 +53,6 @@ class Monitor:
 
     def close(self) -> None:
         self._bar.close()
-
-
-def _next_rate(run: Run) -> float:
-    return run.schedule.get_last_lr()[0]
 
 
 @torch.no_grad()

@@ -86,7 +86,8 @@ def save(run: Run, limit: int) -> None:
     content, shards = _take(run), _save_shards(run)
     path = in_main(PartialState(), lambda: checkpoint.write(run.out, content, shards))
     if run.accelerator.is_main_process:
-        checkpoint.rotate(run.out, limit)
+        for outdated in checkpoint.all_in(run.out)[:-limit] if limit else []:
+            checkpoint.discard(outdated)
         logger.info(f"wrote {path}")
 
 

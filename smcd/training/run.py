@@ -35,35 +35,24 @@ _PATHS = ("pretrained_model_path", "root_path", "tokenizer", "pretrained_weight_
 
 @dataclass
 class Run:
-    """The parts of a training run.
-
-    Attributes:
-        options: all options, by name, as they are kept with the results.
-        settings: what the result depends on, by option.
-        clips: clips of one step, of all processes.
-        dtype: the precision of autocast and of frozen layers; float32 is without autocast.
-        networks: as accelerate prepared them for this machine; `model.networks` are the same ones, bare.
-        ema: the running average of what trains, or None.
-        hashes: of VAE and text encoder, if files made by them are read.
-        step: steps done.
-    """
+    """The parts of a training run."""
 
     out: Path
-    options: dict[str, Any]
-    settings: dict[str, Any]
+    options: dict[str, Any]  # all of them, by name, as they are kept with the results
+    settings: dict[str, Any]  # what the result depends on, by option
     seed: int
-    clips: int
-    dtype: torch.dtype
+    clips: int  # of one step, of all processes
+    dtype: torch.dtype  # the precision of autocast and of frozen layers; float32 is without autocast
     accelerator: Accelerator
     model: Model
     encoders: Encoders
     loader: ClipLoader
-    networks: nn.Module
+    networks: nn.Module  # as accelerate prepared them for this machine; `model.networks` are the same ones, bare
     optimizer: Any
     schedule: Any
-    ema: EMAModel | None
-    hashes: EncoderHashes | None = None
-    step: int = 0
+    ema: EMAModel | None  # the running average of what trains
+    hashes: EncoderHashes | None  # of VAE and text encoder, if files made by them are read
+    step: int = 0  # steps done
 
     def autocast(self) -> AbstractContextManager:
         """The run's precision, for what does not go through the prepared networks."""
@@ -79,16 +68,15 @@ class Run:
 def resolved(config: TrainConfig) -> TrainConfig:
     """The config as this machine takes it: folders as absolute paths, so that a checkpoint finds them from anywhere,
     and nothing that needs a GPU where there is none."""
-    changes: dict[str, Any] = {"mixed_precision": config.mixed_precision}
-    if not torch.accelerator.is_available():
-        changes["mixed_precision"] = usable_precision(config.mixed_precision, "cpu")
+    device = "gpu" if torch.accelerator.is_available() else "cpu"
+    changes: dict[str, Any] = {"mixed_precision": usable_precision(config.mixed_precision, device)}
     if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
         logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
         changes["use_8bit_adam"] = False
     for name in _PATHS:
         value = getattr(config, name)
         if value is not None and value not in BUILT_IN and Path(value).expanduser().exists():
-            changes[name] = str(Path(value).expanduser().resolve())
+            changes[name] = _absolute(value)
     if "tune_from_ckpt_path" in changes:
         latest = checkpoint.latest_in(Path(changes["tune_from_ckpt_path"]))
         if latest is not None:  # this one, also when that run has gone on
@@ -96,10 +84,13 @@ def resolved(config: TrainConfig) -> TrainConfig:
             logger.info(f"starting from {latest}")
     for section in ("train_data", "eval_data"):
         data = getattr(config, section)
-        folders = {name: getattr(data, name) for name in ("path", "data_path", "latents")}
-        found = {name: str(Path(value).expanduser().resolve()) for name, value in folders.items() if value}
-        changes[section] = replace(data, **found)
+        folders = {name: value for name in ("path", "data_path", "latents") if (value := getattr(data, name))}
+        changes[section] = replace(data, **{name: _absolute(value) for name, value in folders.items()})
     return replace(config, **changes)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
 def clips_and_rate(config: TrainConfig, processes: int) -> tuple[int, float]:

@@ -46,25 +46,16 @@ class Drops:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of training.
+    """A stage of training: what its UNet has, what trains, and what is dropped."""
 
-    Attributes:
-        name: "1", "2" or "base".
-        object_gate, image_gate, image_concat: the paths that its UNet has.
-        temporal: False bypasses every temporal layer.
-        drops: what is dropped, and how often.
-        modules: train what has one of these in its name, instead of what the stage trains of the UNet.
-        text_encoder: whether it trains.
-    """
-
-    name: str
+    name: str  # "1", "2" or "base"
     object_gate: bool
     image_gate: bool
     image_concat: bool
-    temporal: bool
+    temporal: bool  # False bypasses every temporal layer
     drops: Drops
-    modules: tuple[str, ...] = ()
-    text_encoder: bool = False
+    modules: tuple[str, ...] = ()  # train what has one of these in its name, instead of what the stage trains
+    text_encoder: bool = False  # whether it trains
 
     @property
     def paths(self) -> dict[str, bool]:

@@ -27,18 +27,12 @@ DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass
 class Model:
-    """What trains, and the pipeline around it.
-
-    Attributes:
-        pipe: the pipeline whose networks train, for samples.
-        networks: those networks.
-        frozen_hash: a hash of the weights that do not train, by which a checkpoint knows them.
-    """
+    """What trains, and the pipeline around it."""
 
     stage: Stage
-    pipe: SMCDPipeline
-    networks: TrainedNetworks
-    frozen_hash: str
+    pipe: SMCDPipeline  # for samples
+    networks: TrainedNetworks  # those of the pipeline
+    frozen_hash: str  # of the weights that do not train; a checkpoint knows them by it
 
 
 def make_model(config: TrainConfig) -> Model:

@@ -39,10 +39,7 @@ class Validation:
 
     Args:
         data: the clips; only their first frames, if the temporal layers are bypassed.
-        sampling: how the videos are made.
-        batch_size: clips of each process at a time.
-        clips: how many clips have their loss taken.
-        videos: how many clips have a video made.
+        clips, videos: how many clips have their loss taken, `batch_size` in each process at a time, and a video made.
 
     Raises:
         InputError: data that are missing or broken.
