@@ -72,8 +72,7 @@ class Conditions:
         The image tokens of dropped or missing images are the image encoder's output for zeros, never no tokens.
         """
         objects = image_tokens = None
-        padding = self.object_padding
-        dtype = self.text.dtype
+        padding, dtype = self.object_padding, self.text.dtype
         if unet_config["object_gate"]:
             assert position_net is not None
             objects = position_net(self.boxes, self.box_mask, self.phrase_embeddings).to(dtype)

@@ -120,7 +120,7 @@ def check_frozen(path: Path, then: str | None, now: str) -> None:
     if then is not None and then != now:
         raise InputError(
             f"{path}: the weights that it started from, named in its config.yaml, are others now (or drawn otherwise "
-            "by another version of torch): put them back, or tell scripts/export.py where they are (OPTION=PATH)"
+            "by another version of torch): put them back, or tell smcd export where they are (OPTION=PATH)"
         )
 
 
@@ -151,5 +151,8 @@ def discard(path: Path) -> None:
 
 def remove_partial(folder: Path) -> None:
     """Delete what a killed run left half-written."""
-    for path in (*folder.glob(".*.partial"), *folder.glob("validation/.*.partial")):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in (*folder.glob(".*.partial*"), *folder.glob("validation/.*.partial")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

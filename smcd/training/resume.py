@@ -41,14 +41,11 @@ def settings_of(options: dict[str, Any], stage: Stage, clips: int, learning_rate
 
     It does not depend on how a step's clips are divided among processes and micro-batches: only on how many they are.
     """
-    settings = {name: value for name, value in flat(options).items() if not {name, name.partition(".")[0]} & _FREE} | {
-        "stage": stage.name,
-        **stage.paths,
-    }
+    settings = {name: value for name, value in flat(options).items() if not {name, name.partition(".")[0]} & _FREE}
+    settings |= {"stage": stage.name, **stage.paths, "learning_rate": learning_rate, "clips of a step": clips}
     world = make_world(settings.pop("train_data.sprites_world").split())  # by what it is, not by its name
     if "sprites" in options["train_data"]["datasets"]:
         settings |= flat(world.description(), "train_data.sprites_world.")
-    settings |= {"learning_rate": learning_rate, "clips of a step": clips}
     if options["lr_scheduler"] not in ("constant", "constant_with_warmup"):
         settings["max_train_steps"] = options["max_train_steps"]
     return settings
@@ -58,11 +55,8 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise an InputError that lists the settings in which a checkpoint differs from this run."""
     sets = "train_data.dataset_names."  # these come and go; an option that is only on one side is of another version
     names = (then.keys() & now.keys()) | {name for name in then.keys() ^ now.keys() if name.startswith(sets)}
-    different = [
-        f"{name} {then.get(name)!r} there, {now.get(name)!r} here"
-        for name in sorted(names)
-        if then.get(name) != now.get(name)
-    ]
+    values = {name: (then.get(name), now.get(name)) for name in sorted(names)}
+    different = [f"{name} {old!r} there, {new!r} here" for name, (old, new) in values.items() if old != new]
     if different:
         raise InputError(
             f"{path}: is from a run with other settings: {'; '.join(different)}. Use the same ones, another "
@@ -104,12 +98,15 @@ def _take(run: Run) -> checkpoint.Content:
         optimizer = {}  # divided among the processes: see `_save_shards`
     else:
         optimizer = run.optimizer.state_dict()
+    device, random = run.accelerator.device, {"cpu": torch.get_rng_state()}  # from which only dropout draws
+    if device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(device)
     state: dict[str, Any] = {
         "names": names,
         "optimizer": optimizer,
         "schedule": run.schedule.state_dict(),
         "scaler": run.accelerator.scaler.state_dict() if run.accelerator.scaler is not None else None,
-        "random": gather_object([_random_state(run.accelerator.device)]),
+        "random": gather_object([random]),
     }
     ema = None
     if run.ema is not None:
@@ -208,7 +205,10 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
             setattr(run.ema, name, value)
         _copy(dict(zip(state["names"], run.ema.shadow_params, strict=True)), content.ema)
     if run.accelerator.num_processes == len(state["random"]):
-        _set_random_state(state["random"][run.accelerator.process_index], run.accelerator.device)
+        random, device = state["random"][run.accelerator.process_index], run.accelerator.device
+        torch.set_rng_state(random["cpu"])
+        if device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], device)
     else:
         logger.warning(
             f"{path}: was written by {len(state['random'])} processes: dropout goes on with other random numbers"
@@ -220,15 +220,3 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
 def _copy(targets: dict[str, Tensor], sources: dict[str, Tensor]) -> None:
     for name, target in targets.items():
         target.copy_(sources[name])
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's generators, from which only dropout draws."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,7 +1,6 @@
 """A training run: its parts and its numbers, built from its config."""
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,12 +52,6 @@ class Run:
     ema: EMAModel | None  # the running average of what trains
     hashes: EncoderHashes | None  # of VAE and text encoder, if files made by them are read
     step: int = 0  # steps done
-
-    def autocast(self) -> AbstractContextManager:
-        """The run's precision, for what does not go through the prepared networks."""
-        if self.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.accelerator.device.type, self.dtype)
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""

@@ -9,7 +9,7 @@ import torch
 from diffusers.utils import is_xformers_available
 from torch import nn
 
-from smcd.config import DataConfig, TrainConfig, read_config
+from smcd.config import TrainConfig, read_config
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError
@@ -134,9 +134,15 @@ def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
 
 def _check_sizes(config: TrainConfig, pipe: SMCDPipeline) -> None:
     """Raise an InputError for pictures that the networks cannot take, or steps that sampling cannot."""
-    sides = _sides("train_data", config.train_data)
-    if config.validation_steps:
-        sides |= _sides("eval_data", config.eval_data)
+    sides: dict[str, int | None] = {}
+    for section, data in {"train_data": config.train_data, "eval_data": config.eval_data}.items():
+        if section == "eval_data" and not config.validation_steps:
+            continue
+        if data.name == "gligen":
+            sets = data.dataset_names.items()
+            sides |= {f"{section}.dataset_names.{name}.image_size": some.image_size for name, some in sets}
+        else:
+            sides |= {f"{section}.width": data.width, f"{section}.height": data.height}
     if config.validation_steps and config.validation_videos:
         sampling = config.validation_data
         sides |= {"validation_data.width": sampling.width, "validation_data.height": sampling.height}
@@ -148,10 +154,3 @@ def _check_sizes(config: TrainConfig, pipe: SMCDPipeline) -> None:
     for name, side in sides.items():
         if side is not None and (side < multiple or side % multiple):
             raise InputError(f"{name} is {side}; this model takes multiples of {multiple}")
-
-
-def _sides(section: str, data: DataConfig) -> dict[str, int | None]:
-    if data.name == "gligen":
-        sets = data.dataset_names.items()
-        return {f"{section}.dataset_names.{name}.image_size": some.image_size for name, some in sets}
-    return {f"{section}.width": data.width, f"{section}.height": data.height}

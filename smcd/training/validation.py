@@ -6,7 +6,7 @@ On sprites it also measures the errors of the predicted clean latents, by noise 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ class Validation:
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos
         self._sampling, self._clips = sampling, clips
         # Under FSDP no process has the whole networks, and so none can make videos on its own.
-        self._videos = 0 if run.accelerator.distributed_type == DistributedType.FSDP else videos
+        self._whole = run.accelerator.distributed_type != DistributedType.FSDP
+        self._videos = videos if self._whole else 0
 
     def __call__(self, run: Run) -> None:
         """Validate; every process calls it. Losses and videos go to the trackers, then to `validation/step-N/`."""
@@ -100,12 +101,11 @@ class Validation:
         """`diagnosis.errors` of the first clips, if they are sprites, by the main process alone."""
         data = self._data
         sprites = (data.name, data.datasets) == ("object_tracking", ["sprites"]) and data.width == data.height
-        whole = run.accelerator.distributed_type != DistributedType.FSDP
-        if not (sprites and whole and run.accelerator.is_main_process):
+        if not (sprites and self._whole and run.accelerator.is_main_process):
             return {}
         world, count = make_world(data.sprites_world.split()), min(_DIAGNOSED, self._clips)
         shape = (data.n_sample_frames, data.height, data.num_max_obj)
-        with _layers_of(run), run.autocast():
+        with _as_trained(run):
             clips = diagnosis.clips_of(run.model.pipe, world, data.sprites_seed, count, *shape)
             found = diagnosis.flat(diagnosis.errors(run.model.pipe, clips))
         return {f"validation/error/{name}": error for name, error in found.items()}
@@ -121,10 +121,15 @@ class Validation:
             log_pictures(run.accelerator.trackers, "validation", strips, run.step)
 
 
-def _layers_of(run: Run) -> AbstractContextManager:
-    """Within, the UNet runs with the layers that the stage has: stage 1 has no temporal ones."""
-    stage, pipe = run.model.stage, run.model.pipe
-    return nullcontext() if stage.temporal else without_temporal_layers(pipe.unet)
+@contextmanager
+def _as_trained(run: Run) -> Iterator[None]:
+    """Within, the pipeline has the run's precision and the layers of its stage: stage 1 has no temporal ones."""
+    half, device = run.dtype != torch.float32, run.accelerator.device.type
+    with (
+        torch.autocast(device, run.dtype) if half else nullcontext(),
+        nullcontext() if run.model.stage.temporal else without_temporal_layers(run.model.pipe.unet),
+    ):
+        yield
 
 
 def _folder(run: Run) -> Path:
@@ -139,7 +144,7 @@ def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, numbe
     frames = zip(batch.boxes[0][: len(truth)], batch.box_mask[0], strict=False)
     boxes = [_boxes(of_frame, mask) for of_frame, mask in frames]
     given = stage.conditions
-    with _layers_of(run), run.autocast():
+    with _as_trained(run):
         output: Any = pipe(
             batch.prompts[0],
             truth[0] if given["image"] else None,
@@ -155,11 +160,8 @@ def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, numbe
     video = media.to_uint8(output.frames[0])
     media.write_video(folder / f"clip-{number}.gif", video)
     (folder / f"clip-{number}.txt").write_text(f"{batch.names[0]}\n{batch.prompts[0]}\n", encoding="utf-8")
-    if video.shape == truth.shape:
-        truth, video = (media.draw_boxes(some, boxes, phrases) for some in (truth, video))
-        strip = media.strip(truth, video)
-    else:
-        strip = media.strip(media.draw_boxes(video, boxes, phrases))
+    shown = (truth, video) if video.shape == truth.shape else (video,)
+    strip = media.strip(*(media.draw_boxes(some, boxes, phrases) for some in shown))
     media.write_image(folder / f"clip-{number}.png", strip)
     return strip
 
