@@ -41,9 +41,7 @@ class Conditions:
     ) -> "Conditions":
         """Without some conditions: null text, every box mask 0 with N unchanged, zeros for the image.
 
-        Args:
-            text, boxes, image: for all clips, or for each (B, bool).
-            image_tokens: the image encoder's input; None drops it together with `image`.
+        `image_tokens` is the image encoder's input; None drops it together with `image`.
         """
         token_latents = self.image_token_latents
         if image_tokens is not None or token_latents is not None:

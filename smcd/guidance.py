@@ -55,10 +55,7 @@ class GuidedDenoiser:
     """The guided prediction (noise, or velocity) for a batch of clips, step after step, under one set of conditions.
 
     What does not depend on the step (object and image tokens, and the keys and values of text, objects and image) is
-    computed once.
-
-    Args:
-        low_memory: run the branches one after the other instead of as one batch; same result.
+    computed once. With `low_memory` the branches run one after the other instead of as one batch; same result.
     """
 
     def __init__(

@@ -28,10 +28,7 @@ class BlockConfig:
 class UNetBlock(nn.Module):
     """A list of layers, each: resnet, temporal convolution and, with attention, a spatial and a temporal transformer.
 
-    Args:
-        in_channels: channels that enter each resnet.
-        channels: channels that leave every layer.
-        attentions: how many of the layers, from the first on, have transformers.
+    `in_channels` enter the resnets, `channels` leave every layer; the first `attentions` layers have transformers.
     """
 
     def __init__(self, in_channels: list[int], channels: int, attentions: int, config: BlockConfig):

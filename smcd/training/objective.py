@@ -21,9 +21,6 @@ class Example:
     conditions: Conditions  # what is dropped is already dropped
     token_ids: Tensor | None = None  # the prompts', B 77, if the text encoder trains: in place of the text
 
-    def __len__(self) -> int:
-        return len(self.latents)
-
 
 class TrainedNetworks(nn.Module):
     """All networks that can train, as one module, so that accelerate wraps one thing.

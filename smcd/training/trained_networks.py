@@ -135,9 +135,9 @@ def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
 def _check_sizes(config: TrainConfig, pipe: SMCDPipeline) -> None:
     """Raise an InputError for pictures that the networks cannot take, or steps that sampling cannot."""
     sides: dict[str, int | None] = {}
-    for section, data in {"train_data": config.train_data, "eval_data": config.eval_data}.items():
-        if section == "eval_data" and not config.validation_steps:
-            continue
+    sections = {"train_data": config.train_data, "eval_data": config.eval_data}
+    for section in list(sections) if config.validation_steps else ["train_data"]:
+        data = sections[section]
         if data.name == "gligen":
             sets = data.dataset_names.items()
             sides |= {f"{section}.dataset_names.{name}.image_size": some.image_size for name, some in sets}
