@@ -105,7 +105,7 @@ COMMANDS = {
     ),
     "export": Command(
         config.ExportConfig,
-        "smcd.training.commands:export_checkpoint",
+        "smcd.training.export:export_checkpoint",
         "Make a pipeline folder, or published files, of a training checkpoint.",
         (
             "export outputs/stage2 weights/mine",

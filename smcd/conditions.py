@@ -41,9 +41,7 @@ class Conditions:
     ) -> "Conditions":
         """Without some conditions: null text, every box mask 0 with N unchanged, zeros for the image.
 
-        Args:
-            text, boxes, image: for all clips, or for each (B, bool).
-            image_tokens: the image encoder's input; None drops it together with `image`.
+        `image_tokens` is the image encoder's input; None drops it together with `image`.
         """
         token_latents = self.image_token_latents
         if image_tokens is not None or token_latents is not None:
@@ -72,8 +70,7 @@ class Conditions:
         The image tokens of dropped or missing images are the image encoder's output for zeros, never no tokens.
         """
         objects = image_tokens = None
-        padding = self.object_padding
-        dtype = self.text.dtype
+        padding, dtype = self.object_padding, self.text.dtype
         if unet_config["object_gate"]:
             assert position_net is not None
             objects = position_net(self.boxes, self.box_mask, self.phrase_embeddings).to(dtype)

@@ -42,8 +42,7 @@ class Guidance:
 
     def combine(self, eps: dict[str, Tensor]) -> Tensor:
         """Apply the formula to the predictions of `branches()`, each of the same shape."""
-        full = eps["all"]
-        guided = full
+        full = guided = eps["all"]
         if "text" in eps:
             guided = eps["text"] + self.text * (full - eps["text"])
         for name, scale in (("image", self.image), ("text_image", self.text_image), ("boxes", self.boxes)):
@@ -56,22 +55,13 @@ class GuidedDenoiser:
     """The guided prediction (noise, or velocity) for a batch of clips, step after step, under one set of conditions.
 
     What does not depend on the step (object and image tokens, and the keys and values of text, objects and image) is
-    computed once.
-
-    Args:
-        low_memory: run the branches one after the other instead of as one batch; same result.
+    computed once. With `low_memory` the branches run one after the other instead of as one batch; same result.
     """
 
     def __init__(
-        self,
-        unet: SMCDUNet3D,
-        position_net: nn.Module | None,
-        image_encoder: nn.Module | None,
-        low_memory: bool = False,
+        self, unet: SMCDUNet3D, position_net: nn.Module | None, image_encoder: nn.Module | None, low_memory: bool
     ):
-        self.unet = unet
-        self.position_net = position_net
-        self.image_encoder = image_encoder
+        self.unet, self.position_net, self.image_encoder = unet, position_net, image_encoder
         self.low_memory = low_memory
         self.guidance = Guidance()
         self._conditions: Conditions | None = None

@@ -43,10 +43,7 @@ class AttentionBackend:
 class Attention(nn.Module, AttentionModuleMixin):
     """Multi-head attention in which projecting keys and values is a step of its own.
 
-    Args:
-        dim: channels of the queries and of the output.
-        context_dim: channels of what the keys and values are made from; `dim` by default.
-        heads, head_dim: the inner width is their product.
+    Keys and values are made from `context_dim` channels, by default as many as the queries and the output have (`dim`).
     """
 
     _supports_qkv_fusion = False

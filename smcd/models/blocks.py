@@ -28,28 +28,17 @@ class BlockConfig:
 class UNetBlock(nn.Module):
     """A list of layers, each: resnet, temporal convolution and, with attention, a spatial and a temporal transformer.
 
-    Args:
-        in_channels: channels that enter each resnet.
-        channels: channels that leave every layer.
-        attentions: how many of the layers, from the first on, have transformers.
+    `in_channels` enter the resnets, `channels` leave every layer; the first `attentions` layers have transformers.
     """
 
     def __init__(self, in_channels: list[int], channels: int, attentions: int, config: BlockConfig):
         super().__init__()
-        heads = channels // config.head_dim
+        heads, dropout = channels // config.head_dim, config.dropout
+        options: dict[str, Any] = {"temb_channels": config.time_dim, "eps": 1e-5, "dropout": dropout}
         self.resnets = nn.ModuleList(
-            ResnetBlock2D(
-                in_channels=width,
-                out_channels=channels,
-                temb_channels=config.time_dim,
-                eps=1e-5,
-                groups=32,
-                dropout=config.dropout,
-                non_linearity="silu",
-            )
-            for width in in_channels
+            ResnetBlock2D(in_channels=width, out_channels=channels, **options) for width in in_channels
         )
-        self.temp_convs = nn.ModuleList(TemporalConvLayer(channels, channels, config.dropout) for _ in in_channels)
+        self.temp_convs = nn.ModuleList(TemporalConvLayer(channels, channels, dropout) for _ in in_channels)
         self.attentions = nn.ModuleList(
             SpatialTransformer(channels, config.head_dim, config.text_dim, config.object_dim, config.image_token_dim)
             for _ in range(attentions)

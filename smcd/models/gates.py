@@ -12,12 +12,7 @@ class Gate(nn.Module):
         x <- x + tanh(alpha_attn)  * Attn(LN(x), W tokens)
         x <- x + tanh(alpha_dense) * GEGLU-FF(LN(x))
 
-    Both alphas start at 0: a fresh gate is the identity.
-
-    Args:
-        dim: channels of x.
-        token_dim: channels of the tokens.
-        head_dim: width of an attention head.
+    Both alphas start at 0: a fresh gate is the identity. `dim` and `token_dim` are the channels of x and of the tokens.
     """
 
     def __init__(self, dim: int, token_dim: int, head_dim: int):

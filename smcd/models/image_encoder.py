@@ -58,9 +58,7 @@ class EncoderBlock(nn.Module):
 class ImageEncoder(ModelMixin, ConfigMixin):
     """Four levels of three residual blocks, halving the size between levels, for the Dual Image Integration Module.
 
-    Args:
-        channels: the width of each level; the last is the width of the tokens.
-        in_channels: channels of the latents.
+    `channels` are the widths of the levels; the last is the width of the tokens.
     """
 
     @register_to_config

@@ -31,10 +31,6 @@ class PositionNet(ModelMixin, ConfigMixin):
     """Turns boxes and phrases into the object tokens that the object gate attends to; the form is GLIGEN's.
 
     It always computes in float32, whatever the precision of the rest.
-
-    Args:
-        phrase_dim: width of the phrase embeddings.
-        out_dim: width of the object tokens.
     """
 
     _keep_in_fp32_modules = ["null_phrase", "null_box", "linears"]

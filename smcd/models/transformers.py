@@ -15,25 +15,15 @@ from smcd.models.gates import ImageGate, ObjectGate
 
 @dataclass
 class Context:
-    """What the transformers see besides the frames, the same for every layer of one UNet call.
+    """What the transformers see besides the frames, the same for every layer of one UNet call."""
 
-    Attributes:
-        text: prompt embeddings, B 77 C_text.
-        objects: PositionNet's tokens, (B F) N C_obj; None skips the object gate.
-        object_bias: 0 for a token and -inf for a slot that only fills the batch, (B F) 1 1 N; None without padding.
-        image_tokens: the image encoder's tokens, B L C_img; None skips the image gate.
-        frames: F.
-        temporal: False bypasses every temporal layer.
-        cache: keys and values of these conditions; None computes them anew.
-    """
-
-    text: Tensor
-    objects: Tensor | None = None
-    object_bias: Tensor | None = None
-    image_tokens: Tensor | None = None
+    text: Tensor  # B 77 C_text
+    objects: Tensor | None = None  # PositionNet's tokens, (B F) N C_obj; None skips the object gate
+    object_bias: Tensor | None = None  # (B F) 1 1 N, -inf for a slot that only fills the batch, else 0
+    image_tokens: Tensor | None = None  # the image encoder's, B L C_img; None skips the image gate
     frames: int = 1
-    temporal: bool = True
-    cache: KeyValueCache | None = None
+    temporal: bool = True  # False bypasses every temporal layer
+    cache: KeyValueCache | None = None  # keys and values of these conditions
 
 
 class Conditioning(NamedTuple):

@@ -132,12 +132,10 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
             image_latents: clean latents of the first frame, B 4 h w, repeated over the frames; None means zeros.
             object_padding: B N, True where a slot of `objects` only fills the batch: it has no influence at all.
             temporal: False (with F = 1) bypasses every temporal layer, as in stage 1.
-            cache: keeps the keys and values of text, objects and image tokens for the next calls. A cache belongs to
-                these conditions and to this batch; use it without gradients.
+            cache: keeps keys and values for the next calls with these conditions; use it without gradients.
 
         Raises:
-            ValueError: a condition that this network has no path for, a size it cannot halve, `temporal=False` on
-                several frames.
+            ValueError: a condition without a path, a size it cannot halve, `temporal=False` on several frames.
         """
         self._check(sample, temporal, objects=objects, image_tokens=image_tokens, image_latents=image_latents)
         frames = sample.shape[2]
@@ -202,26 +200,17 @@ class SMCDUNet3D(ModelMixin, AttentionMixin, ConfigMixin):
         Raises:
             ValueError: tensors that are missing, unknown or of another shape, by name.
         """
-        own = self.state_dict()
-        base = dict(state_dict)
-        weight = base.get("conv_in.weight")
-        if self.config.image_concat and weight is not None and weight.shape[1] == self.config.in_channels:
-            added = own["conv_in.weight"][:, self.config.in_channels :]
-            base["conv_in.weight"] = torch.cat([weight.to(added), added], dim=1)
-        lacking = [gate for gate in (".object_gate.", ".image_gate.") if not any(gate in name for name in base)]
-        needed = {name for name in own if not any(gate in name for gate in lacking)}
-        wrong = [
-            *(f"missing {name}" for name in sorted(needed - base.keys())),
-            *(f"unknown {name}" for name in sorted(base.keys() - needed)),
-            *(
-                f"{name} is {tuple(base[name].shape)}, here {tuple(own[name].shape)}"
-                for name in sorted(needed & base.keys())
-                if base[name].shape != own[name].shape
-            ),
-        ]
-        if wrong:
-            raise ValueError(f"base weights do not fit this UNet: {'; '.join(wrong)}")
-        self.load_state_dict(base, strict=False)
+        own, base = self.state_dict(), dict(state_dict)
+        weight, channels = base.get("conv_in.weight"), self.config.in_channels
+        if self.config.image_concat and weight is not None and weight.shape[1] == channels:
+            base["conv_in.weight"] = torch.cat([weight, own["conv_in.weight"][:, channels:].to(weight)], dim=1)
+        for gate in (".object_gate.", ".image_gate."):
+            if not any(gate in name for name in base):
+                base |= {name: tensor for name, tensor in own.items() if gate in name}
+        try:
+            self.load_state_dict(base)
+        except RuntimeError as error:
+            raise ValueError(f"base weights do not fit this UNet: {' '.join(str(error).split())}") from None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """torch.compile for sampling: the transformers, one graph for each kind, reused by all layers of the same shape."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,23 +21,19 @@ def compile_transformers(network: Any, mode: str = "default") -> None:
             graph gives is used up within the UNet's call, so that the next call may overwrite it.
     """
     network.compile_repeated_blocks(fullgraph=True, dynamic=False, mode=mode)
-    network.register_forward_pre_hook(_Announce(), with_kwargs=True)
-    network.register_forward_pre_hook(_begin_step)
+    network.register_forward_pre_hook(_announcement(), with_kwargs=True)
+    network.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())
 
 
-def _begin_step(*_: Any) -> None:
-    torch.compiler.cudagraph_mark_step_begin()
+def _announcement() -> Callable[[nn.Module, tuple, dict[str, Any]], None]:
+    """A hook that says when a call has shapes that no call had before."""
+    seen: set[tuple] = set()
 
-
-class _Announce:
-    """Says when a call has shapes that no call had before."""
-
-    def __init__(self) -> None:
-        self.seen: set[tuple] = set()
-
-    def __call__(self, unet: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def announce(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         shapes = tuple(tuple(tensor.shape) for tensor in tensors)
-        if shapes not in self.seen:
-            self.seen.add(shapes)
+        if shapes not in seen:
+            seen.add(shapes)
             logger.info(f"compiling for latents of {' x '.join(map(str, shapes[0]))}: this call takes longer")
+
+    return announce

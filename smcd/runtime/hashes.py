@@ -10,9 +10,7 @@ from torch import Tensor
 def weights_hash(tensors: Mapping[str, Tensor], rounded: bool = False) -> str:
     """SHA-256 over names, shapes and values of all tensors.
 
-    Args:
-        rounded: round to float16 first, so that weights loaded in float16 give the same hash. bfloat16 rounds further:
-            take the hash before you cast to it.
+    `rounded` to float16, weights loaded in float16 give the same hash; take it before you cast to bfloat16.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

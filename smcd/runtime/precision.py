@@ -17,11 +17,9 @@ def cpu_computes_bfloat16() -> bool:
 
 def usable_precision(mixed_precision: str, device_type: str) -> str:
     """`mixed_precision` ("no", "fp16", "bf16"); or "no", with a warning, if a CPU cannot compute in it."""
-    if device_type != "cpu" or mixed_precision == "no":
+    usable = ("no", "bf16") if cpu_computes_bfloat16() else ("no",)
+    if device_type != "cpu" or mixed_precision in usable:
         return mixed_precision
-    bfloat16 = cpu_computes_bfloat16()
-    if mixed_precision == "bf16" and bfloat16:
-        return mixed_precision
-    other = " (bf16 can be chosen)" if bfloat16 else ""
+    other = " (bf16 can be chosen)" if "bf16" in usable else ""
     logger.warning(f"{mixed_precision} is slow on this CPU: using float32{other}")
     return "no"

@@ -7,6 +7,7 @@ same on every device, and for any number of processes and workers.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -30,18 +31,11 @@ Key = tuple[int, ...]  # seed, step, index of the sample in the whole batch of t
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for B samples.
+    """What was drawn for B samples; the last four, B, bool, say which ones go without it (see `stages.Drops`)."""
 
-    Attributes:
-        timesteps: B.
-        noise: B 4 F h w, float32.
-        posterior_noise: B 4 F h w, float32, for the sample from the VAE's posterior.
-        text, boxes, image, image_tokens: B, bool: which samples go without it (see `stages.Drops`).
-    """
-
-    timesteps: Tensor
-    noise: Tensor
-    posterior_noise: Tensor
+    timesteps: Tensor  # B
+    noise: Tensor  # B 4 F h w, float32
+    posterior_noise: Tensor  # B 4 F h w, float32, for the sample from the VAE's posterior
     text: Tensor
     boxes: Tensor
     image: Tensor
@@ -79,13 +73,7 @@ def draw(keys: Sequence[Key], shape: Sequence[int], drops: Drops, num_timesteps:
 
 
 class Encoders:
-    """The frozen VAE and text encoder.
-
-    Args:
-        pipe: its VAE, tokenizer, text encoder and noise schedule are used.
-        device, dtype: where they run, and in which precision.
-        trained_text_encoder: if the text encoder trains, prompts are given as tokens.
-    """
+    """The frozen VAE and text encoder of a pipeline; if the text encoder trains, prompts are given as tokens."""
 
     def __init__(self, pipe: SMCDPipeline, device: torch.device, dtype: torch.dtype, trained_text_encoder: bool):
         self.vae, self.text_encoder, self.tokenizer = pipe.vae, pipe.text_encoder, pipe.tokenizer
@@ -97,7 +85,6 @@ class Encoders:
         warnings = count()
         logging.getLogger("smcd.text").addFilter(lambda _: next(warnings) < _WARNINGS)
         self._phrases: dict[str, Tensor] = {"": torch.zeros(pipe.text_encoder.config.hidden_size, device=device)}
-        self._null_text: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, batch: Batch, keys: Sequence[Key], drops: Drops) -> Example:
@@ -115,12 +102,12 @@ class Encoders:
         conditions = self._conditions(batch, latents[:, :, 0]).drop(**draws.drops)
         return Example(latents, noise, timesteps, conditions, self._tokens(batch, draws))
 
+    @cached_property
+    def _null_text(self) -> Tensor:
+        return encode_text(self.tokenizer, self.text_encoder, [""])[0].float()
+
     def _conditions(self, batch: Batch, image_latents: Tensor) -> Conditions:
-        null_text = self._null_text
-        if null_text is None or self.trained_text_encoder:
-            null_text = encode_text(self.tokenizer, self.text_encoder, [""])[0].float()
-            self._null_text = null_text
-        null_text = null_text.expand(len(batch), -1, -1)
+        null_text = self._null_text.expand(len(batch), -1, -1)
         if self.trained_text_encoder:
             text = null_text  # the networks encode the tokens
         elif batch.text is not None:
@@ -134,23 +121,17 @@ class Encoders:
         """B N C."""
         if batch.phrase_embeddings is not None:
             return batch.phrase_embeddings
+        if len(self._phrases) > _KEPT_PHRASES:
+            self._phrases = {"": self._phrases[""]}
         new = sorted({phrase for phrases in batch.phrases for phrase in phrases} - self._phrases.keys())
-        if new:
-            if len(self._phrases) > _KEPT_PHRASES:
-                self._phrases = {"": self._phrases[""]}
-                return self._phrase_embeddings(batch)
-            self._encode_phrases(new)
-        rows = [torch.stack([self._phrases[phrase] for phrase in phrases]) for phrases in batch.phrases]
-        return torch.stack(rows)
-
-    def _encode_phrases(self, phrases: list[str]) -> None:
         # Always so many at a time: then a phrase's embedding does not depend, in its last bits, on what else is new in
         # its batch, and a resumed run, whose memory is empty, finds the same.
-        for start in range(0, len(phrases), _AT_ONCE):
-            some = phrases[start : start + _AT_ONCE]
+        for start in range(0, len(new), _AT_ONCE):
+            some = new[start : start + _AT_ONCE]
             padded = [*some, *[""] * (_AT_ONCE - len(some))]
             embeddings = encode_phrases(self.tokenizer, self.text_encoder, padded)
             self._phrases |= zip(some, embeddings[: len(some)], strict=True)
+        return torch.stack([torch.stack([self._phrases[phrase] for phrase in phrases]) for phrases in batch.phrases])
 
     def _tokens(self, batch: Batch, draws: Draws) -> Tensor | None:
         if not self.trained_text_encoder:

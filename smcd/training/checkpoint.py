@@ -10,11 +10,8 @@
 """
 
 import json
-import logging
 import platform
-import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,40 +27,24 @@ from torch import Tensor
 
 import smcd
 from smcd.runtime.errors import InputError, first_line
-from smcd.runtime.files import new_folder
+from smcd.runtime.files import new_file, new_folder, write_json
 
-logger = logging.getLogger(__name__)
-
-_NAME = re.compile(r"checkpoint-(\d+)")
 TRAINED, EMA, STATE = "trained.safetensors", "ema.safetensors", "state.pt"
 CONFIG, INFO, SHARDS = "config.yaml", "checkpoint.json", "shards"
 
 
 @dataclass
 class Content:
-    """What a checkpoint holds.
+    """What a checkpoint holds."""
 
-    Attributes:
-        step: steps done.
-        trained: what trains.
-        ema: its running average, or None.
-        state: anything that `torch.save` writes and `torch.load(weights_only=True)` reads.
-        options: the resolved config.
-        settings: what the result depends on, by option.
-        versions: see `versions`.
-        frozen: hash of the weights that do not train; None if an older version wrote the checkpoint.
-        clips: how many clips each dataset has that it trains on.
-    """
-
-    step: int
+    step: int  # steps done
     trained: dict[str, Tensor]
-    ema: dict[str, Tensor] | None = None
-    state: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    frozen: str | None = None
-    clips: dict[str, int] = field(default_factory=dict)
+    ema: dict[str, Tensor] | None = None  # the running average of what trains
+    state: dict[str, Any] = field(default_factory=dict)  # what `torch.load(weights_only=True)` reads
+    options: dict[str, Any] = field(default_factory=dict)  # the resolved config
+    settings: dict[str, Any] = field(default_factory=dict)  # what the result depends on, by option
+    frozen: str | None = None  # hash of the weights that do not train; None if an older version wrote the checkpoint
+    clips: dict[str, int] = field(default_factory=dict)  # how many clips each dataset has that it trains on
 
 
 def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
@@ -77,59 +58,50 @@ def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
     """
     out = folder / f"checkpoint-{content.step}"
     with new_folder(out) as target:
-        save_file(_plain(content.trained), target / TRAINED)
-        if content.ema is not None:
-            save_file(_plain(content.ema), target / EMA)
-        _save_state(content.state, target / STATE)
+        for name, tensors in ((TRAINED, content.trained), (EMA, content.ema)):
+            if tensors is not None:
+                save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, target / name)
+        try:
+            torch.save(content.state, target / STATE)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(f"{STATE}: {first_line(error)}") from None
         if shards is not None:
             shards.rename(target / SHARDS)
         write_options(target / CONFIG, content.options)
-        info = {name: getattr(content, name) for name in ("step", "settings", "frozen", "clips", "versions")}
-        (target / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
+        info = {name: getattr(content, name) for name in ("step", "settings", "frozen", "clips")}
+        write_json(target / INFO, info | {"versions": versions()}, indent=1)
     return out
 
 
-def _save_state(state: dict[str, Any], path: Path) -> None:
-    try:
-        torch.save(state, path)
-    except RuntimeError as error:  # what torch makes of a full disk
-        raise OSError(f"{path.name}: {first_line(error)}") from None
-
-
 def write_options(path: Path, options: dict[str, Any]) -> None:
-    """Write the options as a YAML file that `--config` takes."""
-    path.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Write the options as a YAML file that `--config` takes, whole or not at all."""
+    with new_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
     """Versions and the device that a result may depend on."""
-    modules = {"torch": torch, "diffusers": diffusers, "transformers": transformers, "accelerate": accelerate}
-    found = {name: module.__version__ for name, module in {"smcd": smcd, **modules}.items()}
+    found = {module.__name__: module.__version__ for module in (smcd, torch, diffusers, transformers, accelerate)}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return {**found, "python": platform.python_version(), "device": device}
 
 
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
 def read(path: Path) -> Content:
-    """Everything of a checkpoint. Raises an InputError for a folder that is not one, or is broken."""
+    """Everything of a checkpoint that resuming needs. Raises an InputError for a folder that is none, or is broken."""
     info = read_info(path)
     try:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file can make the unpickler raise anything
         raise InputError(f"{path / STATE}: cannot be read ({first_line(error)})") from None
     ema = read_tensors(path / EMA) if (path / EMA).is_file() else None
-    trained = read_tensors(path / TRAINED)
-    return Content(trained=trained, ema=ema, state=state, **info)
+    return Content(trained=read_tensors(path / TRAINED), ema=ema, state=state, **info)
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """The step, settings, versions, frozen and clips of a checkpoint, named as in `Content`."""
+    """The step, settings, frozen and clips of a checkpoint, named as in `Content`."""
     try:
         info = json.loads((path / INFO).read_text(encoding="utf-8"))
-        found = {"step": int(info["step"]), "settings": dict(info["settings"]), "versions": dict(info["versions"])}
+        found = {"step": int(info["step"]), "settings": dict(info["settings"])}
         return found | {"frozen": info.get("frozen"), "clips": dict(info.get("clips", {}))}
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path}: is no checkpoint of this program ({first_line(error)})") from None
@@ -148,7 +120,7 @@ def check_frozen(path: Path, then: str | None, now: str) -> None:
     if then is not None and then != now:
         raise InputError(
             f"{path}: the weights that it started from, named in its config.yaml, are others now (or drawn otherwise "
-            "by another version of torch): put them back, or tell scripts/export.py where they are (OPTION=PATH)"
+            "by another version of torch): put them back, or tell smcd export where they are (OPTION=PATH)"
         )
 
 
@@ -159,9 +131,9 @@ def find(path: Path) -> Path | None:
 
 def all_in(folder: Path) -> list[Path]:
     """The checkpoints of an output folder, the latest last; published folders of such names are none."""
-    named = ((_NAME.fullmatch(path.name), path) for path in folder.glob("checkpoint-*"))
-    found = [(int(match[1]), path) for match, path in named if match and (path / INFO).is_file()]
-    return [path for _, path in sorted(found)]
+    named = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
+    found = [path for path, step in named.items() if step.isdecimal() and (path / INFO).is_file()]
+    return sorted(found, key=lambda path: int(named[path]))
 
 
 def latest_in(folder: Path) -> Path | None:
@@ -169,14 +141,8 @@ def latest_in(folder: Path) -> Path | None:
     return next(reversed(all_in(folder)), None)
 
 
-def rotate(folder: Path, limit: int) -> None:
-    """Keep the latest `limit` checkpoints (0: all)."""
-    for path in all_in(folder)[:-limit] if limit else []:
-        discard(path)
-
-
 def discard(path: Path) -> None:
-    """Delete a folder: first its name goes, so that none is ever there in part."""
+    """Delete a folder: its name goes first, so that none is ever there in part."""
     doomed = path.with_name(f".checkpoint-{path.name}.partial")
     shutil.rmtree(doomed, ignore_errors=True)
     path.rename(doomed)
@@ -185,5 +151,8 @@ def discard(path: Path) -> None:
 
 def remove_partial(folder: Path) -> None:
     """Delete what a killed run left half-written."""
-    for path in (*folder.glob(".*.partial"), *folder.glob("validation/.*.partial")):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in (*folder.glob(".*.partial*"), *folder.glob("validation/.*.partial")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

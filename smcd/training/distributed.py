@@ -19,12 +19,7 @@ _PATIENCE = timedelta(hours=1)  # the processes wait while the main one makes sa
 def make_accelerator(
     out: str, precision: str, accumulation: int, batch_size: int, max_grad_norm: float, trackers: Sequence[Any]
 ) -> Accelerator:
-    """The accelerator of this process, as accelerate launch set it up.
-
-    Args:
-        precision: "no", "fp16" or "bf16".
-        batch_size: clips of this process at a time.
-        trackers: names of accelerate's trackers, or tracker objects.
+    """The accelerator of this process, as accelerate launch set it up; `trackers` are names or tracker objects.
 
     Raises:
         InputError: DeepSpeed with fp16.
@@ -33,7 +28,7 @@ def make_accelerator(
     if deepspeed and precision == "fp16":
         raise InputError("under DeepSpeed use --mixed_precision bf16 (or no): it would keep all weights in fp16")
     accelerator = Accelerator(
-        cpu=not has_gpu(),
+        cpu=not torch.accelerator.is_available(),
         # DeepSpeed would cast all weights, PositionNet's too: there the run does the autocast itself.
         mixed_precision="no" if deepspeed else precision,
         gradient_accumulation_steps=accumulation,
@@ -49,10 +44,6 @@ def make_accelerator(
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = batch_size
         plugin.deepspeed_config["gradient_clipping"] = max_grad_norm
     return accelerator
-
-
-def has_gpu() -> bool:
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def gates_as_vectors(networks: nn.Module) -> None:

@@ -2,32 +2,46 @@
 
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from smcd.conditions import Conditions
-from smcd.config import DataConfig, GligenConfig
-from smcd.data.mixing import Mixture
+from smcd.config import DataConfig, GligenConfig, TrainConfig
+from smcd.data.build import build_data
 from smcd.pipeline import SMCDPipeline
 from smcd.training.objective import Example, TrainedNetworks
-from smcd.training.run import Plan
-from smcd.training.trained_networks import Model
+from smcd.training.run import clips_and_rate, encoder_hashes
+from smcd.training.trained_networks import make_model
 
 _GIB = 2**30
 
 
-def describe(plan: Plan, model: Model, data: DataConfig, mixture: Mixture, out: str) -> str:
-    """The text: what trains on these clips, and what that needs."""
+def dry_run(config: TrainConfig, processes: int) -> str:
+    """The text: what would train on which clips, and what that needs, with so many processes.
+
+    Raises:
+        InputError: weights or data that are missing or broken.
+    """
+    model, data = make_model(config), config.train_data
+    hashes = encoder_hashes(model.pipe, data, config.eval_data)
+    mixture, _ = build_data(data, config.seed, hashes)
+    if config.validation_steps:
+        build_data(config.eval_data, config.seed, hashes)
     drops = {name: share for name, share in asdict(model.stage.drops).items() if share}
-    memory = memory_of(plan, model.pipe, model.networks, data)
-    clips = plan.max_train_steps * plan.clips
+    batch_size, precision = config.train_batch_size, config.mixed_precision
+    memory = memory_of(model.pipe, model.networks, data, batch_size, precision != "no", config.use_8bit_adam)
+    if config.use_ema:
+        memory["running average"] = 4 * _size(model.networks.trained().values())
+    of_step, rate = clips_and_rate(config, processes)
+    clips = config.max_train_steps * of_step
     return "\n".join(
         [
             f"stage {model.stage.name}",
@@ -36,16 +50,16 @@ def describe(plan: Plan, model: Model, data: DataConfig, mixture: Mixture, out: 
             "",
             f"drops, for each sample: {', '.join(f'{name} {share:g}' for name, share in drops.items())}",
             "",
-            f"memory of each process, in GiB ({plan.mixed_precision} precision)",
+            f"memory of each process, in GiB ({precision} precision)",
             *(f"  {size / _GIB:8.3f}  {name}" for name, size in memory.items()),
             f"  {sum(memory.values()) / _GIB:8.3f}  together, beside the libraries' own",
             "",
             f"data: {', '.join(f'{source.name} ({len(source)} clips)' for source in mixture.sources)}",
-            f"{plan.max_train_steps} steps of {plan.clips} clips ({plan.train_batch_size} at a time x "
-            f"{plan.gradient_accumulation_steps} accumulation x {plan.processes} processes): "
+            f"{config.max_train_steps} steps of {of_step} clips ({batch_size} at a time x "
+            f"{config.gradient_accumulation_steps} accumulation x {processes} processes): "
             f"{clips} clips, {clips / len(mixture):.3g} epochs",
-            f"learning rate {plan.learning_rate:g}, {plan.lr_scheduler}",
-            f"a checkpoint every {plan.checkpointing_steps} steps, in {out}",
+            f"learning rate {rate:g}, {config.lr_scheduler}",
+            f"a checkpoint every {config.checkpointing_steps} steps, in {config.output_dir}",
         ]
     )
 
@@ -59,21 +73,23 @@ def _what_trains(networks: TrainedNetworks) -> list[str]:
     return [f"{name:14} {len(part):5} tensors {sum(part) / 1e6:10.2f} M" for name, part in sizes.items()]
 
 
-def memory_of(plan: Plan, pipe: SMCDPipeline, networks: TrainedNetworks, data: DataConfig) -> dict[str, int]:
+def memory_of(
+    pipe: SMCDPipeline, networks: TrainedNetworks, data: DataConfig, batch_size: int, half: bool, use_8bit_adam: bool
+) -> dict[str, int]:
     """Bytes of a process that shares nothing with others (FSDP and ZeRO divide the first three)."""
-    half = plan.mixed_precision != "no"
-    trained = sum(parameter.numel() for parameter in networks.trained().values())
-    encoders = sum(parameter.numel() for part in (pipe.vae, pipe.text_encoder) for parameter in part.parameters())
-    memory = {
+    trained = _size(networks.trained().values())
+    encoders = _size([*pipe.vae.parameters(), *pipe.text_encoder.parameters()])
+    return {
         "weights that train, and their gradients": 8 * trained,
-        "AdamW's state": (2 if plan.use_8bit_adam else 8) * trained,
+        "AdamW's state": (2 if use_8bit_adam else 8) * trained,
         "frozen weights": sum(weight.nbytes for weight in networks.parameters() if not weight.requires_grad),
         "VAE and text encoder": encoders * (2 if half else 4),
+        "activations at their peak, about": activations_of(networks, lambda: _example(batch_size, data, pipe), half),
     }
-    if plan.use_ema:
-        memory["running average"] = 4 * trained
-    activations = activations_of(networks, lambda: _example(plan.train_batch_size, data, pipe), half)
-    return memory | {"activations at their peak, about": activations}
+
+
+def _size(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def _example(clips: int, data: DataConfig, pipe: SMCDPipeline) -> Example:
@@ -97,17 +113,6 @@ def _example(clips: int, data: DataConfig, pipe: SMCDPipeline) -> Example:
     return Example(latents, latents, torch.empty(clips, dtype=torch.long), conditions)
 
 
-class _Step(nn.Module):
-    """Forward and backward in one call: what is recomputed in backward needs the same stand-ins for the weights."""
-
-    def __init__(self, networks: TrainedNetworks):
-        super().__init__()
-        self.networks = networks
-
-    def forward(self, example: Example) -> None:
-        self.networks(example).sum().backward()
-
-
 def activations_of(networks: TrainedNetworks, make_example: Callable[[], Example], half: bool = False) -> int:
     """Peak bytes of a forward and a backward pass, beside weights and their gradients; nothing is computed.
 
@@ -117,14 +122,14 @@ def activations_of(networks: TrainedNetworks, make_example: Callable[[], Example
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         weights = {
-            f"networks.{name}": torch.empty(
-                parameter.shape, dtype=parameter.dtype, requires_grad=parameter.requires_grad
-            )
-            for name, parameter in networks.named_parameters()
+            name: torch.empty(weight.shape, dtype=weight.dtype, requires_grad=weight.requires_grad)
+            for name, weight in networks.named_parameters()
         }
         example = make_example()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half), PeakMemory() as memory:
-            torch.func.functional_call(_Step(networks), weights, (example,))
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=half)
+        # Around backward too: what is recomputed there needs the same stand-ins for the weights.
+        with _reparametrize_module(networks, weights), autocast, PeakMemory() as memory:
+            networks(example).sum().backward()
         gradients = sum(weight.grad.nbytes for weight in weights.values() if weight.grad is not None)
     return max(0, memory.peak - gradients)
 

@@ -1,7 +1,6 @@
 """A checkpoint as a whole model: a pipeline folder, or published files."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +8,22 @@ from pathlib import Path
 import torch
 from diffusers import ModelMixin
 
-from smcd.config import TrainConfig, read_config
+from smcd.config import ExportConfig, TrainConfig, read_config
 from smcd.convert.folders import cast
 from smcd.convert.published import warn_of_left_out, write_published
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import new_folder
+from smcd.runtime.files import new_folder, read_json, write_json
 from smcd.training import checkpoint
 from smcd.training.trained_networks import load_checkpoint
 
 logger = logging.getLogger(__name__)
+
+
+def export_checkpoint(config: ExportConfig) -> None:
+    """`smcd export`: a training checkpoint to a pipeline folder or to published files."""
+    dtype = getattr(torch, config.dtype)
+    export(Path(config.checkpoint), Path(config.out), config.published, config.ema, config.overrides, dtype)
+    print(f"wrote {config.out}")
 
 
 def export(
@@ -51,27 +57,22 @@ def export(
                     part.register_to_config(_name_or_path="")  # else a path of this machine
             pipe.save_pretrained(folder)
     if published:
-        config = read_config(TrainConfig, found / checkpoint.CONFIG)
-        warn_of_left_out(out, pipe, config.train_text_encoder)
+        warn_of_left_out(out, pipe, read_config(TrainConfig, found / checkpoint.CONFIG).train_text_encoder)
 
 
 def export_finished(folder: Path, ema: bool) -> None:
-    """Write the model of a run's latest checkpoint as `pipeline/` in its folder; an older one is replaced.
-
-    Args:
-        ema: whether the run keeps a running average, which is then what is exported.
-    """
+    """Write the model of a run's latest checkpoint, with `ema` its running average, as `pipeline/` in its folder."""
     out, source = folder / "pipeline", checkpoint.latest_in(folder)
     if source is None:
         return
     marker = out / "training.json"
     with (source / (checkpoint.EMA if ema else checkpoint.TRAINED)).open("rb") as file:
         made_from = {"checkpoint": source.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == made_from:
+    if marker.is_file() and read_json(marker) == made_from:
         return
     new = out.with_name(".checkpoint-new-pipeline.partial")
     export(source, new)
-    (new / marker.name).write_text(json.dumps(made_from), encoding="utf-8")
+    write_json(new / marker.name, made_from)
     if out.exists():
         checkpoint.discard(out)
     new.rename(out)

@@ -1,7 +1,6 @@
 """The training loop: `ms_main.py`."""
 
 import dataclasses
-import json
 import logging
 import math
 import sys
@@ -13,20 +12,20 @@ from accelerate import Accelerator
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from smcd.config import TrainConfig, check
-from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.runtime.errors import InputError, out_of_memory_advice
-from smcd.runtime.files import new_file
+from smcd.runtime.files import write_json
 from smcd.runtime.signals import StopSignals
 from smcd.training import checkpoint, resume
 from smcd.training.batch import step_keys
 from smcd.training.distributed import make_accelerator, whole
-from smcd.training.dry_run import describe
+from smcd.training.dry_run import dry_run
 from smcd.training.export import export_finished
 from smcd.training.monitor import Monitor
-from smcd.training.run import Run, encoder_hashes, make_plan, make_run, resolved
+from smcd.training.run import Run, clips_and_rate, make_run, resolved
+from smcd.training.stages import stage_of
 from smcd.training.trackers import make_trackers, start_trackers
-from smcd.training.trained_networks import make_model, stage_of
+from smcd.training.trained_networks import make_model
 from smcd.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -52,22 +51,16 @@ def train(config: TrainConfig) -> None:
     """
     check(config)
     config = resolved(config)
-    trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(config.output_dir))
-    accelerator = make_accelerator(
-        config.output_dir,
-        config.mixed_precision,
-        config.gradient_accumulation_steps,
-        config.train_batch_size,
-        config.max_grad_norm,
-        trackers,
-    )
+    out, batches = config.output_dir, (config.gradient_accumulation_steps, config.train_batch_size)
+    trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(out))
+    accelerator = make_accelerator(out, config.mixed_precision, *batches, config.max_grad_norm, trackers)
     signal = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):
             if not config.dry_run:
                 signal = run_from_start_to_end(config, accelerator)
             elif accelerator.is_main_process:
-                print(dry_run_of(config, accelerator.num_processes))
+                print(dry_run(config, accelerator.num_processes))
     finally:
         accelerator.free_memory()  # first: networks that outlive the process group can hang when they are freed
         accelerator.end_training()  # trackers, and the process group
@@ -77,29 +70,24 @@ def train(config: TrainConfig) -> None:
 
 def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
     """Build, resume, train, export; returns the signal that stopped it, or 0."""
-    plan, out = make_plan(config, accelerator.num_processes), Path(config.output_dir)
-    settings = resume.settings_of(dataclasses.asdict(config), stage_of(config), plan)
+    out, amounts = Path(config.output_dir), clips_and_rate(config, accelerator.num_processes)
+    settings = resume.settings_of(dataclasses.asdict(config), stage_of(config), *amounts)
     resume.check_settings(out, config.resume_from_checkpoint, settings)
     model = make_model(config)
     with StopSignals() as signals, logging_redirect_tqdm():
-        run = make_run(config, plan, accelerator, model)
+        run = make_run(config, settings, accelerator, model)
         validation = None
-        if plan.validation_steps:
-            validation = Validation(
-                run,
-                config.eval_data,
-                config.validation_data,
-                config.val_batch_size,
-                config.validation_clips,
-                config.validation_videos,
-            )
-        if accelerator.is_main_process:
-            checkpoint.remove_partial(out)
+        if config.validation_steps:
+            counts = (config.val_batch_size, config.validation_clips, config.validation_videos)
+            validation = Validation(run, config.eval_data, config.validation_data, *counts)
         resume.resume(run, config.resume_from_checkpoint)
         if accelerator.is_main_process:
-            record(run)
+            checkpoint.remove_partial(out)
+            checkpoint.write_options(out / "config.yaml", run.options)
+            versions = checkpoint.versions() | {"processes": accelerator.num_processes}
+            write_json(out / "versions.json", versions, indent=1)
         start_trackers(accelerator, run.options, out, run.step)
-        stopped_by = train_steps(run, validation, signals)
+        stopped_by = train_steps(config, run, validation, signals)
     if stopped_by:
         logger.info(f"stopped after step {run.step}; the same command goes on from there")
         return stopped_by
@@ -109,53 +97,36 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
     return 0
 
 
-def dry_run_of(config: TrainConfig, processes: int) -> str:
-    """What `--dry-run` prints. Raises an InputError for weights or data that are missing or broken."""
-    model = make_model(config)
-    hashes = encoder_hashes(model.pipe, config.train_data, config.eval_data)
-    mixture, _ = build_data(config.train_data, config.seed, hashes)
-    if config.validation_steps:
-        build_data(config.eval_data, config.seed, hashes)
-    return describe(make_plan(config, processes), model, config.train_data, mixture, config.output_dir)
-
-
-def record(run: Run) -> None:
-    """Write the resolved options, and the versions of what the result depends on."""
-    with new_file(run.out / "config.yaml") as path:
-        checkpoint.write_options(path, run.options)
-    with new_file(run.out / "versions.json") as path:
-        path.write_text(json.dumps(checkpoint.versions() | {"processes": run.plan.processes}, indent=1))
-
-
-def train_steps(run: Run, validation: Validation | None, signals: StopSignals) -> int:
+def train_steps(config: TrainConfig, run: Run, validation: Validation | None, signals: StopSignals) -> int:
     """Step after step, until all are done (returns 0) or a signal comes (returns it); the last one has a checkpoint."""
-    plan, monitor = run.plan, Monitor(run)
-    batches = run.loader.batches(start=run.step * plan.gradient_accumulation_steps)
+    steps, monitor = config.max_train_steps, Monitor(run, config.max_train_steps, config.logging_steps)
+    batches = run.loader.batches(start=run.step * config.gradient_accumulation_steps)
     run.networks.train()
-    if validation is not None and validation.is_missing(run):
-        validation(run)
     stopped_by = 0
-    while run.step < plan.max_train_steps and not stopped_by:
-        loss, gradient_norm, stopped_by = one_step(run, batches, signals)
+    # A validation that is due where the run goes on was left out by a stop.
+    if validation is not None and run.step and run.step % config.validation_steps == 0 and validation.is_missing(run):
+        validation(run)
+    while run.step < steps and not stopped_by:
+        loss, gradient_norm, stopped_by = one_step(config, run, batches, signals)
         run.step += 1
         monitor.step(run, loss, gradient_norm)
-        if run.step % plan.checkpointing_steps == 0 or run.step == plan.max_train_steps or stopped_by:
-            resume.save(run)
-        if validation is not None and run.step % plan.validation_steps == 0 and not stopped_by:
+        if run.step % config.checkpointing_steps == 0 or run.step == steps or stopped_by:
+            resume.save(run, config.checkpoints_total_limit)
+        if validation is not None and run.step % config.validation_steps == 0 and not stopped_by:
             validation(run)
     monitor.close()
     return stopped_by
 
 
-def one_step(run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[float, float, int]:
+def one_step(config: TrainConfig, run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[float, float, int]:
     """One update of the weights; returns what `check_numbers` does."""
-    plan, accelerator = run.plan, run.accelerator
-    position = (accelerator.process_index, plan.processes)
+    accelerator = run.accelerator
+    position = (accelerator.process_index, accelerator.num_processes)
     losses: list[torch.Tensor] = []
     seen: list[str] = []
-    for micro_batch in range(plan.gradient_accumulation_steps):
+    for micro_batch in range(config.gradient_accumulation_steps):
         batch = next(batches)
-        keys = step_keys(plan.seed, run.step, plan.train_batch_size, micro_batch, *position)
+        keys = step_keys(run.seed, run.step, config.train_batch_size, micro_batch, *position)
         example = run.encoders(batch, keys, run.model.stage.drops)
         with accelerator.accumulate(run.networks):
             loss = run.networks(example).mean()
@@ -163,7 +134,7 @@ def one_step(run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[
             losses.append(loss.detach())
             seen += batch.names
             if accelerator.sync_gradients:
-                norm = accelerator.clip_grad_norm_(run.networks.parameters(), plan.max_grad_norm)
+                norm = accelerator.clip_grad_norm_(run.networks.parameters(), config.max_grad_norm)
                 result = check_numbers(run, torch.stack(losses), norm, seen, signals)
             run.optimizer.step()
             run.optimizer.zero_grad()
@@ -189,13 +160,11 @@ def check_numbers(
     finite = all(math.isfinite(row[0]) for row in rows)
     if finite and (run.accelerator.scaler is not None or all(math.isfinite(row[1]) for row in rows)):
         return sum(row[0] for row in rows) / len(rows), rows[0][1], int(max(row[2] for row in rows))
-    path = run.out / f"failed-step-{run.step + 1}-process-{run.accelerator.process_index}.json"
-    content = {"losses": [str(loss) for loss in losses.tolist()], "clips": seen}
-    with new_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    latest = checkpoint.latest_in(run.out)
+    step, latest = run.step + 1, checkpoint.latest_in(run.out)
+    path = run.out / f"failed-step-{step}-process-{run.accelerator.process_index}.json"
+    write_json(path, {"losses": [str(loss) for loss in losses.tolist()], "clips": seen}, indent=1)
     raise InputError(
-        f"step {run.step + 1}: the {'gradient' if finite else 'loss'} is not finite; the clips are named in {path}, "
+        f"step {step}: the {'gradient' if finite else 'loss'} is not finite; the clips are named in {path}, "
         f"{f'{latest} is as it was' if latest else 'there is no checkpoint yet'}. Try a lower --learning_rate or "
         f"--mixed_precision bf16, in another --output_dir{f' with --tune_from_ckpt_path {latest}' if latest else ''}"
     )

@@ -11,14 +11,15 @@ from smcd.training.run import Run
 
 
 class Monitor:
-    """Shows and logs a run."""
+    """Shows and logs a run of `steps` steps, `every` so many of them."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, steps: int, every: int):
+        self._steps, self._every = steps, every
         self._losses: list[float] = []
-        self._rate = _next_rate(run)
+        self._rate = run.schedule.get_last_lr()[0]  # of the step to come
         self._since = time.monotonic()
         self._bar = tqdm(
-            total=run.plan.max_train_steps,
+            total=steps,
             initial=run.step,
             desc=f"stage {run.model.stage.name}",
             unit="step",
@@ -29,9 +30,9 @@ class Monitor:
     def step(self, run: Run, loss: float, gradient_norm: float) -> None:
         """A step is done."""
         self._losses.append(loss)
-        rate, self._rate = self._rate, _next_rate(run)
+        rate, self._rate = self._rate, run.schedule.get_last_lr()[0]
         seconds = (time.monotonic() - self._since) / len(self._losses)
-        clips_per_second = run.plan.clips / seconds
+        clips_per_second = run.clips / seconds
         shown = {"loss": f"{loss:.4f}", "lr": f"{rate:.2g}", "clips/s": f"{clips_per_second:.3g}"}
         memory = {}
         if run.accelerator.device.type == "cuda":
@@ -39,7 +40,7 @@ class Monitor:
             shown["GiB"] = f"{memory['memory_gib']:.1f}"
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update()
-        if run.step % run.plan.logging_steps == 0 or run.step == run.plan.max_train_steps:
+        if run.step % self._every == 0 or run.step == self._steps:
             values = {
                 "loss": sum(self._losses) / len(self._losses),
                 "gradient_norm": gradient_norm,
@@ -52,10 +53,6 @@ class Monitor:
 
     def close(self) -> None:
         self._bar.close()
-
-
-def _next_rate(run: Run) -> float:
-    return run.schedule.get_last_lr()[0]
 
 
 @torch.no_grad()

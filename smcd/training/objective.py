@@ -13,24 +13,13 @@ from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 
 @dataclass
 class Example:
-    """B samples as the networks take them.
+    """B samples as the networks take them."""
 
-    Attributes:
-        latents: clean, B 4 F h w, scaled.
-        noise: B 4 F h w.
-        timesteps: B.
-        conditions: what is dropped is already dropped.
-        token_ids: the prompts' tokens, B 77, if the text encoder trains; the text of `conditions` is not used then.
-    """
-
-    latents: Tensor
-    noise: Tensor
-    timesteps: Tensor
-    conditions: Conditions
-    token_ids: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.latents)
+    latents: Tensor  # clean, B 4 F h w, scaled
+    noise: Tensor  # B 4 F h w
+    timesteps: Tensor  # B
+    conditions: Conditions  # what is dropped is already dropped
+    token_ids: Tensor | None = None  # the prompts', B 77, if the text encoder trains: in place of the text
 
 
 class TrainedNetworks(nn.Module):

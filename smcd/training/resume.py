@@ -5,17 +5,18 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import torch
+from accelerate import PartialState
 from accelerate.utils import DistributedType, gather_object
 from torch import Tensor
 from torch.distributed.checkpoint import state_dict as sharded
 
 from smcd.config import flat
 from smcd.runtime.errors import InputError
+from smcd.runtime.processes import in_main
 from smcd.sprites.layouts import make_world
 from smcd.training import checkpoint
-from smcd.training.run import Plan, Run
+from smcd.training.run import Run
 from smcd.training.stages import Stage
 
 logger = logging.getLogger(__name__)
@@ -35,21 +36,18 @@ _FREE = {
 }
 
 
-def settings_of(options: dict[str, Any], stage: Stage, plan: Plan) -> dict[str, Any]:
+def settings_of(options: dict[str, Any], stage: Stage, clips: int, learning_rate: float) -> dict[str, Any]:
     """What the result depends on, by option.
 
     It does not depend on how a step's clips are divided among processes and micro-batches: only on how many they are.
     """
-    settings = {name: value for name, value in flat(options).items() if not {name, name.partition(".")[0]} & _FREE} | {
-        "stage": stage.name,
-        **stage.paths,
-    }
+    settings = {name: value for name, value in flat(options).items() if not {name, name.partition(".")[0]} & _FREE}
+    settings |= {"stage": stage.name, **stage.paths, "learning_rate": learning_rate, "clips of a step": clips}
     world = make_world(settings.pop("train_data.sprites_world").split())  # by what it is, not by its name
     if "sprites" in options["train_data"]["datasets"]:
         settings |= flat(world.description(), "train_data.sprites_world.")
-    settings |= {"learning_rate": plan.learning_rate, "clips of a step": plan.clips}
-    if plan.lr_scheduler not in ("constant", "constant_with_warmup"):
-        settings["max_train_steps"] = plan.max_train_steps
+    if options["lr_scheduler"] not in ("constant", "constant_with_warmup"):
+        settings["max_train_steps"] = options["max_train_steps"]
     return settings
 
 
@@ -57,11 +55,8 @@ def check_same(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise an InputError that lists the settings in which a checkpoint differs from this run."""
     sets = "train_data.dataset_names."  # these come and go; an option that is only on one side is of another version
     names = (then.keys() & now.keys()) | {name for name in then.keys() ^ now.keys() if name.startswith(sets)}
-    different = [
-        f"{name} {then.get(name)!r} there, {now.get(name)!r} here"
-        for name in sorted(names)
-        if then.get(name) != now.get(name)
-    ]
+    values = {name: (then.get(name), now.get(name)) for name in sorted(names)}
+    different = [f"{name} {old!r} there, {new!r} here" for name, (old, new) in values.items() if old != new]
     if different:
         raise InputError(
             f"{path}: is from a run with other settings: {'; '.join(different)}. Use the same ones, another "
@@ -76,24 +71,18 @@ def check_settings(out: Path, which: str, settings: dict[str, Any]) -> None:
         check_same(path, checkpoint.read_info(path)["settings"], settings)
 
 
-def save(run: Run) -> None:
-    """Write a checkpoint of this step; every process calls it.
+def save(run: Run, limit: int) -> None:
+    """Write a checkpoint of this step, and keep the latest `limit` (0: all); every process calls it.
 
     Raises:
         InputError: it cannot be written; those before are as they were.
     """
     content, shards = _take(run), _save_shards(run)
-    failure: list[str | None] = [None]
+    path = in_main(PartialState(), lambda: checkpoint.write(run.out, content, shards))
     if run.accelerator.is_main_process:
-        try:
-            path = checkpoint.write(run.out, content, shards)
-            checkpoint.rotate(run.out, run.plan.checkpoints_total_limit)
-            logger.info(f"wrote {path}")
-        except InputError as error:
-            failure = [str(error)]
-    failure = accelerate.utils.broadcast_object_list(failure)
-    if failure[0] is not None:
-        raise InputError(failure[0])
+        for outdated in checkpoint.all_in(run.out)[:-limit] if limit else []:
+            checkpoint.discard(outdated)
+        logger.info(f"wrote {path}")
 
 
 def _take(run: Run) -> checkpoint.Content:
@@ -109,21 +98,23 @@ def _take(run: Run) -> checkpoint.Content:
         optimizer = {}  # divided among the processes: see `_save_shards`
     else:
         optimizer = run.optimizer.state_dict()
+    device, random = run.accelerator.device, {"cpu": torch.get_rng_state()}  # from which only dropout draws
+    if device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(device)
     state: dict[str, Any] = {
         "names": names,
         "optimizer": optimizer,
         "schedule": run.schedule.state_dict(),
         "scaler": run.accelerator.scaler.state_dict() if run.accelerator.scaler is not None else None,
-        "random": gather_object([_random_state(run.accelerator.device)]),
+        "random": gather_object([random]),
     }
     ema = None
     if run.ema is not None:
         counters = run.ema.state_dict()
         ema = dict(zip(names, counters.pop("shadow_params"), strict=True))
         state["ema"] = {key: value for key, value in counters.items() if isinstance(value, int | float | bool)}
-    settings = settings_of(run.options, run.model.stage, run.plan)
-    kept = (run.step, trained, ema, state, run.options, settings)
-    return checkpoint.Content(*kept, checkpoint.versions(), run.model.frozen_hash, _clips(run))
+    kept = (run.step, trained, ema, state, run.options, run.settings)
+    return checkpoint.Content(*kept, run.model.frozen_hash, _clips(run))
 
 
 def _clips(run: Run) -> dict[str, int]:
@@ -174,14 +165,14 @@ def find(out: Path, which: str) -> Path | None:
     if path is not None and not (path / checkpoint.INFO).is_file():
         raise InputError(f"{path}: no checkpoint to resume from; name a folder checkpoint-N, latest or none")
     step = -1 if path is None else checkpoint.read_info(path)["step"]
-    if path is not None and latest is not None and path.resolve().parent != out.resolve():
-        return latest if checkpoint.read_info(latest)["step"] > step else path  # this run has begun, and goes on
-    if latest is not None and checkpoint.read_info(latest)["step"] > step:
-        raise InputError(
-            f"{latest}: is there already, and would be mixed with this run's; choose another --output_dir, or delete "
-            "the later checkpoints"
-        )
-    return path
+    if latest is None or checkpoint.read_info(latest)["step"] <= step:
+        return path
+    if path is not None and path.resolve().parent != out.resolve():
+        return latest  # this run has begun, and goes on
+    raise InputError(
+        f"{latest}: is there already, and would be mixed with this run's; choose another --output_dir, or delete the "
+        "later checkpoints"
+    )
 
 
 def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
@@ -214,7 +205,10 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
             setattr(run.ema, name, value)
         _copy(dict(zip(state["names"], run.ema.shadow_params, strict=True)), content.ema)
     if run.accelerator.num_processes == len(state["random"]):
-        _set_random_state(state["random"][run.accelerator.process_index], run.accelerator.device)
+        random, device = state["random"][run.accelerator.process_index], run.accelerator.device
+        torch.set_rng_state(random["cpu"])
+        if device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], device)
     else:
         logger.warning(
             f"{path}: was written by {len(state['random'])} processes: dropout goes on with other random numbers"
@@ -226,15 +220,3 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
 def _copy(targets: dict[str, Tensor], sources: dict[str, Tensor]) -> None:
     for name, target in targets.items():
         target.copy_(sources[name])
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's generators, from which only dropout draws."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)

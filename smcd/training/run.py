@@ -1,8 +1,7 @@
 """A training run: its parts and its numbers, built from its config."""
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.precision import usable_precision
 from smcd.training import checkpoint
 from smcd.training.batch import Encoders
-from smcd.training.distributed import gates_as_vectors, has_gpu
+from smcd.training.distributed import gates_as_vectors
 from smcd.training.trained_networks import DTYPES, Model
 
 logger = logging.getLogger(__name__)
@@ -33,72 +32,26 @@ logger = logging.getLogger(__name__)
 _PATHS = ("pretrained_model_path", "root_path", "tokenizer", "pretrained_weight_path", "tune_from_ckpt_path")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The numbers of a run, named as the options that they come from.
-
-    Attributes:
-        learning_rate: after `scale_lr`.
-        processes: how many share a step's clips.
-    """
-
-    seed: int
-    max_train_steps: int
-    train_batch_size: int
-    gradient_accumulation_steps: int
-    learning_rate: float
-    lr_scheduler: str
-    max_grad_norm: float
-    mixed_precision: str
-    use_8bit_adam: bool
-    use_ema: bool
-    checkpointing_steps: int
-    checkpoints_total_limit: int
-    validation_steps: int
-    logging_steps: int
-    processes: int
-
-    @property
-    def clips(self) -> int:
-        """Clips of one step, of all processes."""
-        return self.train_batch_size * self.gradient_accumulation_steps * self.processes
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision of autocast and of frozen layers; float32 is without autocast."""
-        return DTYPES[self.mixed_precision]
-
-
 @dataclass
 class Run:
-    """The parts of a training run.
-
-    Attributes:
-        options: all options, by name, as they are kept with the results.
-        networks: as accelerate prepared them for this machine; `model.networks` are the same ones, bare.
-        ema: the running average of what trains, or None.
-        hashes: of VAE and text encoder, if files made by them are read.
-        step: steps done.
-    """
+    """The parts of a training run."""
 
     out: Path
-    plan: Plan
-    options: dict[str, Any]
+    options: dict[str, Any]  # all of them, by name, as they are kept with the results
+    settings: dict[str, Any]  # what the result depends on, by option
+    seed: int
+    clips: int  # of one step, of all processes
+    dtype: torch.dtype  # the precision of autocast and of frozen layers; float32 is without autocast
     accelerator: Accelerator
     model: Model
     encoders: Encoders
     loader: ClipLoader
-    networks: nn.Module
+    networks: nn.Module  # as accelerate prepared them for this machine; `model.networks` are the same ones, bare
     optimizer: Any
     schedule: Any
-    ema: EMAModel | None
-    hashes: EncoderHashes | None = None
-    step: int = 0
-
-    def autocast(self) -> AbstractContextManager:
-        """The run's precision, for what does not go through the prepared networks."""
-        dtype = self.plan.dtype
-        return nullcontext() if dtype == torch.float32 else torch.autocast(self.accelerator.device.type, dtype)
+    ema: EMAModel | None  # the running average of what trains
+    hashes: EncoderHashes | None  # of VAE and text encoder, if files made by them are read
+    step: int = 0  # steps done
 
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
@@ -108,16 +61,15 @@ class Run:
 def resolved(config: TrainConfig) -> TrainConfig:
     """The config as this machine takes it: folders as absolute paths, so that a checkpoint finds them from anywhere,
     and nothing that needs a GPU where there is none."""
-    changes: dict[str, Any] = {"mixed_precision": config.mixed_precision}
-    if not has_gpu():
-        changes["mixed_precision"] = usable_precision(config.mixed_precision, "cpu")
+    device = "gpu" if torch.accelerator.is_available() else "cpu"
+    changes: dict[str, Any] = {"mixed_precision": usable_precision(config.mixed_precision, device)}
     if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
         logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
         changes["use_8bit_adam"] = False
     for name in _PATHS:
         value = getattr(config, name)
         if value is not None and value not in BUILT_IN and Path(value).expanduser().exists():
-            changes[name] = str(Path(value).expanduser().resolve())
+            changes[name] = _absolute(value)
     if "tune_from_ckpt_path" in changes:
         latest = checkpoint.latest_in(Path(changes["tune_from_ckpt_path"]))
         if latest is not None:  # this one, also when that run has gone on
@@ -125,54 +77,57 @@ def resolved(config: TrainConfig) -> TrainConfig:
             logger.info(f"starting from {latest}")
     for section in ("train_data", "eval_data"):
         data = getattr(config, section)
-        folders = {name: getattr(data, name) for name in ("path", "data_path", "latents")}
-        found = {name: str(Path(value).expanduser().resolve()) for name, value in folders.items() if value}
-        changes[section] = replace(data, **found)
+        folders = {name: value for name in ("path", "data_path", "latents") if (value := getattr(data, name))}
+        changes[section] = replace(data, **{name: _absolute(value) for name, value in folders.items()})
     return replace(config, **changes)
 
 
-def make_plan(config: TrainConfig, processes: int) -> Plan:
-    """The numbers that a config asks for, with so many processes."""
-    named = {field.name: getattr(config, field.name) for field in fields(Plan) if field.name != "processes"}
-    plan = Plan(**named, processes=processes)
-    return replace(plan, learning_rate=plan.learning_rate * plan.clips) if config.scale_lr else plan
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
 
 
-def make_run(config: TrainConfig, plan: Plan, accelerator: Accelerator, model: Model) -> Run:
-    """The run at its start.
+def clips_and_rate(config: TrainConfig, processes: int) -> tuple[int, float]:
+    """Clips of one step, of all processes; and the learning rate after `scale_lr`."""
+    clips = config.train_batch_size * config.gradient_accumulation_steps * processes
+    return clips, config.learning_rate * (clips if config.scale_lr else 1)
+
+
+def make_run(config: TrainConfig, settings: dict[str, Any], accelerator: Accelerator, model: Model) -> Run:
+    """The run at its start; `settings` as in `Run`.
 
     Raises:
         InputError: data that are missing or broken, or `use_ema` under FSDP or DeepSpeed.
     """
     device, kind, bare = accelerator.device, accelerator.distributed_type, model.networks
+    seed, dtype = config.seed, DTYPES[config.mixed_precision]
+    clips, rate = clips_and_rate(config, accelerator.num_processes)
     model.pipe.set_progress_bar_config(disable=True)
     if device.type == "cpu":
         keep_freed_memory()
     hashes = encoder_hashes(model.pipe, config.train_data, config.eval_data)  # before the encoders are cast
-    encoders = Encoders(model.pipe, device, plan.dtype, model.stage.text_encoder)
-    mixture, order = build_data(config.train_data, plan.seed, hashes)
+    encoders = Encoders(model.pipe, device, dtype, model.stage.text_encoder)
+    mixture, order = build_data(config.train_data, seed, hashes)
     logger.info(f"data: {len(mixture)} clips of {', '.join(source.name for source in mixture.sources)}")
     position = (accelerator.process_index, accelerator.num_processes)
-    loader = ClipLoader(mixture, order, plan.train_batch_size, config.num_workers, *position)
-    set_seed(plan.seed, device_specific=True)  # for dropout; everything else is drawn by `batch.draw`
+    loader = ClipLoader(mixture, order, config.train_batch_size, config.num_workers, *position)
+    set_seed(seed, device_specific=True)  # for dropout; everything else is drawn by `batch.draw`
     if kind == DistributedType.FSDP:
         gates_as_vectors(bare)
     bare.to(device)
-    optimizer = _make_optimizer(config, list(bare.trained().values()), plan.learning_rate, device)
-    schedule = get_scheduler(
-        plan.lr_scheduler, optimizer, num_warmup_steps=config.lr_warmup_steps, num_training_steps=plan.max_train_steps
-    )
-    if kind == DistributedType.DEEPSPEED and plan.dtype != torch.float32:  # accelerate does not do it there
-        bare.forward = torch.autocast(device.type, plan.dtype)(bare.forward)  # type: ignore[method-assign]
+    optimizer = _make_optimizer(config, list(bare.trained().values()), rate, device)
+    warmup, steps = config.lr_warmup_steps, config.max_train_steps
+    schedule = get_scheduler(config.lr_scheduler, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+    if kind == DistributedType.DEEPSPEED and dtype != torch.float32:  # accelerate does not do it there
+        bare.forward = torch.autocast(device.type, dtype)(bare.forward)  # type: ignore[method-assign]
     networks, optimizer = accelerator.prepare(bare, optimizer)
     ema = None
-    if plan.use_ema:
+    if config.use_ema:
         if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
             raise InputError("use_ema needs whole weights in every process: use configs/accelerate/ddp.yaml")
         ema = EMAModel(list(bare.trained().values()), decay=config.ema_decay)
     # The schedule is not prepared: accelerate would step it once for every process.
-    out, options = Path(config.output_dir), asdict(config)
-    return Run(out, plan, options, accelerator, model, encoders, loader, networks, optimizer, schedule, ema, hashes)
+    kept = (Path(config.output_dir), asdict(config), settings, seed, clips, dtype)
+    return Run(*kept, accelerator, model, encoders, loader, networks, optimizer, schedule, ema, hashes)
 
 
 def encoder_hashes(pipe: SMCDPipeline, *sections: DataConfig) -> EncoderHashes | None:

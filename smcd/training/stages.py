@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from smcd.config import DataConfig, TrainConfig
 from smcd.convert.names import published_names
 from smcd.models import SMCDUNet3D
 from smcd.runtime.errors import InputError
@@ -45,25 +46,16 @@ class Drops:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of training.
+    """A stage of training: what its UNet has, what trains, and what is dropped."""
 
-    Attributes:
-        name: "1", "2" or "base".
-        object_gate, image_gate, image_concat: the paths that its UNet has.
-        temporal: False bypasses every temporal layer.
-        drops: what is dropped, and how often.
-        modules: train what has one of these in its name, instead of what the stage trains of the UNet.
-        text_encoder: whether it trains.
-    """
-
-    name: str
+    name: str  # "1", "2" or "base"
     object_gate: bool
     image_gate: bool
     image_concat: bool
-    temporal: bool
+    temporal: bool  # False bypasses every temporal layer
     drops: Drops
-    modules: tuple[str, ...] = ()
-    text_encoder: bool = False
+    modules: tuple[str, ...] = ()  # train what has one of these in its name, instead of what the stage trains
+    text_encoder: bool = False  # whether it trains
 
     @property
     def paths(self) -> dict[str, bool]:
@@ -75,38 +67,21 @@ class Stage:
         return {"boxes": self.object_gate, "image": self.image_gate or self.image_concat}
 
 
-def make_stage(
-    name: str | None = None,
-    *,
-    frames: int = 8,
-    images: bool = False,
-    train_grounding: str | None = None,
-    cross_vision: bool = False,
-    cat_init: bool = False,
-    image_drops: bool = False,
-    caption_share: float = 0.5,
-    modules: Iterable[str] = (),
-    text_encoder: bool = False,
-) -> Stage:
-    """The stage of this name, or the one that the flags of the published commands mean.
-
-    Args:
-        frames: frames of a clip.
-        images: the published `--use_image_dataset`, or data that are images.
-        train_grounding, cross_vision, cat_init: the published flags.
-        image_drops: stage 2 drops the image too, for image guidance.
-        caption_share: stage 1 trains on as many captions; the others are dropped.
-        modules: the published `trainable_modules`.
-        text_encoder: stage base trains the text encoder too.
+def stage_of(config: TrainConfig) -> Stage:
+    """The stage that is named, or that the flags of the published commands mean.
 
     Raises:
         InputError: settings that name no stage, or do not go together.
     """
-    modules = tuple(modules)
+    data, grounding = config.train_data, config.train_grounding == "vanilla_cross_vision"
+    cross_vision, cat_init, modules = config.cross_vision, config.cat_init, tuple(config.trainable_modules)
+    frames, caption_share = 1 if data.name == "gligen" else data.n_sample_frames, _caption_share(data)
     listed = _PUBLISHED_LISTS.get(frozenset(modules))
-    grounding = train_grounding == "vanilla_cross_vision"
-    if name is None:
-        name = listed or ("1" if images else "2" if grounding or cross_vision or cat_init else None)
+    name = config.stage or listed
+    if name is None and (config.use_image_dataset or data.name == "gligen"):
+        name = "1"
+    elif name is None and (grounding or cross_vision or cat_init):
+        name = "2"
     if name is None:
         raise InputError(
             "which stage? --stage 1, 2 or base; or, as published, --train_grounding vanilla --use_image_dataset "
@@ -115,24 +90,32 @@ def make_stage(
     if listed not in (None, name):
         raise InputError(f"trainable_modules is the published list of stage {listed}, but this is stage {name}")
     modules = () if listed else modules
-    if text_encoder and name != "base":
+    if config.train_text_encoder and name != "base":
         raise InputError(f"train_text_encoder: the text encoder trains in stage base only, not in stage {name}")
     if name == "base":
-        if train_grounding or cross_vision or cat_init:
+        if config.train_grounding or cross_vision or cat_init:
             raise InputError("stage base has no gates: leave out train_grounding, cross_vision and cat_init")
-        return Stage(name, False, False, False, frames > 1, Drops(text=0.1), modules, text_encoder)
+        return Stage(name, False, False, False, frames > 1, Drops(text=0.1), modules, config.train_text_encoder)
     if name == "1":
         if cross_vision or cat_init or grounding:
             raise InputError("stage 1 has no image paths: use train_grounding vanilla, no cross_vision, no cat_init")
         if frames != 1:
             raise InputError(f"stage 1 trains on single images: n_sample_frames is {frames}, set it to 1")
         return Stage(name, True, False, False, False, Drops(1 - caption_share, boxes=0.1), modules)
-    unsaid = not (train_grounding or cross_vision or cat_init)
+    unsaid = not (config.train_grounding or cross_vision or cat_init)
     image_gate, image_concat = cross_vision or grounding or unsaid, cat_init or unsaid
     if not image_gate and not image_concat:
         raise InputError("stage 2 trains the image paths: add --cross_vision, --cat_init or both")
-    drops = Drops(boxes=0.1, image=0.25, image_tokens=0.1) if image_drops else Drops(boxes=0.1)
+    drops = Drops(boxes=0.1, image=0.25, image_tokens=0.1) if config.use_img_free_guidance else Drops(boxes=0.1)
     return Stage(name, True, image_gate, image_concat, True, drops, modules)
+
+
+def _caption_share(data: DataConfig) -> float:
+    """How many samples of stage 1 keep their captions: the same in all data."""
+    shares = {options.prob_use_caption for options in data.dataset_names.values()} or {0.5}
+    if len(shares) > 1:
+        raise InputError(f"prob_use_caption is {sorted(shares)} in different dataset_names; give all of them the same")
+    return shares.pop()
 
 
 def trainable_parameters(

@@ -1,7 +1,6 @@
 """The model that training starts from: base weights, trained weights, fresh paths."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,81 +22,31 @@ logger = logging.getLogger(__name__)
 _PATHS = {"object_gate": "an object gate", "image_gate": "an image gate", "image_concat": "a zero conv"}
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where the weights come from, and how fresh ones begin.
+def load_start(
+    base: str | None,
+    tokenizer: str | None,
+    base_unet: str | None,
+    weights: str | SMCDPipeline | None,
+    position_net: bool,
+    seed: int,
+) -> SMCDPipeline:
+    """The weights as they are found; without base and weights an untrained tiny model.
 
-    Attributes:
-        base: text-to-video folder (diffusers or ModelScope), pipeline folder, or hub id; with neither base nor weights
-            an untrained tiny model is trained, to see that everything is in place.
+    Args:
+        base: text-to-video folder (diffusers or ModelScope), pipeline folder, or hub id.
         tokenizer: folder or hub id, if it is not in the base.
         base_unet: file with the UNet, in place of the base's.
         weights: trained weights: a pipeline folder, a published folder, a hub id, or a checkpoint's pipeline.
-        new_position_net: start with a fresh PositionNet if the weights have none.
-        new_image_paths: leave out the image paths of the weights.
-        image_concat_first_only: see `SMCDUNet3D`.
-        gate_init: alpha of fresh gates.
-        seed: fresh weights follow from it.
-    """
-
-    base: str | None = None
-    tokenizer: str | None = None
-    base_unet: str | None = None
-    weights: str | SMCDPipeline | None = None
-    new_position_net: bool = False
-    new_image_paths: bool = False
-    image_concat_first_only: bool = False
-    gate_init: float = 0.0
-    seed: int = 33
-
-    @property
-    def is_tiny(self) -> bool:
-        """Whether no model is named, so that the built-in one is trained."""
-        return self.base is None and self.weights is None
-
-
-def build_start(start: Start, stage: Stage) -> tuple[SMCDPipeline, bool]:
-    """The untrained pipeline of a run, float32, on the CPU; and whether its PositionNet is fresh.
+        position_net: whether the weights must have one.
+        seed: the tiny model follows from it.
 
     Raises:
-        InputError: weights that are missing, or do not fit the stage, by name.
+        InputError: weights that are missing or broken.
     """
-    pipe = _load(start)
-    fresh = stage.object_gate and pipe.position_net is None
-    # Stage 1 trains a PositionNet from nothing; stage 2 does so only if it is told to.
-    may_be_fresh = start.new_position_net or start.is_tiny or (stage.name == "1" and start.weights is None)
-    if fresh and not may_be_fresh:
-        raise InputError(
-            f"stage {stage.name} starts from weights with a PositionNet: give the result of stage 1, "
-            "--tune_from_ckpt_path; or ask for a fresh one, --new_position_net"
-        )
-    if start.new_image_paths:
-        pipe.register_modules(unet=_without_image_paths(pipe.unet), image_encoder=None)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(start.seed)
-        unet = _with_paths(pipe.unet, stage, start)
-        pipe.register_modules(unet=unet)
-        if fresh:
-            pipe.register_modules(position_net=PositionNet(unet.config.cross_attention_dim, unet.config.object_dim))
-        if stage.image_gate and pipe.image_encoder is None:
-            pipe.register_modules(image_encoder=_new_image_encoder(unet))
-    check_widths(unet, pipe.position_net, pipe.image_encoder)
-    for part in pipe.components.values():
-        if isinstance(part, nn.Module):
-            part.float()
-    # A new pipeline does not remember the folder that the weights came from.
-    return SMCDPipeline(**pipe.components, guidance_scale=pipe.config.guidance_scale), fresh
-
-
-def _load(start: Start) -> SMCDPipeline:
-    """The weights as they are found, the UNet without the paths that are to come."""
-    base, tokenizer, base_unet, weights = start.base, start.tokenizer, start.base_unet, start.weights
     if isinstance(weights, SMCDPipeline):
         return weights
     if weights is not None:
-        return load_pipeline(
-            weights, base or DEFAULT_BASE, tokenizer, base_unet, position_net=not start.new_position_net
-        )
+        return load_pipeline(weights, base or DEFAULT_BASE, tokenizer, base_unet, position_net=position_net)
     if base is None:
         if base_unet is not None:
             raise InputError(
@@ -107,7 +56,7 @@ def _load(start: Start) -> SMCDPipeline:
             "no --pretrained_model_path, no --tune_from_ckpt_path: training a tiny untrained model, to see that "
             "everything is in place"
         )
-        return tiny_pipeline(start.seed, object_gate=False, image_gate=False, image_concat=False)
+        return tiny_pipeline(seed, object_gate=False, image_gate=False, image_concat=False)
     source = Base.find(base, tokenizer, unet=base_unet is None)
     if is_own(source.folder):
         return load_pipeline(str(source.folder), base_unet=base_unet)
@@ -115,6 +64,37 @@ def _load(start: Start) -> SMCDPipeline:
     encoders = source.vae(), source.text_encoder(), source.tokenizer()
     check_base(unet, *encoders)
     return SMCDPipeline(*encoders, unet, source.scheduler())
+
+
+def with_paths(
+    pipe: SMCDPipeline, stage: Stage, gate_init: float, new_image_paths: bool, first_frame_only: bool, seed: int
+) -> SMCDPipeline:
+    """The untrained pipeline of a stage, float32: the paths that `pipe` lacks are fresh, and follow from the seed.
+
+    Args:
+        gate_init: alpha of fresh gates.
+        new_image_paths: leave out the image paths of the weights.
+        first_frame_only: see `image_concat_first_only` of `SMCDUNet3D`.
+
+    Raises:
+        InputError: weights that do not fit the stage, by name.
+    """
+    if new_image_paths:
+        pipe.register_modules(unet=_without_image_paths(pipe.unet), image_encoder=None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = _unet_with_paths(pipe.unet, stage, gate_init, first_frame_only)
+        pipe.register_modules(unet=unet)
+        if stage.object_gate and pipe.position_net is None:
+            pipe.register_modules(position_net=PositionNet(unet.config.cross_attention_dim, unet.config.object_dim))
+        if stage.image_gate and pipe.image_encoder is None:
+            pipe.register_modules(image_encoder=_new_image_encoder(unet))
+    check_widths(unet, pipe.position_net, pipe.image_encoder)
+    for part in pipe.components.values():
+        if isinstance(part, nn.Module):
+            part.float()
+    # A new pipeline does not remember the folder that the weights came from.
+    return SMCDPipeline(**pipe.components, guidance_scale=pipe.config.guidance_scale)
 
 
 def _named(stage: Stage) -> str:
@@ -140,14 +120,14 @@ def _without_image_paths(unet: SMCDUNet3D) -> SMCDUNet3D:
     return bare
 
 
-def _with_paths(unet: SMCDUNet3D, stage: Stage, start: Start) -> SMCDUNet3D:
+def _unet_with_paths(unet: SMCDUNet3D, stage: Stage, gate_init: float, first_frame_only: bool) -> SMCDUNet3D:
     """The UNet with the stage's paths added; where it has weights in them already, these are kept."""
     for path, wanted in stage.paths.items():
         if unet.config[path] and not wanted:
             hint = "" if path == "object_gate" else "; --new_image_paths leaves out the weights' own"
             raise InputError(f"the weights have {_PATHS[path]}, which {_named(stage)} does not have{hint}")
     changed: dict[str, Any] = {path: wanted for path, wanted in stage.paths.items() if wanted != unet.config[path]}
-    if start.image_concat_first_only and stage.image_concat:
+    if first_frame_only and stage.image_concat:
         changed["image_concat_first_only"] = True
     if not changed:
         return unet
@@ -155,7 +135,7 @@ def _with_paths(unet: SMCDUNet3D, stage: Stage, start: Start) -> SMCDUNet3D:
     grown.load_base(unet.state_dict())
     for name, parameter in grown.named_parameters():
         if ".alpha_" in name and not unet.config[name.split(".")[-2]]:
-            nn.init.constant_(parameter, start.gate_init)
+            nn.init.constant_(parameter, gate_init)
     return grown
 
 

@@ -18,39 +18,28 @@ _PACKAGES = ("tensorboard", "wandb")
 
 
 class JsonlTracker(GeneralTracker):
-    """One JSON object a line: {"step": 10, "loss": 0.98, ...}.
-
-    Args:
-        path: the file; an earlier run's is continued.
-    """
+    """One JSON object a line: {"step": 10, "loss": 0.98, ...}; the file of an earlier run is continued."""
 
     name = "jsonl"
     requires_logging_directory = False
 
     def __init__(self, path: Path):
+        self.tracker = path
         super().__init__()
-        self.path = path
-
-    @property
-    def tracker(self) -> Path:
-        return self.path
-
-    def store_init_configuration(self, values: dict) -> None:
-        """The resolved config lies beside the file."""
 
     @on_main_process
     def forget_after(self, step: int) -> None:
         """Drop lines of steps that are about to be done again."""
-        if self.path.is_file():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if self.tracker.is_file():
+            lines = self.tracker.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if _step_of(line) <= step]
-            with new_file(self.path) as temporary:
+            with new_file(self.tracker) as temporary:
                 temporary.write_text("".join(kept), encoding="utf-8")
 
     @on_main_process
     def log(self, values: dict, step: int | None = None, **_: Any) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.tracker.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **finite}) + "\n")
 
 
@@ -83,7 +72,7 @@ def start_trackers(accelerator: Accelerator, options: dict[str, Any], out: Path,
 
 def log_pictures(trackers: Sequence[Any], name: str, pictures: Any, step: int) -> None:
     """Give pictures (list of H W 3, uint8) to the trackers that show some."""
-    for tracker in trackers:
+    for tracker in trackers if pictures else ():
         if tracker.name == "tensorboard":
             for number, picture in enumerate(pictures):
                 tracker.log_images({f"{name}/{number}": picture[None]}, step=step, dataformats="NHWC")

@@ -9,7 +9,7 @@ import torch
 from diffusers.utils import is_xformers_available
 from torch import nn
 
-from smcd.config import DataConfig, TrainConfig, read_config
+from smcd.config import TrainConfig, read_config
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError
@@ -17,8 +17,8 @@ from smcd.runtime.hashes import weights_hash
 from smcd.schedulers import first_timestep
 from smcd.training import checkpoint
 from smcd.training.objective import TrainedNetworks, set_trained
-from smcd.training.stages import Stage, make_stage, trainable_parameters
-from smcd.training.starting_weights import Start, build_start
+from smcd.training.stages import Stage, stage_of, trainable_parameters
+from smcd.training.starting_weights import load_start, with_paths
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +27,12 @@ DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 @dataclass
 class Model:
-    """What trains, and the pipeline around it.
-
-    Attributes:
-        pipe: the pipeline whose networks train, for samples.
-        networks: those networks.
-        frozen_hash: a hash of the weights that do not train, by which a checkpoint knows them.
-    """
+    """What trains, and the pipeline around it."""
 
     stage: Stage
-    pipe: SMCDPipeline
-    networks: TrainedNetworks
-    frozen_hash: str
+    pipe: SMCDPipeline  # for samples
+    networks: TrainedNetworks  # those of the pipeline
+    frozen_hash: str  # of the weights that do not train; a checkpoint knows them by it
 
 
 def make_model(config: TrainConfig) -> Model:
@@ -72,44 +66,25 @@ def make_model(config: TrainConfig) -> Model:
     return Model(stage, pipe, networks, known_by)
 
 
-def stage_of(config: TrainConfig) -> Stage:
-    """The stage that a config asks for. Raises an InputError as `make_stage`."""
-    data = config.train_data
-    shares = {options.prob_use_caption for options in data.dataset_names.values()} or {0.5}
-    if len(shares) > 1:
-        raise InputError(f"prob_use_caption is {sorted(shares)} in different dataset_names; give all of them the same")
-    return make_stage(
-        config.stage,
-        frames=1 if data.name == "gligen" else data.n_sample_frames,
-        images=config.use_image_dataset or data.name == "gligen",
-        train_grounding=config.train_grounding,
-        cross_vision=config.cross_vision,
-        cat_init=config.cat_init,
-        image_drops=config.use_img_free_guidance,
-        caption_share=shares.pop(),
-        modules=config.trainable_modules,
-        text_encoder=config.train_text_encoder,
-    )
-
-
 def starting_pipeline(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, bool]:
     """The pipeline that a config starts from, with the size of its frames; and whether its PositionNet is fresh."""
-    weights = config.tune_from_ckpt_path
+    base, weights = config.root_path or config.pretrained_model_path, config.tune_from_ckpt_path
+    tokenizer = config.tokenizer or (config.pretrained_model_path if config.root_path else None)
+    base_unet, new_position_net = config.pretrained_weight_path, config.new_position_net
     found = None if weights is None or weights in BUILT_IN else checkpoint.find(Path(weights))
-    if found is not None and config.pretrained_weight_path is not None:
+    if found is not None and base_unet is not None:
         logger.warning(f"{found}: knows its own base; --pretrained_weight_path is not used")
-    start = Start(
-        base=config.root_path or config.pretrained_model_path,
-        tokenizer=config.tokenizer or (config.pretrained_model_path if config.root_path else None),
-        base_unet=config.pretrained_weight_path,
-        weights=weights if found is None else load_checkpoint(found),
-        new_position_net=config.new_position_net,
-        new_image_paths=config.new_image_paths,
-        image_concat_first_only=config.only_cat_first_frame,
-        gate_init=config.gate_init,
-        seed=config.seed,
-    )
-    pipe, new_position_net = build_start(start, stage)
+    source = weights if found is None else load_checkpoint(found)
+    pipe = load_start(base, tokenizer, base_unet, source, not new_position_net, config.seed)
+    fresh = stage.object_gate and pipe.position_net is None
+    # Stage 1 trains a PositionNet from nothing; stage 2 does so only if it is told to, or with the tiny model.
+    if fresh and not new_position_net and (weights is not None or (base is not None and stage.name != "1")):
+        raise InputError(
+            f"stage {stage.name} starts from weights with a PositionNet: give the result of stage 1, "
+            "--tune_from_ckpt_path; or ask for a fresh one, --new_position_net"
+        )
+    gate_init, first_frame_only = config.gate_init, config.only_cat_first_frame
+    pipe = with_paths(pipe, stage, gate_init, config.new_image_paths, first_frame_only, config.seed)
     data = config.train_data
     height, width = data.height, data.width
     if data.name == "gligen":
@@ -117,7 +92,7 @@ def starting_pipeline(config: TrainConfig, stage: Stage) -> tuple[SMCDPipeline, 
     pipe.register_to_config(frame_height=height, frame_width=width)
     if config.validation_data.guidance_scale is not None:  # what its sample videos were made with
         pipe.register_to_config(guidance_scale=config.validation_data.guidance_scale)
-    return pipe, new_position_net
+    return pipe, fresh
 
 
 def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ()) -> SMCDPipeline:
@@ -141,19 +116,17 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
         raise InputError(f"{path}: {len(wrong)} tensors do not fit what it started from: {', '.join(wrong[:5])}")
     checkpoint.check_frozen(path, checkpoint.read_info(path)["frozen"], frozen_hash(pipe, tensors.keys()))
     networks.load_state_dict(tensors, strict=False)
-    for network in (pipe.unet, pipe.position_net, pipe.image_encoder):
-        if network is not None:
-            network.eval()
+    networks.eval()
     return pipe
 
 
 def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
     """A hash of all weights that do not train; `trained` are names as in `TrainedNetworks`."""
-    parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     frozen = {
         f"{part}.{name.removeprefix('text_model.')}": tensor  # which not all versions of transformers have
-        for part in parts
-        for name, tensor in parts[part].state_dict().items()
+        for part, network in pipe.components.items()
+        if isinstance(network, nn.Module)
+        for name, tensor in network.state_dict().items()
         if f"{part}.{name}" not in trained
     }
     return weights_hash(frozen, rounded=True)
@@ -161,9 +134,15 @@ def frozen_hash(pipe: SMCDPipeline, trained: Collection[str]) -> str:
 
 def _check_sizes(config: TrainConfig, pipe: SMCDPipeline) -> None:
     """Raise an InputError for pictures that the networks cannot take, or steps that sampling cannot."""
-    sides = _sides("train_data", config.train_data)
-    if config.validation_steps:
-        sides |= _sides("eval_data", config.eval_data)
+    sides: dict[str, int | None] = {}
+    sections = {"train_data": config.train_data, "eval_data": config.eval_data}
+    for section in list(sections) if config.validation_steps else ["train_data"]:
+        data = sections[section]
+        if data.name == "gligen":
+            sets = data.dataset_names.items()
+            sides |= {f"{section}.dataset_names.{name}.image_size": some.image_size for name, some in sets}
+        else:
+            sides |= {f"{section}.width": data.width, f"{section}.height": data.height}
     if config.validation_steps and config.validation_videos:
         sampling = config.validation_data
         sides |= {"validation_data.width": sampling.width, "validation_data.height": sampling.height}
@@ -175,10 +154,3 @@ def _check_sizes(config: TrainConfig, pipe: SMCDPipeline) -> None:
     for name, side in sides.items():
         if side is not None and (side < multiple or side % multiple):
             raise InputError(f"{name} is {side}; this model takes multiples of {multiple}")
-
-
-def _sides(section: str, data: DataConfig) -> dict[str, int | None]:
-    if data.name == "gligen":
-        sets = data.dataset_names.items()
-        return {f"{section}.dataset_names.{name}.image_size": some.image_size for name, some in sets}
-    return {f"{section}.width": data.width, f"{section}.height": data.height}

@@ -6,7 +6,7 @@ On sprites it also measures the errors of the predicted clean latents, by noise 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,8 @@ class Validation:
     """What a run is validated on.
 
     Args:
-        run: before it trains.
         data: the clips; only their first frames, if the temporal layers are bypassed.
-        sampling: how the videos are made.
-        batch_size: clips of each process at a time.
-        clips: how many clips have their loss taken.
-        videos: how many clips have a video made.
+        clips, videos: how many clips have their loss taken, `batch_size` in each process at a time, and a video made.
 
     Raises:
         InputError: data that are missing or broken.
@@ -52,13 +48,14 @@ class Validation:
     def __init__(self, run: Run, data: DataConfig, sampling: SamplingConfig, batch_size: int, clips: int, videos: int):
         frames = data.n_sample_frames if run.model.stage.temporal else 1
         self._data = replace(data, n_sample_frames=frames)
-        mixture, order = build_data(self._data, run.plan.seed, run.hashes)
+        mixture, order = build_data(self._data, run.seed, run.hashes)
         position = (run.accelerator.process_index, run.accelerator.num_processes)
         self._loader = ClipLoader(mixture, order, batch_size, 0, *position)
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos
         self._sampling, self._clips = sampling, clips
         # Under FSDP no process has the whole networks, and so none can make videos on its own.
-        self._videos = 0 if run.accelerator.distributed_type == DistributedType.FSDP else videos
+        self._whole = run.accelerator.distributed_type != DistributedType.FSDP
+        self._videos = videos if self._whole else 0
 
     def __call__(self, run: Run) -> None:
         """Validate; every process calls it. Losses and videos go to the trackers, then to `validation/step-N/`."""
@@ -72,10 +69,8 @@ class Validation:
         run.accelerator.wait_for_everyone()
 
     def is_missing(self, run: Run) -> bool:
-        """Whether a validation was due where this run goes on, and the run was stopped before it was done."""
-        due = run.step > 0 and run.step % run.plan.validation_steps == 0
-        missing = [due and not _folder(run).exists()]
-        return broadcast_object_list(missing)[0]  # the main process tells, which writes there
+        """Whether this step was not validated: the main process, which writes there, tells all."""
+        return broadcast_object_list([not _folder(run).exists()])[0]
 
     @torch.no_grad()
     def _losses(self, run: Run) -> dict[str, float]:
@@ -92,7 +87,7 @@ class Validation:
         for number in range(-(-clips // size)):  # rounded up: as many in every process
             first = number * size + accelerator.process_index * batch_size
             indices = range(first, first + batch_size)
-            example = run.encoders(next(batches), [(run.plan.seed, _DRAW, index) for index in indices], Drops())
+            example = run.encoders(next(batches), [(run.seed, _DRAW, index) for index in indices], Drops())
             spaced = [int((index + 0.5) / clips * timesteps) % timesteps for index in indices]
             example.timesteps = torch.tensor(spaced, device=accelerator.device)
             counted = torch.tensor([index < clips for index in indices], device=accelerator.device)
@@ -103,37 +98,38 @@ class Validation:
         return {f"validation/{name}": loss / count for name, loss in zip(drops, losses, strict=True)}
 
     def _errors(self, run: Run) -> dict[str, float]:
-        """`diagnosis.errors` of the first clips, by the main process alone; nothing of other data than sprites."""
+        """`diagnosis.errors` of the first clips, if they are sprites, by the main process alone."""
         data = self._data
         sprites = (data.name, data.datasets) == ("object_tracking", ["sprites"]) and data.width == data.height
-        whole = run.accelerator.distributed_type != DistributedType.FSDP
-        if not (sprites and whole and run.accelerator.is_main_process):
+        if not (sprites and self._whole and run.accelerator.is_main_process):
             return {}
         world, count = make_world(data.sprites_world.split()), min(_DIAGNOSED, self._clips)
         shape = (data.n_sample_frames, data.height, data.num_max_obj)
-        with _layers_of(run), run.autocast():
+        with _as_trained(run):
             clips = diagnosis.clips_of(run.model.pipe, world, data.sprites_seed, count, *shape)
             found = diagnosis.flat(diagnosis.errors(run.model.pipe, clips))
         return {f"validation/error/{name}": error for name, error in found.items()}
 
     @torch.no_grad()
     def _write(self, run: Run, losses: dict[str, float]) -> None:
-        batches = self._first.batches()
-        strips = []
-        out = _folder(run)
+        batches, out = self._first.batches(), _folder(run)
         shutil.rmtree(out, ignore_errors=True)  # a run that was killed after it comes here again
         with new_folder(out) as folder:
             (folder / "losses.json").write_text(json.dumps(losses, indent=1), encoding="utf-8")
-            for number in range(self._videos):
-                strips.append(_video(run, next(batches), self._sampling, folder, number))
-            if strips:
-                log_pictures(run.accelerator.trackers, "validation", strips, run.step)
+            numbers = range(self._videos)
+            strips = [_video(run, next(batches), self._sampling, folder, number) for number in numbers]
+            log_pictures(run.accelerator.trackers, "validation", strips, run.step)
 
 
-def _layers_of(run: Run) -> AbstractContextManager:
-    """Within, the UNet runs with the layers that the stage has: stage 1 has no temporal ones."""
-    stage, pipe = run.model.stage, run.model.pipe
-    return nullcontext() if stage.temporal else without_temporal_layers(pipe.unet)
+@contextmanager
+def _as_trained(run: Run) -> Iterator[None]:
+    """Within, the pipeline has the run's precision and the layers of its stage: stage 1 has no temporal ones."""
+    half, device = run.dtype != torch.float32, run.accelerator.device.type
+    with (
+        torch.autocast(device, run.dtype) if half else nullcontext(),
+        nullcontext() if run.model.stage.temporal else without_temporal_layers(run.model.pipe.unet),
+    ):
+        yield
 
 
 def _folder(run: Run) -> Path:
@@ -145,10 +141,10 @@ def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, numbe
     pipe, stage = run.model.pipe, run.model.stage
     truth = _frames(run, batch)[: sampling.video_length]
     phrases = batch.phrases[0]  # `num_max_obj`, those of no object empty: an absent object is a token too
-    boxes = [_boxes(of_frame, mask) for of_frame, mask in zip(batch.boxes[0], batch.box_mask[0], strict=True)]
-    boxes = boxes[: len(truth)]
+    frames = zip(batch.boxes[0][: len(truth)], batch.box_mask[0], strict=False)
+    boxes = [_boxes(of_frame, mask) for of_frame, mask in frames]
     given = stage.conditions
-    with _layers_of(run), run.autocast():
+    with _as_trained(run):
         output: Any = pipe(
             batch.prompts[0],
             truth[0] if given["image"] else None,
@@ -159,16 +155,13 @@ def _video(run: Run, batch: Batch, sampling: SamplingConfig, folder: Path, numbe
             width=sampling.width or truth.shape[2],
             num_inference_steps=sampling.num_inference_steps,
             guidance_scale=sampling.guidance_scale,
-            generator=torch.Generator().manual_seed(run.plan.seed + number),
+            generator=torch.Generator().manual_seed(run.seed + number),
         )
     video = media.to_uint8(output.frames[0])
     media.write_video(folder / f"clip-{number}.gif", video)
     (folder / f"clip-{number}.txt").write_text(f"{batch.names[0]}\n{batch.prompts[0]}\n", encoding="utf-8")
-    if video.shape == truth.shape:
-        truth, video = (media.draw_boxes(some, boxes, phrases) for some in (truth, video))
-        strip = media.strip(truth, video)
-    else:
-        strip = media.strip(media.draw_boxes(video, boxes, phrases))
+    shown = (truth, video) if video.shape == truth.shape else (video,)
+    strip = media.strip(*(media.draw_boxes(some, boxes, phrases) for some in shown))
     media.write_image(folder / f"clip-{number}.png", strip)
     return strip
 
@@ -192,15 +185,12 @@ def _boxes(boxes: torch.Tensor, mask: torch.Tensor) -> list[Any]:
 def _evaluating(run: Run) -> Iterator[None]:
     """Dropout off, the running average in place of the weights, torch's random state kept."""
     trained = list(run.trained().values())
-    random_state = torch.get_rng_state()
     run.networks.eval()
     if run.ema is not None:
         run.ema.store(trained)
         run.ema.copy_to(trained)
-    try:
+    with torch.random.fork_rng(devices=[]):
         yield
-    finally:
-        if run.ema is not None:
-            run.ema.restore(trained)
-        run.networks.train()
-        torch.set_rng_state(random_state)
+    if run.ema is not None:
+        run.ema.restore(trained)
+    run.networks.train()

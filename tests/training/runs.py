@@ -84,7 +84,7 @@ def run_processes(settings: TrainConfig, count: int) -> None:
 def exit_codes(processes: list[Any]) -> list[int | None]:
     """How processes ended; None for one that did not."""
     for process in processes:
-        process.join(60)
+        process.join(300)
     return [process.exitcode for process in processes]
 
 

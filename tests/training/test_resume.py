@@ -23,8 +23,8 @@ from smcd.training import checkpoint
 from smcd.training.export import export
 from smcd.training.loop import train
 from smcd.training.resume import check_same, settings_of
-from smcd.training.run import make_plan
-from smcd.training.trained_networks import stage_of
+from smcd.training.run import clips_and_rate
+from smcd.training.stages import stage_of
 from tests.conftest import open_gates
 from tests.training import runs
 
@@ -190,7 +190,7 @@ def test_a_run_keeps_the_weights_that_it_started_from(tmp_path):
 def test_other_sets_of_gligen_are_another_config():
     def settings(*names):
         config = TrainConfig(stage="2", train_data=DataConfig(dataset_names={name: GligenConfig() for name in names}))
-        return settings_of(asdict(config), stage_of(config), make_plan(config, 1))
+        return settings_of(asdict(config), stage_of(config), *clips_and_rate(config, 1))
 
     one, two = settings("FlickrGrounding"), settings("FlickrGrounding", "SBUGrounding")
     for then, now in ((one, two), (two, one)):
@@ -202,7 +202,7 @@ def test_other_sets_of_gligen_are_another_config():
 def test_a_world_is_known_by_what_it_is_not_by_its_name():
     def settings(world):
         config = TrainConfig(stage="2", train_data=DataConfig(datasets=["sprites"], sprites_world=world))
-        return settings_of(asdict(config), stage_of(config), make_plan(config, 1))
+        return settings_of(asdict(config), stage_of(config), *clips_and_rate(config, 1))
 
     check_same(Path("checkpoint-1"), settings("built-in"), settings("built-in speed=0.45"))
     with pytest.raises(InputError, match=r"train_data\.sprites_world\.speed 0\.45 there, 0\.3 here\. Use"):

@@ -12,8 +12,7 @@ from smcd.convert import from_published
 from smcd.convert.names import published_names
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training.stages import Drops, trainable_parameters
-from smcd.training.trained_networks import stage_of
+from smcd.training.stages import Drops, stage_of, trainable_parameters
 from tests import golden
 
 PARTS = {"unet": "unet", "position_net": "position_net", "visual_encoder": "image_encoder"}

@@ -14,8 +14,9 @@ from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
 from smcd.training.run import resolved
+from smcd.training.stages import stage_of
 from smcd.training.starting_weights import _new_image_encoder
-from smcd.training.trained_networks import stage_of, starting_pipeline
+from smcd.training.trained_networks import starting_pipeline
 from tests.conftest import open_gates
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
 from tests.training import runs
