@@ -18,7 +18,6 @@ class Command(NamedTuple):
     run: str
     help: str
     examples: tuple[str, str, str]
-    other: type | None = None  # another command whose YAML files are taken too
 
 
 COMMANDS = {
@@ -101,7 +100,6 @@ COMMANDS = {
             "show --config configs/object_tracking_ms_stage2.yaml",
             "show --name videos --path FOLDER --clips 4 --out outputs/mine.png",
         ),
-        config.TrainConfig,
     ),
     "export": Command(
         config.ExportConfig,
@@ -144,7 +142,7 @@ def run(name: str, arguments: Sequence[str], prog: str) -> None:
     """Run a sub-command with these arguments; `prog` is what its --help calls it."""
     chosen = COMMANDS[name]
     examples = "\n".join(f"  smcd {example}" for example in chosen.examples)
-    with configured(chosen.schema, f"{chosen.help}\n\nExamples:\n{examples}", prog, chosen.other, arguments) as options:
+    with configured(chosen.schema, f"{chosen.help}\n\nExamples:\n{examples}", prog, arguments) as options:
         module, _, function = chosen.run.partition(":")
         getattr(importlib.import_module(module), function)(options)
 

@@ -35,7 +35,7 @@ def without_torch(*runs: list[str]) -> subprocess.CompletedProcess:
 def test_every_example_parses(name, example):
     command, *arguments = shlex.split(example)
     assert command == name
-    load(COMMANDS[name].schema, arguments, other=COMMANDS[name].other)
+    load(COMMANDS[name].schema, arguments)
 
 
 def test_help_comes_without_torch_and_soon():
@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said_before_torch_is_there():
         ("score", "--pred", "/nowhere", "--truth", "x", "--out", "y"): "/nowhere: there is no such folder",
         ("compare", "--out", "x"): "no reports",
         ("convert", "a"): "out is missing",
-        ("prepare", "got10k", "--data", "/nowhere"): "/nowhere: name the folder",
+        ("prepare", "got10k", "--data", "/nowhere"): "/nowhere: there is no such folder",
         ("prepare", "davis"): "dataset is 'davis'; choose from got10k",
         ("show", "--path", "/nowhere"): "/nowhere: no such folder",
         ("export", "/nowhere", "out"): "/nowhere: there is no such folder",
