@@ -39,7 +39,9 @@ class DataConfig:
     stride: int = option(1, "take every n-th frame of a video; 1 takes all", low=1)
     start: str = option("random", "first frame of a clip: random, or its number in the video")
     resize: str = option("antialiased", "how frames are resized", ("antialiased", "published"))
-    held_out: str = option("exclude", "YouTube-VIS videos that are kept for evaluation", ("exclude", "only", "include"))
+    held_out: str = option(
+        "exclude", "what to do with YouTube-VIS videos kept for evaluation", ("exclude", "only", "include")
+    )
     weights: list[float] = option([], "shares of the datasets, in order; if not given, each clip comes once per epoch")
     on_error: str = option("error", "if a clip is broken: stop, or replace it and say so", ("error", "skip"))
     latents: str | None = option(None, "folder of cached latents, which smcd prepare --latents writes")

@@ -27,7 +27,7 @@ class EvaluationDataConfig:
     on_error: str = option("error", "if annotations are broken: stop, or leave the video out", ("error", "skip"))
     sprites_clips: int = option(8, "number of clips in the sprites dataset", low=1, high=10**6)
     sprites_seed: int = option(1, "seed of the sprites dataset; training has 0, which is another world", **_SEED)
-    sprites_world: str = option("built-in", "how rich the sprites world is, for example: built-in speed=0.4")
+    sprites_world: str = option("built-in", "how rich the sprites world is: built-in speed=0.4; empty as in training")
 
 
 @dataclass
@@ -40,7 +40,7 @@ class EvaluationConfig(ModelConfig):
         ("got10k", "youvis", "youvis-heldout", "sprites"),
     )
     eval_data: EvaluationDataConfig = section(EvaluationDataConfig)
-    output_dir: str = option("outputs/eval", "folder to write; the same command resumes there", filled=True)
+    output_dir: str = option("outputs/eval", "folder of videos and report; the same command resumes there", filled=True)
     seed: int = option(33, "seed of the videos", **_SEED)
     seeds: list[int] = option([], "several seeds in place of seed: each clip gets a video for each of them", **_SEED)
     max_clips: int = option(0, "number of clips, the first ones; 0 means all", low=0, high=10**9)

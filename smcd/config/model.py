@@ -26,9 +26,9 @@ class SamplingConfig:
 
     video_length: int = option(8, "number of frames in the video", low=1, high=10_000)
     width: int | None = option(None, "width of the video in pixels; by default as the model was trained", **_SIDE)
-    height: int | None = option(None, "height; both are multiples of 64 for the full model", **_SIDE)
+    height: int | None = option(None, "height of the video; both are multiples of 64 for the full model", **_SIDE)
     num_inference_steps: int = option(50, "number of denoising steps", low=1, high=10_000)
-    guidance_scale: float | None = option(None, "text guidance; 1 is none; by default the model's own", **_SCALE)
+    guidance_scale: float | None = option(None, "text guidance, 1 for none; by default the model's own", **_SCALE)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -43,7 +43,7 @@ class ModelConfig:
     """Which weights sample, and how."""
 
     trained_ckpt_path: str = option("sprites", "weights: published or pipeline folder, hub id, or the built-in model")
-    pretrained_model_path: str | None = option(None, f"base of published weights: folder or hub id, or {BASE}")
+    pretrained_model_path: str | None = option(None, f"base of published weights, folder or hub id; otherwise {BASE}")
     root_path: str | None = option(None, "base as a ModelScope folder; pretrained_model_path then gives the tokenizer")
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the base")
     pretrained_weight_path: str | None = option(None, "file with the base UNet tensors that the checkpoint lacks")
@@ -55,13 +55,13 @@ class ModelConfig:
     ti_free_guidance: float = option(0.0, "strength of guidance by text and image together", **_SCALE)
     box_free_guidance: float = option(0.0, "strength of box guidance", **_SCALE)
     scheduler: str = option("ddim", "sampler", ("ddim", "dpmsolver++", "unipc"))
-    preset: str | None = option(None, "sets scheduler and num_inference_steps (docs/performance.md)", PRESETS)
+    preset: str | None = option(None, "sets scheduler and number of steps, if not given (docs/performance.md)", PRESETS)
     resize: str = option("antialiased", "how the image is resized", ("antialiased", "published"))
     mixed_precision: str | None = option(None, "autocast; otherwise fp16 on a GPU, no elsewhere", PRECISIONS)
     dtype: str = option("float32", "precision of the weights; 16 bits need half the memory", DTYPES)
     low_memory: bool = option(False, "use less memory and more time: branches and frames run one after the other")
     compile: bool = option(False, "compile the transformers: the first step is slow, later ones are faster")
-    compile_mode: str = option("default", "mode of torch.compile; CUDA graphs need another one", COMPILE_MODES)
+    compile_mode: str = option("default", "mode of torch.compile, see docs/performance.md", COMPILE_MODES)
     enable_xformers_memory_efficient_attention: bool = option(False, "use the attention of xformers")
 
     def check_together(self) -> None:

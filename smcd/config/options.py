@@ -24,7 +24,7 @@ class Facts(TypedDict, total=False):
     high: float
     above: float  # bounds that a number may not reach
     below: float
-    filled: bool  # the text must not be empty
+    filled: bool  # neither the text nor the list may be empty
     folder: bool  # if the option is given, this folder must exist
     positional: bool  # on the command line the value stands without the option's name
     metavar: str  # what --help calls the value, in place of its type
@@ -68,6 +68,8 @@ def check(config: Any, prefix: str = "") -> None:
         elif value is None and declared.name in required(config):
             flag = name if declared.metadata.get("positional") else f"--{name}"
             raise InputError(f"{flag} is missing: {declared.metadata['help']}")
+        elif value == [] and declared.metadata.get("filled"):
+            raise InputError(f"no {name}: name {declared.metadata['help']}")
         elif declared.metadata:
             for each in value if isinstance(value, list) else [value]:
                 if each is not None:

@@ -11,7 +11,12 @@ from smcd.runtime.errors import InputError
 class ScoreConfig:
     """Which videos are scored, against what, and by which models."""
 
-    pred: str = option(MISSING, "videos of the clips, or seed_*/ with them", folder=True, metavar="FOLDER")
+    pred: str = option(
+        MISSING,
+        "the videos: a folder, mp4 or gif for each clip; or these in folders seed_*/",
+        folder=True,
+        metavar="FOLDER",
+    )
     truth: str = option(MISSING, "true videos and boxes, or a manifest", metavar="FOLDER|MANIFEST")
     out: str = option(MISSING, "new folder for the report", metavar="REPORT", filled=True)
     name: str | None = option(None, "name of the method in tables; otherwise the folder's")
@@ -33,9 +38,5 @@ class CompareConfig:
     """Which reports stand in one table."""
 
     out: str = option(MISSING, "new folder for the comparison", metavar="REPORT", filled=True)
-    reports: list[str] = option([], "reports to put into one table", positional=True, metavar="REPORT")
+    reports: list[str] = option([], "reports to put into one table", positional=True, metavar="REPORT", filled=True)
     allow_partial: bool = option(False, "compare the clips that all reports have")
-
-    def check_together(self) -> None:
-        if not self.reports:
-            raise InputError("no reports: name their folders, smcd compare REPORT REPORT --out REPORT")

@@ -23,24 +23,29 @@ def _validation_clips() -> DataConfig:
 class TrackerConfig:
     """Where Weights & Biases files the run."""
 
-    entity: str | None = option(None, "user or team")
-    project: str = option("smcd", "project, of every tracker")
-    group: str | None = option(None, "group of runs")
+    entity: str | None = option(None, "user or team in Weights & Biases")
+    project: str = option("smcd", "project in every tracker")
+    group: str | None = option(None, "group of runs in Weights & Biases")
 
 
 @dataclass
 class TrainConfig:
     """What `smcd train` can be told."""
 
-    output_dir: str = option("outputs/train", "folder to write; the same command resumes there", filled=True)
-    stage: str | None = option(None, "1 trains boxes, 2 image paths, base text to video", ("1", "2", "base"))
+    output_dir: str = option("outputs/train", "folder of the run; the same command resumes there", filled=True)
+    stage: str | None = option(
+        None,
+        "what trains: 1 (boxes, on images), 2 (image paths, on videos), base (text to video); otherwise the published "
+        "flags say it",
+        ("1", "2", "base"),
+    )
 
     # Where the model comes from
     pretrained_model_path: str | None = option(None, "base: folder or hub id; otherwise an untrained tiny model")
     root_path: str | None = option(None, "base as a ModelScope folder; pretrained_model_path then gives the tokenizer")
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the base")
     pretrained_weight_path: str | None = option(None, "file with the base's UNet, in place of the base's own")
-    tune_from_ckpt_path: str | None = option(None, "weights to start from: a run, checkpoint-N, pipeline, hub id")
+    tune_from_ckpt_path: str | None = option(None, "weights to start from: run, checkpoint-N, model folder or hub id")
     new_position_net: bool = option(False, "start with a fresh PositionNet where the weights have none")
     new_image_paths: bool = option(False, "start with fresh image paths, also where the weights have them")
 
@@ -48,12 +53,14 @@ class TrainConfig:
     train_grounding: str | None = option(None, "have the object gate, or both gates", GATES)
     cross_vision: bool = option(False, "have the image gate")
     cat_init: bool = option(False, "have the zero conv, which concatenates the first frame")
-    use_image_dataset: bool = option(False, "train on images: stage 1")
-    use_img_free_guidance: bool = option(False, "stage 2: drop the image too, for image guidance")
+    use_image_dataset: bool = option(False, "train on images, as stage 1 does")
+    use_img_free_guidance: bool = option(False, "drop the image too in stage 2, for image guidance")
     only_cat_first_frame: bool = option(False, "concatenate the first frame's latents to itself, zeros to the others")
-    train_text_encoder: bool = option(False, "stage base: train the text encoder too")
+    train_text_encoder: bool = option(False, "train the text encoder too, in stage base")
     gate_init: float = option(0.0, "alpha of fresh gates: 0 is closed, as published; 1 suits a small model")
-    trainable_modules: list[str] = option([], "train the UNet's modules with these parts in their names; . names all")
+    trainable_modules: list[str] = option(
+        [], "train the UNet's modules whose names have these parts, in place of the stage's; . is in all names"
+    )
 
     # Data
     train_data: DataConfig = section(DataConfig)
@@ -80,7 +87,7 @@ class TrainConfig:
     seed: int = option(33, "seed of everything that is drawn at random", **_COUNT)
 
     # Speed and memory
-    mixed_precision: str = option("no", "autocast; a CPU without such arithmetic trains without it", PRECISIONS)
+    mixed_precision: str = option("no", "autocast; on a CPU fp16 becomes no, and bf16 if oneDNN lacks it", PRECISIONS)
     gradient_checkpointing: bool = option(False, "recompute activations, which needs less memory and more time")
     enable_xformers_memory_efficient_attention: bool = option(False, "use the attention of xformers")
 

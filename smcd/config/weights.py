@@ -1,13 +1,10 @@
 """Options of `smcd convert` and `smcd export`."""
 
 from dataclasses import MISSING, dataclass
-from typing import Any
 
 from smcd.config.model import BASE, DTYPES
 from smcd.config.options import option
 from smcd.runtime.errors import InputError
-
-_IS: dict[str, Any] = {"folder": True, "positional": True}
 
 
 @dataclass
@@ -30,12 +27,18 @@ class ConvertConfig:
 class ExportConfig:
     """Which checkpoint of a training becomes a model."""
 
-    checkpoint: str = option(MISSING, "checkpoint-N, or a run's output_dir for its latest", metavar="CHECKPOINT", **_IS)
+    checkpoint: str = option(
+        MISSING,
+        "folder checkpoint-N, or a run's output_dir, whose latest one is taken",
+        folder=True,
+        positional=True,
+        metavar="CHECKPOINT",
+    )
     out: str = option(MISSING, "folder to write, which must not exist", positional=True, metavar="OUT")
     published: bool = option(False, "write pytorch_model.bin, _1 and _2 instead of a pipeline folder")
     ema: bool = option(True, "take the running average of the weights, if there is one")
     dtype: str = option("float32", "precision of the weights; PositionNet stays in float32", DTYPES)
-    overrides: list[str] = option([], "new places of moved weights", positional=True, metavar="KEY=VALUE")
+    overrides: list[str] = option([], "where weights that moved are now", positional=True, metavar="KEY=VALUE")
 
     def check_together(self) -> None:
         if self.published and self.dtype != "float32":

@@ -63,7 +63,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
             texts = {"prompt.txt": f"{prompt}\n"}
             texts["config.yaml"] = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
             write_outputs(
-                folder, frames, np.asarray(image), given.boxes, given.phrases, texts, config.formats, config.fps
+                folder, frames, np.asarray(image), given.boxes, given.phrases, texts, config.format, config.fps
             )
             logger.info(f"wrote {folder}")
         return [folders[seed] for seed in mine]

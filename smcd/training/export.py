@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import ModelMixin
 
-from smcd.config import TrainConfig, read_config
+from smcd.config import ExportConfig, TrainConfig, read_config
 from smcd.convert.folders import cast
 from smcd.convert.published import warn_of_left_out, write_published
 from smcd.runtime.errors import InputError
@@ -53,6 +53,13 @@ def export(
     if published:
         config = read_config(TrainConfig, found / checkpoint.CONFIG)
         warn_of_left_out(out, pipe, config.train_text_encoder)
+
+
+def export_checkpoint(config: ExportConfig) -> None:
+    """Run `smcd export`."""
+    dtype = getattr(torch, config.dtype)
+    export(Path(config.checkpoint), Path(config.out), config.published, config.ema, config.overrides, dtype)
+    print(f"wrote {config.out}")
 
 
 def export_finished(folder: Path, ema: bool) -> None:
