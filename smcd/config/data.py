@@ -63,11 +63,13 @@ class DataConfig:
 
 def data_path(config: DataConfig) -> Path:
     """The folder of the data. Raises an InputError where none is named, or it does not exist."""
-    path = config.data_path or config.path
+    return data_folder(config.data_path or config.path, "them", "train_data.path")
+
+
+def data_folder(path: str | None, name: str, key: str) -> Path:
+    """The folder of the data called `name`, which the option `key` gives. Raises an InputError as `data_path` does."""
     if not path:
-        raise InputError(
-            "no data: name the folder that holds them, train_data.path, or use datasets=[sprites] (see docs/data.md)"
-        )
+        raise InputError(f"no data: name the folder that holds {name}, {key}=FOLDER, or use sprites (see docs/data.md)")
     if not Path(path).is_dir():
         raise InputError(f"{path}: no such folder; see docs/data.md for how datasets must lie on disk")
     return Path(path)

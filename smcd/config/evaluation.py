@@ -1,9 +1,9 @@
 """Options of `smcd evaluate` and `inference_eval.py`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from smcd.config.data import data_folder
 from smcd.config.model import ModelConfig
 from smcd.config.options import option, section
 from smcd.runtime.errors import InputError
@@ -64,7 +64,4 @@ class EvaluationConfig(ModelConfig):
                 raise InputError(f"eval_data.{name} is {given}, but {other} is {counts}; leave out eval_data.{name}")
         dataset = self.dataset or (data.datasets or ["sprites"])[0]
         if dataset != "sprites":
-            if not data.path:
-                raise InputError(f"no data: name the folder that holds {dataset.split('-')[0]}, eval_data.path=FOLDER")
-            if not Path(data.path).is_dir():
-                raise InputError(f"{data.path}: no such folder; see docs/data.md for how datasets must lie on disk")
+            data_folder(data.path, dataset.partition("-")[0], "eval_data.path")

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -31,7 +31,7 @@ class Facts(TypedDict, total=False):
 
 
 def option(
-    default: Any, help: str, choices: Iterable[str] | Mapping[str, dict[str, Any]] = (), **facts: Unpack[Facts]
+    default: Any, help: str, choices: Sequence[str] | Mapping[str, dict[str, Any]] = (), **facts: Unpack[Facts]
 ) -> Any:
     """A field with a default (`MISSING` if it must be given), a line for --help, and the choices for its value.
 

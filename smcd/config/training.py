@@ -1,6 +1,7 @@
 """Options of `smcd train` and `ms_main.py`."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,6 @@ SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_wit
 _POSITIVE: dict[str, Any] = {"low": 1, "high": 2**31 - 1}
 _COUNT: dict[str, Any] = {"low": 0, "high": 2**31 - 1}
 _FACTOR: dict[str, Any] = {"low": 0, "below": 1}
-
-
-def _validation_clips() -> DataConfig:
-    return DataConfig(split="val", start="0", held_out="only")
 
 
 @dataclass
@@ -64,7 +61,7 @@ class TrainConfig:
 
     # Data
     train_data: DataConfig = section(DataConfig)
-    eval_data: DataConfig = section(_validation_clips)
+    eval_data: DataConfig = section(partial(DataConfig, split="val", start="0", held_out="only"))
     num_workers: int = option(4, "number of processes that read data, beside each training process", **_COUNT)
 
     # Optimization
