@@ -47,7 +47,7 @@ class Options:
     checkpointing_steps: int = option(500, "a checkpoint every so many steps")
     num_workers: int = option(1, "processes that make or read clips")
     mixed_precision: str = option("no", "autocast", ("no", "bf16"))
-    seed: int = option(33, "of weights and data")
+    seed: int = option(33, "of weights and data", low=0)
     train_data: DataConfig = section(DataConfig)
 
 

@@ -35,8 +35,7 @@ _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 def with_defaults(config: Config) -> Config:
     """The config with width, height and text guidance filled in from the model, if they are not given.
 
-    Raises:
-        InputError: the weights are missing, or what they say makes no sense.
+    Raises an InputError if the weights are missing, or what they say makes no sense.
     """
     sampling = config.validation_data
     if None not in (sampling.height, sampling.width, sampling.guidance_scale):
@@ -61,11 +60,7 @@ def clip_generator(seed: int, sequence: str) -> torch.Generator:
 class Sampler:
     """A pipeline on its device, with weights, scheduler, precision and attention as the config says.
 
-    Args:
-        progress_bar: whether every call shows the bar of its denoising steps.
-
-    Raises:
-        InputError: weights that cannot be loaded, are not what the config expects, or do not fit the size.
+    Raises an InputError for weights that cannot be loaded, are not what the config expects, or do not fit the size.
     """
 
     def __init__(self, config: ModelConfig, device: torch.device, progress_bar: bool = False):
@@ -77,7 +72,10 @@ class Sampler:
 
     def check_paths(self, image: object, boxes: object) -> None:
         """Raise an InputError if one is not None, and the weights have no path for it."""
-        check_paths(self.pipe.unet.config, image, boxes)
+        try:
+            check_paths(self.pipe.unet.config, image, boxes)
+        except InputError as error:
+            raise InputError(f"{self.config.trained_ckpt_path}: {error}") from None
 
     def __call__(
         self,
@@ -89,8 +87,7 @@ class Sampler:
     ) -> list[np.ndarray]:
         """Videos (F H W 3, uint8) of B clips; each is the same whatever else is in the batch.
 
-        Raises:
-            InputError: the network gave no numbers.
+        Raises an InputError if the network gave NaN or infinity.
         """
         config, sampling = self.config, self.config.validation_data
         height, width = sampling.size
@@ -134,10 +131,8 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
     except ValueError as error:
         raise InputError(str(error)) from None
     if first < 0.75 * pipe.scheduler.config.num_train_timesteps:
-        logger.warning(
-            f"{config.validation_data.num_inference_steps} steps of {config.scheduler} begin at timestep {first} of "
-            f"{pipe.scheduler.config.num_train_timesteps}, below full noise: 10 to 100 steps give better videos"
-        )
+        steps = f"{config.validation_data.num_inference_steps} steps of {config.scheduler}"
+        logger.warning(f"{steps} begin at timestep {first}, below full noise: 10 to 100 steps give better videos")
     if autocast is not None:
         for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
             nn.Module.to(part, autocast)

@@ -12,7 +12,6 @@ from smcd.convert import modelscope
 from smcd.convert.names import StateDict
 from smcd.convert.published import read_unet
 from smcd.convert.weight_files import local_folder
-from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import read_json
 from smcd.schedulers import make_scheduler
@@ -24,31 +23,20 @@ _UNET = ["unet/*", "position_net/*", "image_encoder/*", modelscope.UNET_FILE]
 
 @dataclass(frozen=True)
 class Base:
-    """Where the parts that every text-to-video model has come from: VAE, text encoder, tokenizer, base UNet.
+    """Where the parts that every text-to-video model has come from: VAE, text encoder, tokenizer, base UNet."""
 
-    Attributes:
-        folder: in diffusers' layout (`vae/ text_encoder/ tokenizer/`), as pipelines of this project are, or in
-            ModelScope's.
-        tokenizer_folder: the same one, or another for ModelScope's, which has no tokenizer.
-    """
-
-    folder: Path
-    tokenizer_folder: Path
+    folder: Path  # in diffusers' layout, as pipelines of this project are, or in ModelScope's
+    tokenizer_folder: Path  # the same one, or another for ModelScope's, which has no tokenizer
 
     @classmethod
     def find(cls, base: str, tokenizer: str | None = None, unet: bool = False) -> "Base":
-        """The base in folders or hub repositories, of which the UNet is downloaded only if it is wanted.
-
-        Raises an InputError that says what is missing.
-        """
+        """The base in folders or hub repositories; the UNet is downloaded only if wanted. Raises an InputError."""
         folder = local_folder(base, [*_DOWNLOADED, *(_UNET if unet else [])])
         missing = [part for part in ("vae", "text_encoder") if not (folder / part).is_dir()]
         if modelscope.is_modelscope(folder):
             if tokenizer is None:
-                raise InputError(
-                    f"{folder}: a ModelScope folder has no tokenizer: name a folder or hub id that has one "
-                    "(--tokenizer, for example ali-vilab/text-to-video-ms-1.7b)"
-                )
+                fix = "name a folder or hub id that has one, --tokenizer ali-vilab/text-to-video-ms-1.7b"
+                raise InputError(f"{folder}: a ModelScope folder has no tokenizer: {fix}")
         elif missing:
             raise InputError(f"{folder}: not a text-to-video folder: it has no {missing[0]}/, and no ModelScope files")
         return cls(folder, local_folder(tokenizer, ["*.json", "*.txt", "tokenizer/*"]) if tokenizer else folder)
@@ -108,13 +96,9 @@ def is_own(folder: Path) -> bool:
 
 
 def own_defaults(folder: Path) -> dict[str, Any]:
-    """What a call of the SMCDPipeline in this folder takes by default; of another folder nothing.
+    """Some of `frame_height`, `frame_width`, `guidance_scale`: the defaults of the SMCDPipeline in this folder, if any.
 
-    Returns:
-        Some of `frame_height`, `frame_width`, `guidance_scale`.
-
-    Raises:
-        InputError: one of them is no number.
+    Raises an InputError if one of them is no number.
     """
     index = pipeline_index(folder) if is_own(folder) else {}
     given = {name: index[name] for name in _DEFAULTS if name in index}
@@ -133,7 +117,7 @@ def load_model(kind: Any, folder: Path, subfolder: str, **options: Any) -> Any:
         raise InputError(f"{where}: no {kind.__name__} can be loaded ({first_line(error)})") from error
     wrong = [f"missing {name}" for name in sorted(info["missing_keys"])]
     wrong += [f"{entry} is of another shape" for entry in info["mismatched_keys"]]
-    if issubclass(kind, SMCDUNet3D | PositionNet | ImageEncoder):  # other models' files may hold left-overs
+    if kind.__module__.startswith("smcd."):  # other models' files may hold left-overs
         wrong += [f"unexpected {name}" for name in sorted(info["unexpected_keys"])]
     if wrong:
         raise InputError(f"{where}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")

@@ -52,8 +52,7 @@ def load_pipeline(
         dtype: the weights' type, except for PositionNet, which stays float32.
         position_net: False also takes a published folder without PositionNet's file.
 
-    Raises:
-        InputError: something does not fit; the message names the file or tensors, and the fix.
+    Raises an InputError naming the file or tensors that do not fit, and the fix.
     """
     folder = local_folder(weights)
     if (folder / "model_index.json").is_file():
@@ -67,12 +66,9 @@ def load_pipeline(
 def convert(
     published: str, base: str, out: Path, tokenizer: str | None = None, dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a pipeline folder from a published folder and its base.
+    """Write a pipeline folder from a published folder and its base; `out` appears when it is complete.
 
-    The published tensors are memory-mapped, and written as they are or cast; `out` appears when it is complete.
-
-    Raises:
-        InputError: `out` exists, or something does not fit, by name; nothing is written.
+    Raises an InputError if `out` exists, or something does not fit, by name; nothing is written.
     """
     check_new(out)
     tensors = read_published(published_folder(local_folder(published)), dtype)
@@ -84,8 +80,7 @@ def convert(
 def export(pipeline: str, out: Path) -> None:
     """Write the networks of a pipeline folder (or hub id) as a published folder, float32.
 
-    Raises:
-        InputError: `out` exists, or the pipeline does not load; nothing is written.
+    Raises an InputError if `out` exists, or the pipeline does not load; nothing is written.
     """
     pipe = _load_own(local_folder(pipeline), torch.float32)
     with new_folder(out) as target:
@@ -96,20 +91,15 @@ def export(pipeline: str, out: Path) -> None:
 def sampling_defaults(weights: str, base: str | None = None) -> dict[str, Any]:
     """`height` and `width` that trained weights (of any form) were trained with, and their text `guidance_scale`.
 
-    Published files do not say; with them, a `base` that is a pipeline folder of this project does.
-
-    Raises:
-        InputError: no such folder, or it says something else than numbers.
+    Published files do not say; with them, a `base` that is a pipeline folder of this project does. Raises an
+    InputError if there is no such folder, or it says something else than numbers.
     """
     folder = local_folder(weights)
     if base is not None and not (folder / "model_index.json").is_file():
         folder = local_folder(base, ["model_index.json"])
-    own = own_defaults(folder)
-    return {
-        "height": own.get("frame_height", FULL_SIZE),
-        "width": own.get("frame_width", FULL_SIZE),
-        "guidance_scale": own.get("guidance_scale", Guidance.text),
-    }
+    size = {"frame_height": FULL_SIZE, "frame_width": FULL_SIZE}
+    found = size | {"guidance_scale": Guidance.text} | own_defaults(folder)
+    return {name.removeprefix("frame_"): value for name, value in found.items()}
 
 
 def check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any, tokenizer: Any) -> None:
@@ -120,11 +110,9 @@ def check_base(unet: SMCDUNet3D, vae: Any, text_encoder: Any, tokenizer: Any) ->
     ):
         if found != expected:
             raise InputError(f"the base's {what} has {found} channels, but the trained UNet wants {expected}")
-    if len(tokenizer) > text_encoder.config.vocab_size:
-        words = text_encoder.config.vocab_size
-        raise InputError(
-            f"the tokenizer has {len(tokenizer)} words, the text encoder {words}: name another --tokenizer"
-        )
+    words, known = len(tokenizer), text_encoder.config.vocab_size
+    if words > known:
+        raise InputError(f"the tokenizer has {words} words, the text encoder {known}: name another --tokenizer")
 
 
 def cast(part: Any, dtype: torch.dtype) -> None:
@@ -142,20 +130,12 @@ def _assemble(networks: Mapping[str, Any], source: Base, dtype: torch.dtype) -> 
 
 
 def _load_own(folder: Path, dtype: torch.dtype) -> SMCDPipeline:
-    """The pipeline of a pipeline folder.
-
-    Raises:
-        InputError: another kind of folder; tensors that are missing, unknown or of another shape; networks that do
-            not belong together.
-    """
     index = pipeline_index(folder)
     if not index:
         raise InputError(f"{folder}: has no readable model_index.json: not a pipeline folder")
     if not is_own(folder):
-        raise InputError(
-            f"{folder}: a {index.get('_class_name')} folder; it can be the base (pretrained_model_path), but the "
-            "trained weights of an SMCDPipeline are needed too"
-        )
+        kind = f"a {index.get('_class_name')} folder; it can be the base (pretrained_model_path)"
+        raise InputError(f"{folder}: {kind}, but the trained weights of an SMCDPipeline are needed too")
     networks = {
         name: load_model(kind, folder, name, dtype=dtype) if any(index.get(name) or [None]) else None
         for name, kind in _NETWORKS.items()

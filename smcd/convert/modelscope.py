@@ -19,6 +19,8 @@ UNET_FILE = "text2video_pytorch_model.pth"
 VAE_FILE = "VQGAN_autoencoder.pth"
 TEXT_FILE = "open_clip_pytorch_model.bin"
 _HEAD_DIM = 64  # OpenCLIP's text towers have heads of this width
+_RESBLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
+_TEXT = ("transformer.resblocks.", "token_embedding.", "positional_embedding", "ln_final.")
 _NOT_TEXT = ("visual.", "logit_scale", "text_projection", "attn_mask")
 
 
@@ -60,12 +62,11 @@ def load_text_encoder(folder: Path) -> CLIPTextModel:
     """OpenCLIP's text tower without its last layer: its last hidden state is the penultimate layer's."""
     path = folder / TEXT_FILE
     tensors = load_tensors(path)
-    unknown = [name for name in tensors if not _is_text(name) and not name.startswith(_NOT_TEXT)]
-    if unknown:
-        raise InputError(f"{path}: not an OpenCLIP checkpoint: unknown tensors {', '.join(sorted(unknown))}")
+    if unknown := sorted(name for name in tensors if not name.startswith((*_TEXT, *_NOT_TEXT))):
+        raise InputError(f"{path}: not an OpenCLIP checkpoint: unknown tensors {', '.join(unknown)}")
     layers = max((int(match[1]) for name in tensors if (match := _RESBLOCK.match(name))), default=0)  # the last's index
-    text = {name: tensor for name, tensor in tensors.items() if _is_text(name)}
-    text = {name: t for name, t in text.items() if not name.startswith(f"transformer.resblocks.{layers}.")}
+    left_out = (*_NOT_TEXT, f"transformer.resblocks.{layers}.")
+    text = {name: tensor for name, tensor in tensors.items() if not name.startswith(left_out)}
     prefix = "cond_stage_model.model."
     with _one_line(path):
         model = CLIPTextModel(_text_config(text, layers))
@@ -100,13 +101,6 @@ def _check_all_used(path: Path, tensors: Mapping[str, Tensor], weights: Mapping[
     unknown = sorted(name for name, tensor in tensors.items() if tensor.data_ptr() not in used)
     if unknown:
         raise InputError(f"{path}: {len(unknown)} unknown tensors: {', '.join(unknown)}")
-
-
-_RESBLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
-
-
-def _is_text(name: str) -> bool:
-    return bool(_RESBLOCK.match(name)) or name.startswith(("token_embedding.", "positional_embedding", "ln_final."))
 
 
 def _text_config(text: Mapping[str, Tensor], layers: int) -> CLIPTextConfig:

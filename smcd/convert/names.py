@@ -1,13 +1,12 @@
 """Tensor names: published (latent-diffusion style) <-> this project's (diffusers style).
 
-The published networks have three parts: "unet", "position_net" and "visual_encoder". Levels, layers and gates are read
-off the names; which resnets have a shortcut, off the shapes; then the complete list of names that such a network has
-is known, and anything beyond or short of it is an error.
+Levels, layers and gates are read off the names, shortcuts off the shapes; they give the complete list of names, and
+anything beyond or short of it is an error.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,10 +32,10 @@ _IMAGE_GATE = {"proj": "v_linear"} | {name: f"cross_{name}" for name in ("attn",
 _GATE_SCALARS = ("alpha_attn", "alpha_dense")
 _IMAGE_ENCODER = {"conv_in": "in_conv", "conv1": "block1", "conv2": "block2"}
 _POSITION_NET = {"null_phrase": "null_positive_feature", "null_box": "null_position_feature"}
+_TEMPORAL_PROJECTION = re.compile(r"(temp_attentions|transformer_in).*proj_(in|out)\.weight$")  # published: 1-wide conv
 
 
-@dataclass(frozen=True)
-class _Structure:
+class _Structure(NamedTuple):
     """What the names of a UNet tell about it."""
 
     layers: int
@@ -47,27 +46,20 @@ class _Structure:
 
 
 def from_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, StateDict]:
-    """Rename published tensors to this project's names.
+    """Rename published tensors to this project's names; 1-wide temporal convolutions become linear layers (a view).
 
     Args:
         parts: any of "unet", "position_net", "visual_encoder", each {published name: tensor}. Widths do not matter,
             and tensors may be on the meta device.
 
-    Returns:
-        The same keys, each {this project's name: tensor}; 1-wide temporal convolutions become linear layers (a view).
-
-    Raises:
-        InputError (a ValueError): a part, or tensors, that are unknown or missing, by name.
+    Returns the same keys, each {this project's name: tensor}. Raises an InputError (a ValueError) that names the part,
+    or the tensors, that are unknown or missing.
     """
     return {part: _rename(part, tensors, published=True) for part, tensors in parts.items()}
 
 
 def to_published(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, StateDict]:
-    """The exact inverse of `from_published`: same keys, this project's names in, published names out.
-
-    Raises:
-        InputError (a ValueError): a part, or tensors, that are unknown or missing, by name.
-    """
+    """The exact inverse of `from_published`, with the same errors: this project's names in, published names out."""
     return {part: _rename(part, tensors, published=False) for part, tensors in parts.items()}
 
 
@@ -83,41 +75,32 @@ def _rename(part: str, tensors: Mapping[str, Tensor], published: bool) -> StateD
     pairs = list(_PAIRS[part](tensors, published))
     check_tensors(part, tensors, dict.fromkeys(theirs if published else ours for theirs, ours in pairs))
     if published:
-        return {ours: _linear(ours, tensors[theirs]) for theirs, ours in pairs}
-    return {theirs: _conv1d(ours, tensors[ours]) for theirs, ours in pairs}
+        return {ours: _reshape(ours, tensors[theirs], published) for theirs, ours in pairs}
+    return {theirs: _reshape(ours, tensors[ours], published) for theirs, ours in pairs}
 
 
 def check_tensors(what: str, found: Mapping[str, Tensor], expected: Mapping[str, torch.Size | None]) -> None:
     """Raise an InputError that lists by name every tensor that is missing, unknown or of another shape.
 
-    Args:
-        what: the file or part, for the message.
-        expected: the shape of each tensor, which is floating point then; None for any.
+    `expected` holds the shape of each tensor, which is floating point then; None allows any. `what` is for the message.
     """
     wrong = [f"unknown {name}" for name in sorted(found.keys() - expected.keys())]
     wrong += [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
     for name in sorted(found.keys() & expected.keys()):
-        shape, tensor = expected[name], found[name]
-        if shape is not None and not tensor.is_floating_point():
-            wrong.append(f"{name} is {tensor.dtype}, not floating point")
-        if shape is not None and tensor.shape != shape:
-            wrong.append(f"{name} is {tuple(tensor.shape)} instead of {tuple(shape)}")
+        if (shape := expected[name]) is None:
+            continue
+        if not found[name].is_floating_point():
+            wrong.append(f"{name} is {found[name].dtype}, not floating point")
+        if found[name].shape != shape:
+            wrong.append(f"{name} is {tuple(found[name].shape)} instead of {tuple(shape)}")
     if wrong:
         raise InputError(f"{what}: {len(wrong)} tensors do not fit: {'; '.join(wrong)}")
 
 
-def _is_temporal_projection(ours: str) -> bool:
-    return ("temp_attentions" in ours or "transformer_in" in ours) and ours.endswith(
-        ("proj_in.weight", "proj_out.weight")
-    )
-
-
-def _linear(ours: str, tensor: Tensor) -> Tensor:
-    return tensor.squeeze(-1) if _is_temporal_projection(ours) and tensor.ndim == 3 else tensor
-
-
-def _conv1d(ours: str, tensor: Tensor) -> Tensor:
-    return tensor.unsqueeze(-1) if _is_temporal_projection(ours) else tensor
+def _reshape(ours: str, tensor: Tensor, published: bool) -> Tensor:
+    if not _TEMPORAL_PROJECTION.search(ours) or (published and tensor.ndim != 3):
+        return tensor
+    return tensor.squeeze(-1) if published else tensor.unsqueeze(-1)
 
 
 # The UNet
@@ -212,12 +195,8 @@ def _shortcuts(tensors: Mapping[str, Tensor]) -> frozenset[str]:
 def _published_structure(tensors: Mapping[str, Tensor]) -> _Structure:
     text = "\n".join(tensors)
     layer_blocks, downsamples, with_attention = (
-        {int(index) for index in re.findall(pattern, text, re.M)}
-        for pattern in (
-            r"^input_blocks\.(\d+)\.0\.(?:in_layers|out_layers|emb_layers)\.",
-            r"^input_blocks\.(\d+)\.op\.",
-            r"^input_blocks\.(\d+)\.1\.",
-        )
+        {int(index) for index in re.findall(rf"^input_blocks\.(\d+)\.{leaf}\.", text, re.M)}
+        for leaf in (r"0\.(?:in_layers|out_layers|emb_layers)", "op", "1")
     )
     blocks = layer_blocks | downsamples
     gaps = set(range(1, max(blocks, default=1))) - blocks

@@ -13,34 +13,27 @@ from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.models.image_encoder import BLOCKS_PER_LEVEL
 from smcd.runtime.errors import InputError
 
-Networks = dict[str, ModelMixin | None]  # unet, position_net, image_encoder
 
+def build_networks(
+    published: Mapping[str, Mapping[str, Tensor]], needs_position_net: bool = True
+) -> dict[str, ModelMixin | None]:
+    """Networks with published weights ("unet", "position_net", "visual_encoder"), used as they are (no copy).
 
-def build_networks(published: Mapping[str, Mapping[str, Tensor]], needs_position_net: bool = True) -> Networks:
-    """Networks with published weights, whose tensors are used as they are (no copy).
-
-    Args:
-        published: "unet", and "position_net" and "visual_encoder" where the UNet has gates for them.
-        needs_position_net: False gives None where it is missing.
-
-    Raises:
-        InputError: tensors that are unknown, missing or of another shape, by name, or a part that is missing.
+    Without `needs_position_net`, it is None where it is missing. Raises an InputError for a part that is missing where
+    the UNet has a gate for it, and for tensors that are unknown, missing or of another shape, by name.
     """
     weights = from_published(published)
     unet = build(SMCDUNet3D, unet_config, weights["unet"])
     position_net = image_encoder = None
-    if unet.config.object_gate and (needs_position_net or "position_net" in weights):
-        position_net = build(PositionNet, position_net_config, _part(weights, "position_net", "object gate"))
+    for part, gate in (("position_net", "object_gate"), ("visual_encoder", "image_gate")):
+        if unet.config[gate] and part not in weights and (needs_position_net or part != "position_net"):
+            raise InputError(f"the UNet has an {gate.replace('_', ' ')}, but the checkpoint has no {part}")
+    if unet.config.object_gate and "position_net" in weights:
+        position_net = build(PositionNet, position_net_config, weights["position_net"])
     if unet.config.image_gate:
-        image_encoder = build(ImageEncoder, image_encoder_config, _part(weights, "visual_encoder", "image gate"))
+        image_encoder = build(ImageEncoder, image_encoder_config, weights["visual_encoder"])
     check_widths(unet, position_net, image_encoder)
     return {"unet": unet, "position_net": position_net, "image_encoder": image_encoder}
-
-
-def _part(weights: Mapping[str, StateDict], part: str, gate: str) -> StateDict:
-    if part not in weights:
-        raise InputError(f"the UNet has an {gate}, but the checkpoint has no {part}")
-    return weights[part]
 
 
 def build(network: type[ModelMixin], read_config: Callable[[StateDict], dict], tensors: StateDict) -> ModelMixin:
@@ -59,13 +52,11 @@ def check_widths(unet: Any, position_net: Any, image_encoder: Any) -> None:
     """Raise an InputError where PositionNet or the image encoder do not fit the UNet."""
     own, pairs = unet.config, []
     if position_net is not None:
-        config = position_net.config
-        pairs.append(("PositionNet's phrases", config.phrase_dim, own.cross_attention_dim))
-        pairs.append(("PositionNet's tokens", config.out_dim, own.object_dim))
+        pairs.append(("PositionNet's phrases", position_net.config.phrase_dim, own.cross_attention_dim))
+        pairs.append(("PositionNet's tokens", position_net.config.out_dim, own.object_dim))
     if image_encoder is not None:
-        config = image_encoder.config
-        pairs.append(("the image encoder's tokens", config.channels[-1], own.image_token_dim))
-        pairs.append(("the image encoder's input", config.in_channels, own.in_channels))
+        pairs.append(("the image encoder's tokens", image_encoder.config.channels[-1], own.image_token_dim))
+        pairs.append(("the image encoder's input", image_encoder.config.in_channels, own.in_channels))
     for what, found, expected in pairs:
         if found != expected:
             raise InputError(f"{what} are {found} wide, but the UNet wants {expected}: parts of different networks")
@@ -73,7 +64,7 @@ def check_widths(unet: Any, position_net: Any, image_encoder: Any) -> None:
 
 def unet_config(tensors: Mapping[str, Tensor]) -> dict:
     """The config of an SMCDUNet3D with these tensors (this project's names)."""
-    levels = _count(tensors, r"down_blocks\.(\d+)\.")
+    levels = [f"down_blocks.{level}" for level in range(_count(tensors, r"down_blocks\.(\d+)\."))]
     middle = "mid_block.attentions.0.transformer_blocks.0"  # every network has this one
     object_proj, image_proj = (tensors.get(f"{middle}.{gate}.proj.weight") for gate in ("object_gate", "image_gate"))
     in_channels = tensors["conv_out.weight"].shape[0]
@@ -81,15 +72,11 @@ def unet_config(tensors: Mapping[str, Tensor]) -> dict:
     return {
         "in_channels": in_channels,
         "out_channels": in_channels,
-        "block_out_channels": tuple(
-            tensors[f"down_blocks.{level}.resnets.0.conv1.weight"].shape[0] for level in range(levels)
-        ),
+        "block_out_channels": tuple(tensors[f"{level}.resnets.0.conv1.weight"].shape[0] for level in levels),
         "layers_per_block": _count(tensors, r"down_blocks\.0\.resnets\.(\d+)\."),
         "attention_head_dim": tensors["transformer_in.proj_in.weight"].shape[0] // 8,  # always 8 heads there
         "cross_attention_dim": text_dim,
-        "spatial_attention": tuple(
-            f"down_blocks.{level}.attentions.0.norm.weight" in tensors for level in range(levels)
-        ),
+        "spatial_attention": tuple(f"{level}.attentions.0.norm.weight" in tensors for level in levels),
         "object_gate": object_proj is not None,
         "image_gate": image_proj is not None,
         "image_concat": tensors["conv_in.weight"].shape[1] == 2 * in_channels,

@@ -20,11 +20,7 @@ _COMPONENTS = {"unet": "unet", "position_net": "position_net", "visual_encoder":
 
 
 def published_folder(folder: Path) -> Path:
-    """The one folder at or below `folder` that holds a published UNet.
-
-    Raises:
-        InputError: there is none, or several.
-    """
+    """The one folder at or below `folder` that holds a published UNet; an InputError for none, or several."""
     name = PUBLISHED_FILES["unet"]
     found = [folder] if (folder / name).is_file() else sorted(path.parent for path in folder.rglob(name))
     if not found and (folder / "model_index.json").is_file():
@@ -39,12 +35,10 @@ def published_folder(folder: Path) -> Path:
 def read_published(folder: Path, dtype: torch.dtype, base_unet: str | None = None) -> dict[str, StateDict]:
     """The tensors of each file that is there, in `dtype` (PositionNet's: float32), by part and published name.
 
-    Args:
-        base_unet: a file with the tensors that the UNet's file lacks.
+    `base_unet` is a file with the tensors that the UNet's file lacks.
     """
-    dtypes = {"unet": dtype, "position_net": torch.float32, "visual_encoder": dtype}
     parts = {
-        part: load_tensors(folder / file, dtype=dtypes[part])
+        part: load_tensors(folder / file, dtype=torch.float32 if part == "position_net" else dtype)
         for part, file in PUBLISHED_FILES.items()
         if (folder / file).is_file()
     }
@@ -77,17 +71,11 @@ def write_published(components: Mapping[str, Any], target: Path) -> None:
 
 
 def warn_of_left_out(out: Path, pipe: SMCDPipeline, text_encoder: bool = False) -> None:
-    """Log what published files have no place for, if it is not that of the published model.
-
-    Args:
-        text_encoder: whether it trained.
-    """
+    """Log what published files have no place for, such as a `text_encoder` that trained, if it is not as published."""
     own = pipe.config
     if pipe.unet.config.image_concat_first_only:
-        logger.warning(
-            f"{out}: published files do not say that the image goes to the first frame alone (only_cat_first_frame); "
-            "read back, they give it to all frames: keep the pipeline folder"
-        )
+        reason = "do not say that the image goes to the first frame alone (only_cat_first_frame)"
+        logger.warning(f"{out}: published files {reason}: keep the pipeline folder")
     left_out = ["the text encoder that trained"] if text_encoder else []
     if not torch.equal(pipe.scheduler.alphas_cumprod, make_scheduler().alphas_cumprod):
         left_out.append("the noise schedule")
@@ -96,7 +84,5 @@ def warn_of_left_out(out: Path, pipe: SMCDPipeline, text_encoder: bool = False) 
     if own.guidance_scale != Guidance.text:
         left_out.append(f"the guidance scale {own.guidance_scale:g}")
     if left_out:
-        logger.warning(
-            f"{out}: published files have no place for {', '.join(left_out)}: use them with a pipeline folder of this "
-            "model as the base, --pretrained_model_path FOLDER"
-        )
+        fix = "give a pipeline folder of this model as their base, --pretrained_model_path FOLDER"
+        logger.warning(f"{out}: published files have no place for {', '.join(left_out)}: {fix}")

@@ -13,30 +13,19 @@ from torch import Tensor
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError, first_line
 
-PUBLISHED_FILES = {
-    "unet": "pytorch_model.bin",
-    "position_net": "pytorch_model_1.bin",
-    "visual_encoder": "pytorch_model_2.bin",
-}
+PUBLISHED_FILES = {"unet": "pytorch_model.bin"}
+PUBLISHED_FILES |= {"position_net": "pytorch_model_1.bin", "visual_encoder": "pytorch_model_2.bin"}
 _PARTS = ("unet", "position_net", "image_encoder", "vae", "text_encoder", "tokenizer", "scheduler")
-_PATTERNS = [
-    "model_index.json",
-    *(f"{part}/*" for part in _PARTS),
-    *(prefix + name for name in PUBLISHED_FILES.values() for prefix in ("", "*/")),
-]
-_HALF = ["*.fp16.*"]  # the same weights again
+_PATTERNS = ["model_index.json", *(f"{part}/*" for part in _PARTS)]
+_PATTERNS += [prefix + name for name in PUBLISHED_FILES.values() for prefix in ("", "*/")]
 _PASSES = 16
 
 
 def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """Tensors of a .bin, .pth, .pt or .safetensors file, by name: memory-mapped, or cast to `dtype`.
+    """Tensors of a .bin, .pth, .pt or .safetensors file, by name: memory-mapped, or cast to `dtype`, little at a time.
 
-    Args:
-        below: the key under which a pickled file keeps its tensors, if it has that key.
-        dtype: the result's; None keeps the file's, memory-mapped. A cast holds little of the file at a time.
-
-    Raises:
-        InputError: a file that is missing, broken, holds something other than tensors, or could run code when read.
+    `below` is the key under which a pickled file may keep its tensors. Raises an InputError for a file that is missing,
+    broken, holds something other than tensors, or could run code when read.
     """
     mapped = _map_tensors(path, below)
     if dtype is None or all(tensor.dtype == dtype for tensor in mapped.values()):
@@ -53,27 +42,22 @@ def load_tensors(path: Path, below: str | None = None, dtype: torch.dtype | None
 def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    content: Any
     try:
-        content: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        )
+        if path.suffix == ".safetensors":
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except MemoryError:
         raise
     except Exception as error:  # a broken file can make the unpickler raise anything
+        complaint = f"cannot be read as a tensor file ({first_line(error)[:200]})"
         if isinstance(error, pickle.UnpicklingError) and "nsupported" in str(error):
-            raise InputError(
-                f"{path}: holds more than tensors, and reading it could run code; "
-                "use the diffusers folder of the same weights (ali-vilab/text-to-video-ms-1.7b)"
-            ) from None
-        reason = first_line(error)[:200]
-        raise InputError(
-            f"{path}: cannot be read as a tensor file ({reason}); download it again (or, if it was written by torch "
-            "before 1.6, load it and save it again with torch.save), or use the diffusers folder of the same weights"
-        ) from None
-    if below is not None and isinstance(content, dict) and below in content:
-        content = content[below]
+            complaint = "holds more than tensors, and reading it could run code"
+        fix = "use the diffusers folder of the same weights, or download it again"
+        raise InputError(f"{path}: {complaint}; {fix}") from None
+    if isinstance(content, dict):
+        content = content.get(below, content)
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not named tensors")
     if strays := [str(n) for n, value in content.items() if not (isinstance(n, str) and isinstance(value, Tensor))]:
@@ -84,11 +68,7 @@ def _map_tensors(path: Path, below: str | None) -> dict[str, Tensor]:
 def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     """The folder itself, the built-in model of that name, or a download of the hub repository of that name.
 
-    Args:
-        patterns: which of the repository's files are needed.
-
-    Raises:
-        InputError: neither exists, or the hub cannot be reached.
+    `patterns` say which of the repository's files are needed. Raises an InputError if there is none, or no hub.
     """
     if not path_or_id.strip():
         raise InputError("a path is empty: name a folder or a hub id (is a variable of your shell not set?)")
@@ -100,10 +80,8 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
     if path_or_id[0] in "./~" or path_or_id.count("/") > 1:
         raise InputError(f"{path_or_id}: no such folder")
     try:
-        return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=_HALF))
+        # files with .fp16. hold the same weights again
+        return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=["*.fp16.*"]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = first_line(error)
-        raise InputError(
-            f"{path_or_id}: no such folder, and the hub does not give it ({reason}); docs/checkpoints.md says where "
-            "weights come from"
-        ) from None
+        complaint = f"no such folder, and the hub does not give it ({first_line(error)})"
+        raise InputError(f"{path_or_id}: {complaint}; see docs/checkpoints.md") from None

@@ -23,16 +23,12 @@ def customize(config: CustomizeConfig) -> list[Path]:
     `boxes_pred.gif`, `pred_box_img/`, `prompt.txt`, `config.yaml` and `strip.png` (the image with each frame's boxes
     above, the video below); each file appears when it is complete.
 
-    Raises:
-        InputError: anything in the input that does not fit; nothing is written then.
+    Raises an InputError for anything in the input that does not fit; nothing is written then.
     """
     check(config)
-    prompt = config.prompt
-    assert prompt is not None
-    assert config.input_data_path is not None
-    given = read_folder(Path(config.input_data_path), config.validation_data.video_length, prompt, config.object)
-    out = Path(config.output_dir)
-    seeds = range(config.seed, config.seed + config.num_videos)
+    prompt = str(config.prompt)
+    given = read_folder(Path(str(config.input_data_path)), config.validation_data.video_length, prompt, config.object)
+    out, seeds = Path(config.output_dir), range(config.seed, config.seed + config.num_videos)
     folders = {seed: out if len(seeds) == 1 else out / f"seed_{seed}" for seed in seeds}
     for folder in folders.values():
         check_outputs(folder)
@@ -58,12 +54,10 @@ def customize(config: CustomizeConfig) -> list[Path]:
             [frames] = sampler([prompt], [image], [given.boxes], [given.phrases], [generator])
             if built_in:
                 log_overlap(frames, given.boxes, given.phrases)
-            folder = folders[seed]
-            alone = replace(config, seed=seed, num_videos=1, output_dir=str(folder))  # this video without the others
-            texts = {"prompt.txt": f"{prompt}\n"}
-            texts["config.yaml"] = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
-            write_outputs(
-                folder, frames, np.asarray(image), given.boxes, given.phrases, texts, config.format, config.fps
-            )
-            logger.info(f"wrote {folder}")
+            alone = replace(config, seed=seed, num_videos=1, output_dir=str(folders[seed]))  # without the other videos
+            own_config = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
+            texts = {"prompt.txt": f"{prompt}\n", "config.yaml": own_config}
+            pictures = (frames, np.asarray(image), given.boxes, given.phrases)
+            write_outputs(folders[seed], *pictures, texts, config.format, config.fps)
+            logger.info(f"wrote {folders[seed]}")
         return [folders[seed] for seed in mine]

@@ -1,8 +1,8 @@
 """A user's folder: `img.*` with `bbox.txt` (one object) or `objects.json` (several), boxes in the image's pixels."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import PIL.Image
 
@@ -14,25 +14,19 @@ from smcd.runtime.media import IMAGE_SUFFIXES, read_image
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CustomInput:
-    """What the user gave. `boxes`: F lists of N boxes, xyxy in 0..1, None where the object is absent."""
+class CustomInput(NamedTuple):
+    """What the user gave."""
 
     image: PIL.Image.Image
-    boxes: list[list[PixelBox | None]]
+    boxes: list[list[PixelBox | None]]  # F lists of N boxes, xyxy in 0..1, None where the object is absent
     phrases: list[str]
 
 
 def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None = None) -> CustomInput:
-    """Read and check a custom input folder.
+    """Read and check a custom input folder with boxes for `num_frames` frames.
 
-    Args:
-        num_frames: F; boxes are wanted for frames 0..F-1.
-        prompt: the phrase of the object in `bbox.txt` if `phrase` is None, with a warning.
-        phrase: what the object of `bbox.txt` is called.
-
-    Raises:
-        InputError: something is missing or wrong; the message names file, line and fix.
+    `phrase` is what the object of `bbox.txt` is called; without it, it is the prompt, with a warning. An InputError
+    names file, line and fix of what is missing or wrong.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it should hold img.png and bbox.txt or objects.json")
@@ -45,7 +39,7 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
     if len(paths) != 1:
         found = "both bbox.txt and objects.json" if paths else "neither bbox.txt nor objects.json"
         raise InputError(f"{folder}: {found}; give one of them")
-    [path] = paths
+    path = paths[0]
     phrase = (phrase or "").strip()
     if path.name == "objects.json":
         if phrase:

@@ -1,7 +1,6 @@
 """The files of one customized video."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,15 +41,14 @@ def write_outputs(
     Args:
         frames, image: the video F H W 3 and the user's image H W 3.
         texts: the contents of `prompt.txt` and `config.yaml`.
-        formats: some of `media.VIDEO_FORMATS`.
+        formats: some of gif, mp4 and png.
 
-    Raises:
-        InputError: they cannot be written; what was there before stays.
+    Raises an InputError if they cannot be written; what was there before stays.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-        try:
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True) as name:
+            temporary = Path(name)
             with_boxes = media.draw_boxes(media.enlarge(frames, _PREVIEW_SIDE), boxes, phrases)
             if "png" in formats:
                 media.write_frames(temporary / "pred_img", "pred_img", frames)
@@ -61,11 +59,9 @@ def write_outputs(
             still = media.enlarge(np.stack([image] * len(frames)), _PREVIEW_SIDE)
             wanted = media.draw_boxes(still, boxes, phrases)
             media.write_image(temporary / "strip.png", media.strip(wanted, with_boxes))
-            for name, text in texts.items():
-                (temporary / name).write_text(text, encoding="utf-8")
+            for file, text in texts.items():
+                (temporary / file).write_text(text, encoding="utf-8")
             _replace_outputs(folder, temporary)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
 

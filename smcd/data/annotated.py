@@ -16,15 +16,10 @@ class AnnotatedVideos:
     """The part of a `VideoSource` that keeps annotations.
 
     Args:
-        name: the dataset and split.
-        names: the videos, in order.
         read: gives the annotation of a video by its name, or raises an InputError.
         unused: videos that are left out unread, with the reason.
         min_frames: shorter videos are dropped.
-        on_error: "error", or "skip": videos with broken annotations are dropped.
-
-    Raises:
-        InputError: a broken annotation, with `on_error` "error".
+        on_error: "error" raises the InputError of a broken annotation, "skip" drops the video.
     """
 
     def __init__(

@@ -3,10 +3,11 @@
 import logging
 from collections import defaultdict
 from pathlib import Path
+from typing import Literal
 
 from smcd.config import DataConfig, GligenConfig, check, data_path
 from smcd.data.clips import ClipSource, Sampling, VideoClips, VideoSource
-from smcd.data.gligen_tsv import GligenTSV
+from smcd.data.gligen_tsv import SETS, GligenTSV
 from smcd.data.got10k import GOT10k
 from smcd.data.latent_cache import EncoderHashes, LatentCache, cache_folder, cache_settings
 from smcd.data.mixing import ClipOrder, Mixture
@@ -19,7 +20,7 @@ from smcd.sprites.layouts import make_world
 
 logger = logging.getLogger(__name__)
 
-_GLIGEN_SETS = {"FlickrGrounding": "flickr", "SBUGrounding": "sbu", "VGGrounding": "gqa"}
+_GLIGEN_SETS = dict(zip(("FlickrGrounding", "SBUGrounding", "VGGrounding"), SETS, strict=True))
 _VIDEO_SETS = ("got10k", "youvis", "sprites")
 
 
@@ -30,21 +31,19 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
         seed: gives the order and each clip's random choices.
         encoders: the model's; needed where `config.latents` or `config.phrase_embeddings` name files made by them.
 
-    Raises:
-        InputError: data that are missing or broken, or options that do not fit.
+    Raises an InputError for data that are missing or broken, or options that do not fit.
     """
     check(config)
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be at least 0")
     embeddings = None
     if config.phrase_embeddings:
-        embeddings = PhraseEmbeddings(map(Path, config.phrase_embeddings), encoders.text_encoder if encoders else None)
+        files = [Path(path) for path in config.phrase_embeddings]
+        embeddings = PhraseEmbeddings(files, encoders.text_encoder if encoders else None)
     sources: list[ClipSource] = []
     if config.name == "gligen":
         if config.latents:
             raise InputError("latents are cached for videos only; leave out latents for gligen")
-        for name, options in (config.dataset_names or {name: GligenConfig() for name in _GLIGEN_SETS}).items():
-            sources.append(_gligen(config, name, options, embeddings))
+        sets = config.dataset_names or {name: GligenConfig() for name in _GLIGEN_SETS}
+        sources += [_gligen(config, name, options, embeddings) for name, options in sets.items()]
     else:
         sources += _videos(config, encoders, embeddings)
     for source in sources:
@@ -59,23 +58,21 @@ def build_data(config: DataConfig, seed: int, encoders: EncoderHashes | None = N
 def _videos(
     config: DataConfig, encoders: EncoderHashes | None, embeddings: PhraseEmbeddings | None
 ) -> list[VideoClips]:
-    sampling, found = make_sampling(config), video_sources(config)
+    sampling, found = _sampling(config), video_sources(config)
     if not config.latents:
         return [VideoClips(source, sampling, None, embeddings) for source in found]
     if encoders is None:
         raise ValueError("cached latents need the hashes of the encoders, to tell whether they fit")
-    clips = []
+    clips, size = [], (config.height, config.width, config.resize)
     for source in found:
-        size = (config.height, config.width, config.resize)
-        choices = [cache_settings(some, source, *size) for some in (encoders, EncoderHashes(encoders.vae, None))]
+        choices = [cache_settings(encoders, source, *size, texts) for texts in (True, False)]
         folders = [cache_folder(Path(config.latents), settings) for settings in choices]
         cache = LatentCache(next((folder for folder in folders if folder.is_dir()), folders[0]))
         if cache.dropped and config.on_error != "skip":
             name, reason = next(iter(cache.dropped.items()))
-            raise InputError(
-                f"{cache.folder}: lacks {len(cache.dropped)} videos that were broken ({name}: {reason}); repair them "
-                "and prepare the latents again, or train without them: train_data.on_error=skip"
-            )
+            fix = "repair them and prepare the latents again, or set train_data.on_error=skip"
+            broken = f"{len(cache.dropped)} videos that were broken ({name}: {reason})"
+            raise InputError(f"{cache.folder}: lacks {broken}; {fix}")
         source.dropped |= cache.dropped
         source.names = [name for name in source.names if name not in cache.dropped]
         clips.append(VideoClips(source, sampling, cache, embeddings))
@@ -85,34 +82,20 @@ def _videos(
 def _gligen(config: DataConfig, name: str, options: GligenConfig, embeddings: PhraseEmbeddings | None) -> GligenTSV:
     if name not in _GLIGEN_SETS and name not in _GLIGEN_SETS.values():
         raise InputError(f"dataset_names: {name} is unknown; choose from {', '.join(_GLIGEN_SETS)}")
-    return GligenTSV(
-        data_path(config),
-        _GLIGEN_SETS.get(name, name),
-        options.image_size,
-        options.max_boxes_per_data,
-        options.crop_ratio if options.random_crop else 1,
-        config.resize,
-        embeddings,
-        config.on_error,
-    )
+    path, ratio = data_path(config), options.crop_ratio if options.random_crop else 1
+    shape = (options.image_size, options.max_boxes_per_data, ratio)
+    return GligenTSV(path, _GLIGEN_SETS.get(name, name), *shape, config.resize, embeddings, config.on_error)
 
 
-def make_sampling(config: DataConfig) -> Sampling:
-    """How clips are cut out of videos."""
-    return Sampling(
-        config.n_sample_frames,
-        config.height,
-        config.width,
-        config.num_max_obj,
-        config.stride,
-        "random" if config.start == "random" else int(config.start),
-        config.resize,
-    )
+def _sampling(config: DataConfig) -> Sampling:
+    start: int | Literal["random"] = "random" if config.start == "random" else int(config.start)
+    size = (config.height, config.width)
+    return Sampling(config.n_sample_frames, *size, config.num_max_obj, config.stride, start, config.resize)
 
 
 def video_sources(config: DataConfig) -> list[VideoSource]:
     """The datasets of videos that a config names. Raises an InputError where they are missing or broken."""
-    needed = make_sampling(config).needed
+    needed = _sampling(config).needed
     if config.name == "videos":
         return [VideoFolder(data_path(config), needed, config.on_error)]
     sources: list[VideoSource] = []
@@ -122,11 +105,10 @@ def video_sources(config: DataConfig) -> list[VideoSource]:
         elif name in ("youvis", "youtube_vis"):
             sources.append(YouTubeVIS(data_path(config), config.held_out, needed, config.on_error))
         elif name == "sprites":
-            size = max(config.width, config.height)
-            world = make_world(config.sprites_world.split())
-            frames = config.sprites_frames or needed
+            size, frames = max(config.width, config.height), config.sprites_frames or needed
             if frames < needed:
                 raise InputError(f"sprites_frames is {frames}; a clip needs {needed}")
+            world = make_world(config.sprites_world.split())
             sources.append(Sprites(config.sprites_clips, config.sprites_seed, frames, size, world))
         else:
             raise InputError(f"datasets: {name} is unknown; choose from {', '.join(_VIDEO_SETS)}")
@@ -139,13 +121,8 @@ def summarize(name: str, kept: int, dropped: dict[str, str]) -> list[str]:
     """How many clips were kept, how many dropped and why, with an example of each reason."""
     kinds = defaultdict(list)
     for clip, reason in dropped.items():
-        kinds[_kind(reason)].append(clip)
+        words = (word for word in reason.split() if "/" not in word)  # reasons may differ in files and numbers
+        kinds[" ".join("#" if any(map(str.isdigit, word)) else word for word in words)].append(clip)
     alike = sorted(kinds.values(), key=len, reverse=True)
     lines = [f"  {len(clips)} x {dropped[clips[0]]} ({clips[0]})" for clips in alike]
     return [f"{name}: {kept} clips kept, {len(dropped)} dropped", *lines]
-
-
-def _kind(reason: str) -> str:
-    """Reasons that differ only in files and numbers are of one kind."""
-    words = (word for word in reason.split() if "/" not in word)
-    return " ".join("#" if any(letter.isdigit() for letter in word) else word for word in words)

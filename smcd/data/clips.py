@@ -15,42 +15,26 @@ from smcd.runtime.media import resize
 
 @dataclass(frozen=True)
 class Video:
-    """A video's annotation.
+    """A video's annotation."""
 
-    Attributes:
-        name: unique in its dataset: "GOT-10k_Train_000001".
-        prompt: what happens in it.
-        phrases: names of its N objects.
-        boxes: F N 4, float32, xyxy in 0..1; zeros where absent.
-        box_mask: F N, float32, 1 where the object is present.
-        where: file and place of the annotation, for messages.
-        fingerprint: tells whether the file of frames is still the same, where a dataset may change.
-    """
-
-    name: str
+    name: str  # unique in its dataset: "GOT-10k_Train_000001"
     prompt: str
-    phrases: list[str]
-    boxes: np.ndarray
-    box_mask: np.ndarray
-    where: str = ""
-    fingerprint: str = ""
+    phrases: list[str]  # names of its N objects
+    boxes: np.ndarray  # F N 4, float32, xyxy in 0..1; zeros where absent
+    box_mask: np.ndarray  # F N, float32, 1 where the object is present
+    where: str = ""  # file and place of the annotation, for messages
+    fingerprint: str = ""  # tells whether the file of frames is still the same, where a dataset may change
 
     def __len__(self) -> int:
         return len(self.boxes)
 
 
 class VideoSource(Protocol):
-    """A dataset of videos: GOT-10k, YouTube-VIS, a user's folder, sprites.
+    """A dataset of videos: GOT-10k, YouTube-VIS, a user's folder, sprites."""
 
-    Attributes:
-        name: the dataset and split: "got10k/train".
-        names: the videos that are used, sorted.
-        dropped: videos that are not used, with the reason.
-    """
-
-    name: str
-    names: list[str]
-    dropped: dict[str, str]
+    name: str  # the dataset and split: "got10k/train"
+    names: list[str]  # the videos that are used, sorted
+    dropped: dict[str, str]  # videos that are not used, with the reason
 
     def video(self, index: int) -> Video:
         """The annotation. Raises an InputError where it is broken."""
@@ -58,31 +42,21 @@ class VideoSource(Protocol):
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         """These frames in RGB; with `size` (height, width) they may come scaled down, but not below it.
 
-        Raises:
-            InputError: a frame that is missing or broken, by its file.
+        Raises an InputError for a frame that is missing or broken, by its file.
         """
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How clips are cut out of videos.
-
-    Attributes:
-        num_frames: F.
-        height, width: the size in pixels to which frames are squashed.
-        max_objects: N; fewer objects are filled up with absent ones, and of more the first N are used.
-        stride: n, to take every n-th frame of the video.
-        start: "random" or the number of the first frame.
-        resize: "antialiased" (bilinear), or "published": bilinear without antialiasing.
-    """
+    """How clips are cut out of videos."""
 
     num_frames: int = 8
-    height: int = 256
+    height: int = 256  # frames are squashed to this size, in pixels
     width: int = 256
-    max_objects: int = 8
-    stride: int = 1
-    start: int | Literal["random"] = "random"
-    resize: str = "antialiased"
+    max_objects: int = 8  # N: fewer objects are filled up with absent ones, and of more the first N are used
+    stride: int = 1  # n, to take every n-th frame of the video
+    start: int | Literal["random"] = "random"  # number of the first frame
+    resize: str = "antialiased"  # bilinear, or "published": bilinear without antialiasing
 
     @property
     def needed(self) -> int:
@@ -98,32 +72,19 @@ class Sampling:
 
 @dataclass
 class Clip:
-    """A clip, or one image, of a dataset. Either frames or latents are given.
+    """A clip, or one image, of a dataset. Either frames or latents are given."""
 
-    Attributes:
-        name: dataset, video and first frame: "got10k/train/GOT-10k_Train_000001@17".
-        prompt: what happens in it.
-        phrases: N names, empty for objects that only fill the clip up to N.
-        boxes: F N 4, xyxy in 0..1; zeros where absent.
-        box_mask: F N, 1 where the object is present.
-        frames: F H W 3, uint8.
-        latent_mean, latent_std: the VAE's posterior, 4 F h w, scaled; from a cache.
-        text: the prompt's embedding, 77 C; from a cache.
-        phrase_embeddings: N C, zeros for empty phrases; from a cache or a file.
-        skipped: a message for each broken clip that this one replaces.
-    """
-
-    name: str
+    name: str  # dataset, video and first frame: "got10k/train/GOT-10k_Train_000001@17"
     prompt: str
-    phrases: list[str]
-    boxes: Tensor
-    box_mask: Tensor
-    frames: Tensor | None = None
-    latent_mean: Tensor | None = None
+    phrases: list[str]  # N names, empty for objects that only fill the clip up to N
+    boxes: Tensor  # F N 4, xyxy in 0..1; zeros where absent
+    box_mask: Tensor  # F N, 1 where the object is present
+    frames: Tensor | None = None  # F H W 3, uint8
+    latent_mean: Tensor | None = None  # the VAE's posterior, 4 F h w, scaled; from a cache
     latent_std: Tensor | None = None
-    text: Tensor | None = None
-    phrase_embeddings: Tensor | None = None
-    skipped: tuple[str, ...] = ()
+    text: Tensor | None = None  # the prompt's embedding, 77 C; from a cache
+    phrase_embeddings: Tensor | None = None  # N C, zeros for empty phrases; from a cache or a file
+    skipped: tuple[str, ...] = ()  # a message for each broken clip that this one replaces
 
     @classmethod
     def padded(
@@ -164,31 +125,21 @@ class Batch:
         return self._with_tensors(Tensor.pin_memory)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        changed: dict[str, Any] = {name: change(tensor) for name, tensor in tensors.items()}
+        changed: dict[str, Any] = {name: change(x) for name, x in vars(self).items() if isinstance(x, Tensor)}
         return replace(self, **changed)
 
 
-_TENSORS = ("boxes", "box_mask", "frames", "latent_mean", "latent_std", "text", "phrase_embeddings")
-
-
 def collate(clips: Sequence[Clip]) -> Batch:
-    """Clips of the same size as one batch.
-
-    Raises:
-        InputError: clips that do not go together, by name.
-    """
+    """Clips of the same size as one batch. Raises an InputError for clips that do not go together, by name."""
     stacked: dict[str, Any] = {}
-    for name in _TENSORS:
+    for name in ("boxes", "box_mask", "frames", "latent_mean", "latent_std", "text", "phrase_embeddings"):
         values = [getattr(clip, name) for clip in clips]
         shapes = [None if value is None else tuple(value.shape) for value in values]
         for clip, shape in zip(clips, shapes, strict=True):
             if shape != shapes[0]:
-                raise InputError(
-                    f"{clips[0].name} and {clip.name} do not fit in one batch: {name} is {shapes[0]} and {shape}; give "
-                    "all datasets one size, and latents to all or none"
-                )
-        stacked[name] = None if shapes[0] is None else torch.stack(values)
+                pair = f"{clips[0].name} and {clip.name} do not fit in one batch: {name} is {shapes[0]} and {shape}"
+                raise InputError(f"{pair}; give all datasets one size, and latents to all or none")
+        stacked[name] = torch.stack(values) if shapes[0] else None
     return Batch(
         names=[clip.name for clip in clips],
         prompts=[clip.prompt for clip in clips],
@@ -204,8 +155,7 @@ class ClipSource(Protocol):
     name: str
     dropped: dict[str, str]
 
-    def __len__(self) -> int:
-        """The number of clips that an epoch visits."""
+    def __len__(self) -> int: ...
 
     def clip(self, index: int, rng: np.random.Generator) -> Clip:
         """Clip number `index`, its random choices from `rng`. Raises an InputError where the data are broken."""
@@ -214,11 +164,8 @@ class ClipSource(Protocol):
 class VideoClips:
     """Clips of a dataset of videos: one for each video and epoch, its start drawn anew.
 
-    Args:
-        source: the videos.
-        sampling: how clips are cut out of them.
-        latents: in place of the pixels (`latent_cache.LatentCache.clip`).
-        phrase_embeddings: gives embeddings of phrases (`phrases.PhraseEmbeddings`), or None.
+    Cached `latents` (`latent_cache.LatentCache`) replace pixels; `phrase_embeddings` (`phrases.PhraseEmbeddings`) give
+    embeddings of phrases.
     """
 
     def __init__(

@@ -16,16 +16,12 @@ _COLUMNS = 4  # single images side by side
 _LINE = 16
 
 
-def contact_sheet(clips: Sequence[Clip], frames: int = 8) -> np.ndarray:
-    """Each clip as a row of up to `frames` frames below its name and caption; single images four in a row.
+def contact_sheet(clips: Sequence[Clip]) -> np.ndarray:
+    """Each clip as a row of up to 8 frames below its name and caption; single images four in a row.
 
-    Returns:
-        A picture, H W 3, uint8.
-
-    Raises:
-        ValueError: clips without frames (from a cache).
+    Returns a picture, H W 3, uint8. Raises a ValueError for clips without frames (from a cache).
     """
-    cells = [_titled(clip, strip(_drawn(clip), most=frames)) for clip in clips]
+    cells = [_titled(clip, strip(_drawn(clip))) for clip in clips]
     if all(len(clip.boxes) == 1 for clip in clips):
         rows = [_padded(cells[n : n + _COLUMNS], axis=0) for n in range(0, len(cells), _COLUMNS)]
         cells = [np.concatenate(row, axis=1) for row in rows]

@@ -4,14 +4,14 @@ import base64
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from smcd.data.clips import Clip
 from smcd.data.label_files import check_box, folder_of
@@ -21,10 +21,10 @@ from smcd.runtime.media import read_frame
 
 SETS = ("flickr", "sbu", "gqa")
 _SMALLEST = 0.01  # boxes of a smaller part of the image's area are dropped
+_ANEW = "download the .tsv and its .lineidx again"
 
 
-@dataclass(frozen=True)
-class GligenRow:
+class GligenRow(NamedTuple):
     """One image: its JPEG in base64, its caption, and N boxes (xywh in pixels, float64) with their phrases."""
 
     image: str
@@ -36,20 +36,16 @@ class GligenRow:
 class GligenTSV:
     """One of GLIGEN's sets as clips of a single frame, a `ClipSource`.
 
-    Images are cropped to squares at random; objects are sorted by area, the largest first.
+    Images are cropped to squares of `size` pixels at random; objects are sorted by area, the largest first.
 
     Args:
         path: the folder that holds `GLIGEN/GROUNDING`, or GROUNDING itself.
         name: flickr, sbu or gqa.
-        size: side of the square images, in pixels.
         max_objects: N, filled up with absent objects.
-        on_error: "error", or "skip": rows beyond the end of a file that was cut off are dropped.
         crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centered whole square.
         resize: "antialiased" (bilinear), or "published": a box filter.
         phrase_embeddings: gives embeddings of phrases (`phrases.PhraseEmbeddings`), or None.
-
-    Raises:
-        InputError: a file is missing or broken; the message names it.
+        on_error: "error" raises an InputError that names a broken file; "skip" drops rows beyond the end of one.
     """
 
     def __init__(
@@ -66,27 +62,31 @@ class GligenTSV:
         self.name = f"gligen/{name}"
         self.size, self.max_objects, self.crop_ratio = size, max_objects, crop_ratio
         self._filter = PIL.Image.Resampling.BILINEAR if resize == "antialiased" else PIL.Image.Resampling.BOX
-        self._phrase_embeddings = phrase_embeddings
+        self._phrase_embeddings, self._on_error = phrase_embeddings, on_error
         self.folder = folder_of(Path(path), f"GLIGEN/GROUNDING/{name}", f"GROUNDING/{name}", name)
         self.files = sorted(self.folder.glob("*.tsv"))
         if not self.files:
             raise InputError(f"{self.folder}: holds no .tsv files; see docs/data.md")
         self.dropped: dict[str, str] = {}
-        self._offsets = [self._read_offsets(file, on_error) for file in self.files]
+        self._offsets = [self._read_offsets(file) for file in self.files]
         self._ends = np.cumsum([len(offsets) for offsets in self._offsets])
 
-    def _read_offsets(self, file: Path, on_error: str) -> np.ndarray:
+    def _read_offsets(self, file: Path) -> np.ndarray:
         offsets = read_offsets(file)
         size = file.stat().st_size
         beyond = offsets >= size
         if beyond.any():
             message = f"{file}:{beyond.argmax() + 1}: the file ends at byte {size}, before this row; {_ANEW}"
-            if on_error != "skip":
+            if self._on_error != "skip":
                 raise InputError(message)
             self.dropped |= {f"{file.stem}:{row + 1}": message for row in np.flatnonzero(beyond)}
-        elif file_ends_after(file, int(offsets[-1])) != size:
-            raise InputError(f"{file.with_suffix('.lineidx')}:{len(offsets)}: {file.name} has more rows; {_ANEW}")
-        return offsets[~beyond]
+            return offsets[~beyond]
+        with file.open("rb") as tsv:
+            tsv.seek(offsets[-1])
+            tsv.readline()
+            if tsv.tell() != size:
+                raise InputError(f"{file.with_suffix('.lineidx')}:{len(offsets)}: {file.name} has more rows; {_ANEW}")
+        return offsets
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -97,9 +97,18 @@ class GligenTSV:
         row = index - int(self._ends[number - 1]) if number else index
         return self.files[number], row, int(self._offsets[number][row])
 
-    def phrases(self, index: int) -> list[str]:
-        """The phrases of row number `index`. Raises an InputError that names the file and the line."""
-        return read_row(*self._place(index)).phrases
+    def check_rows(self) -> tuple[set[str], dict[str, str]]:
+        """The phrases of all rows, and what is broken with the reason (an InputError, unless `on_error` is "skip")."""
+        phrases: set[str] = set()
+        broken = dict(self.dropped)
+        for index in tqdm(range(len(self)), self.name, unit="row"):
+            try:
+                phrases.update(read_row(*self._place(index)).phrases)
+            except InputError as error:
+                if self._on_error != "skip":
+                    raise
+                broken[str(index + 1)] = str(error)
+        return phrases, broken
 
     def clip(self, index: int, rng: np.random.Generator) -> Clip:
         file, number, offset = self._place(index)
@@ -130,7 +139,7 @@ class GligenTSV:
 
     def _objects(self, row: GligenRow, side: float, left: float, top: float) -> tuple[np.ndarray, list[str]]:
         """What the crop shows of the objects: boxes N 4 (xyxy in 0..1, float32), the largest first, with phrases."""
-        corners = np.concatenate([row.boxes[:, :2], row.boxes[:, :2] + row.boxes[:, 2:]], axis=1)
+        corners = row.boxes[:, [0, 1, 0, 1]] + row.boxes * [0, 0, 1, 1]
         boxes = np.clip((corners - [left, top, left, top]) / side, 0, 1)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
         order = [n for n in np.argsort(-areas, kind="stable") if areas[n] >= _SMALLEST]
@@ -155,17 +164,6 @@ def read_offsets(tsv: Path) -> np.ndarray:
     return offsets
 
 
-def file_ends_after(tsv: Path, offset: int) -> int:
-    """Where the row at a byte offset ends."""
-    with tsv.open("rb") as file:
-        file.seek(offset)
-        file.readline()
-        return file.tell()
-
-
-_ANEW = "download the .tsv and its .lineidx again"
-
-
 def read_row(tsv: Path, row: int, offset: int) -> GligenRow:
     """Row `row` (from 0) of a file, at its byte offset. Raises an InputError where it is broken."""
     where = f"{tsv}:{row + 1}"
@@ -183,10 +181,11 @@ def read_row(tsv: Path, row: int, offset: int) -> GligenRow:
         raise InputError(f"{where}: has no annos")
     boxes, phrases = [], []
     for number, item in enumerate(annotations):
+        place = f"{where}: anno {number}"
         if not isinstance(item, dict):
-            raise InputError(f"{where}: anno {number} is no JSON object")
-        boxes.append(check_box(item.get("bbox"), f"{where}: anno {number}"))
-        phrases.append(phrase_of(caption, item.get("tokens_positive"), f"{where}: anno {number}"))
+            raise InputError(f"{place} is no JSON object")
+        boxes.append(check_box(item.get("bbox"), place))
+        phrases.append(phrase_of(caption, item.get("tokens_positive"), place))
     return GligenRow(image, caption, np.array(boxes), phrases)
 
 

@@ -29,11 +29,9 @@ class GOT10k(AnnotatedVideos):
     Args:
         path: the folder that holds `got10k` or `got-10k`.
         split: train or val (of test only the first boxes are public).
-        min_frames: shorter sequences are dropped.
-        on_error: "error", or "skip": broken sequences are dropped.
+        min_frames, on_error: see `AnnotatedVideos`.
 
-    Raises:
-        InputError: labels are missing or broken; the message names the file and line.
+    Raises an InputError naming the file and line where labels are missing or broken.
     """
 
     def __init__(self, path: Path, split: str = "train", min_frames: int = 8, on_error: str = "error"):
@@ -42,17 +40,15 @@ class GOT10k(AnnotatedVideos):
         found = sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and entry.name[0] not in "._")
         if not found:
             raise InputError(f"{self.folder}: holds no sequences; see docs/data.md")
-        unused = [name for name in found if split == "train" and int(re.sub(r"\D", "", name[-6:]) or 0) in BROKEN]
+        broken = [name for name in found if split == "train" and int(re.sub(r"\D", "", name[-6:]) or 0) in BROKEN]
+        unused = dict.fromkeys(broken, "on the published list of broken sequences")
         path_of_captions = root / f"got10k_{split}_caption.json"
         captions = read_json(path_of_captions) if path_of_captions.is_file() else {}
-        super().__init__(
-            f"got10k/{split}",
-            found,
-            lambda name: read_sequence(self.folder / name, captions.get(name)),
-            dict.fromkeys(unused, "on the published list of broken sequences"),
-            min_frames,
-            on_error,
-        )
+
+        def read(name: str) -> Video:
+            return read_sequence(self.folder / name, captions.get(name))
+
+        super().__init__(f"got10k/{split}", found, read, unused, min_frames, on_error)
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         folder = self.folder / self.names[index]
@@ -79,22 +75,19 @@ def read_sequence(folder: Path, caption: str | None = None) -> Video:
 def check_frames(folder: Path, labels: Path, length: int) -> None:
     """Raise an InputError where the frames are not 00000001.jpg to that of the last of `length` labels."""
     found = {entry.name for entry in folder.iterdir() if entry.name.endswith(".jpg") and entry.name[0] != "."}
-    wanted = [f"{number:08d}.jpg" for number in range(1, max(length, len(found)) + 1)]
-    missing = [name for name in wanted if name not in found]
     if len(found) > length:
         raise InputError(f"{labels}:{length}: ends after {length} lines, but there are {len(found)} frames")
-    if missing:
-        raise InputError(f"{folder / missing[0]}: is missing, and {labels.name} has {length} lines")
+    for number in range(1, length + 1):
+        if (name := f"{number:08d}.jpg") not in found:
+            raise InputError(f"{folder / name}: is missing, and {labels.name} has {length} lines")
 
 
 def read_meta(path: Path) -> tuple[str, str, tuple[int, int]]:
     """Object class, motion class and size (width, height in pixels) from `meta_info.ini`.
 
-    configparser does not read it: a url may hold a %.
-
-    Raises:
-        InputError: a key is missing, or the resolution is no size.
+    Raises an InputError if a key is missing, or the resolution is no size.
     """
+    # not with configparser: a url may hold a %
     pairs = (line.partition(":") for line in read_text(path).splitlines())
     values = {key.strip(): value.strip() for key, _, value in pairs}
     for key in ("object_class", "motion_class", "resolution"):

@@ -19,8 +19,7 @@ KeyFrames = dict[int, PixelBox | None]
 def read_bbox_txt(path: Path, num_frames: int, size: tuple[int, int]) -> KeyFrames:
     """F lines of `x1,y1,x2,y2`, or key frames `k: x1,y1,x2,y2` in any order.
 
-    Raises:
-        InputError: a line does not fit; the message names it.
+    Raises an InputError naming a line that does not fit.
     """
     lines = read_text(path).rstrip().splitlines()
     if not lines:
@@ -37,28 +36,20 @@ def read_bbox_txt(path: Path, num_frames: int, size: tuple[int, int]) -> KeyFram
             raise InputError(f"{where}: frame {index} was given before; delete one of the lines")
         keys[index] = _box(values.split(","), size, where)
     if not keyed and len(lines) != num_frames:
-        raise InputError(
-            f"{path}: {len(lines)} lines for {num_frames} frames; set --video_length {len(lines)}, or write key frames "
-            "(k: x1,y1,x2,y2)"
-        )
+        fix = f"set --video_length {len(lines)}, or write key frames (k: x1,y1,x2,y2)"
+        raise InputError(f"{path}: {len(lines)} lines for {num_frames} frames; {fix}")
     return keys
 
 
 def parse_objects(content: Any, num_frames: int, size: tuple[int, int], where: str) -> list[tuple[str, KeyFrames]]:
     """`[{"phrase": ..., "boxes": {"0": [x1, y1, x2, y2], "6": null}}]` as phrases with key frames.
 
-    Args:
-        size: width and height of the image.
-
-    Raises:
-        InputError: something does not fit; the message names the object and frame.
+    `size` is width and height of the image. Raises an InputError naming the object and frame that do not fit.
     """
     if not isinstance(content, list) or not content:
         raise InputError(f'{where}: should be a list of objects: [{{"phrase": "red car", "boxes": {{"0": [...]}}}}]')
-    return [
-        _read_object(item, num_frames, size, f"{where}: object {number}")
-        for number, item in enumerate(content, start=1)
-    ]
+    numbered = enumerate(content, start=1)
+    return [_read_object(item, num_frames, size, f"{where}: object {number}") for number, item in numbered]
 
 
 def _read_object(item: Any, num_frames: int, size: tuple[int, int], where: str) -> tuple[str, KeyFrames]:
@@ -108,13 +99,10 @@ def make_track(keys: KeyFrames, num_frames: int, size: tuple[int, int], what: st
     width, height = size
     boxes = [box for box in keys.values() if box is not None]
     if boxes and all(max(box) <= 1 for box in boxes):
-        raise InputError(
-            f"{what}: all boxes lie within one pixel; give pixels of the image ({width} x {height}), not parts of it"
-        )
+        raise InputError(f"{what}: all boxes lie within one pixel; give pixels of the image ({width} x {height})")
     track = interpolate(keys, num_frames)
     there = [(frame, box) for frame, box in enumerate(track) if box is not None]
-    beyond = [str(frame) for frame, (x1, y1, x2, y2) in there if min(x1, y1) < 0 or x2 > width or y2 > height]
-    if beyond:
+    if beyond := [str(frame) for frame, (x1, y1, x2, y2) in there if min(x1, y1) < 0 or x2 > width or y2 > height]:
         where = f"the image ({width} x {height})"
         logger.warning(f"{what}: boxes reach beyond {where} and were cut at frames {', '.join(beyond)}")
     return [None if box is None else _inside(box, size) for box in track]
@@ -130,10 +118,8 @@ def _frame_index(text: str, num_frames: int, where: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         raise InputError(f"{where}: {text!r} is not a frame number")
     if int(text) >= num_frames:
-        raise InputError(
-            f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1} (there are {num_frames}; "
-            "--video_length of a video that is to be made)"
-        )
+        fix = "raise --video_length if the video is yet to be made"
+        raise InputError(f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1}; {fix}")
     return int(text)
 
 
@@ -151,8 +137,6 @@ def _box(values: Sequence[Any], size: tuple[int, int], where: str) -> PixelBox:
         raise InputError(f"{where}: {shown} is empty: write x1,y1,x2,y2 with x2 > x1 and y2 > y1, not x,y,w,h")
     left, top, right, bottom = _inside((x1, y1, x2, y2), size)
     if min(right - left, bottom - top) < _SMALLEST:
-        raise InputError(
-            f"{where}: {shown} lies outside the image, or covers too little of it to draw: use x from 0 to {size[0]}, "
-            f"y to {size[1]}"
-        )
+        fix = f"use x from 0 to {size[0]}, y to {size[1]}"
+        raise InputError(f"{where}: {shown} lies outside the image, or covers too little of it to draw: {fix}")
     return x1, y1, x2, y2

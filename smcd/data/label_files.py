@@ -13,8 +13,7 @@ from smcd.runtime.files import read_text
 def read_numbers(path: Path, columns: int) -> np.ndarray:
     """A line of `columns` numbers, separated by commas, for each frame: L columns, float64.
 
-    Raises:
-        InputError: a line holds something else; the message names it.
+    Raises an InputError naming the line that holds something else.
     """
     rows = []
     for number, line in enumerate(read_text(path).rstrip().splitlines(), start=1):
@@ -52,9 +51,7 @@ def folder_of(path: Path, *names: str) -> Path:
     for name in names:
         if (path / name).is_dir():
             return path / name
-    raise InputError(
-        f"{path}: has no folder {' or '.join(names)}; see docs/data.md for how the dataset must lie on disk"
-    )
+    raise InputError(f"{path}: has no folder {' or '.join(names)}; see docs/data.md for what lies where")
 
 
 def xyxy(boxes: np.ndarray, width: float, height: float) -> np.ndarray:

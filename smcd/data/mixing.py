@@ -3,6 +3,7 @@
 import logging
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 
@@ -31,14 +32,7 @@ class ClipOrder:
 
     Without weights an epoch visits every clip of every dataset once, shuffled by (seed, epoch). With weights an epoch
     is as long, and the datasets have these shares of it; each is still gone through whole before it starts anew.
-
-    Args:
-        lengths: clips of each dataset.
-        seed: gives the order.
-        weights: shares of the datasets; otherwise their lengths.
-
-    Raises:
-        InputError: no clips, or weights that are no shares.
+    `lengths` are the clips of each dataset. Raises an InputError for no clips, or weights that are no shares.
     """
 
     def __init__(self, lengths: Sequence[int], seed: int, weights: Sequence[float] | None = None):
@@ -80,17 +74,17 @@ def _shares(shares: np.ndarray, total: int) -> np.ndarray:
     return counts
 
 
+@dataclass(eq=False)
 class Mixture(Dataset):
     """Clips of several datasets by `Pick`; an item is a clip, or the InputError of one that is broken.
 
-    Args:
-        sources: the datasets.
-        seed: with the pick it gives a clip's random choices (start, crop).
-        on_error: "error", or "skip": a broken clip is replaced by another one of its dataset, which tells of it.
+    A clip's random choices (start, crop) follow from the seed and the pick. With `on_error` "skip" a broken clip is
+    replaced by another one of its dataset, which tells of it.
     """
 
-    def __init__(self, sources: Sequence[ClipSource], seed: int, on_error: str = "error"):
-        self.sources, self.seed, self.on_error = list(sources), seed, on_error
+    sources: Sequence[ClipSource]
+    seed: int
+    on_error: str = "error"
 
     @property
     def lengths(self) -> list[int]:
@@ -107,59 +101,38 @@ class Mixture(Dataset):
 
     def clip(self, pick: Pick) -> Clip:
         """A clip, or with on_error "skip" what came in its place. Raises an InputError for a broken one."""
-        source, skipped = self.sources[pick.dataset], []
+        source, index = self.sources[pick.dataset], pick.clip
+        skipped: list[str] = []
         rng = np.random.default_rng((self.seed, *pick))
-        index = pick.clip
         for _ in range(_REPLACEMENTS):
             try:
-                clip = source.clip(index, rng)
+                return replace(source.clip(index, rng), skipped=tuple(skipped))
             except InputError as error:
                 if self.on_error != "skip":
                     raise InputError(f"{error} (or train without it: train_data.on_error=skip)") from None
                 skipped.append(str(error))
                 index = int(rng.integers(len(source)))
-            else:
-                clip.skipped = tuple(skipped)
-                return clip
         raise InputError(f"{source.name}: {_REPLACEMENTS} clips in a row are broken, the last: {skipped[-1]}")
 
 
+@dataclass(eq=False)
 class ClipLoader:
     """Batches of one process, without end, from any place in the order.
 
     Position p of the order is row p % (batch_size * num_processes) of its batch over all processes: what is trained on
-    does not depend on the number of processes or workers.
-
-    Attributes:
-        skipped: broken clips that were replaced so far.
-
-    Args:
-        mixture: the clips.
-        order: which comes when.
-        batch_size: clips of each process.
-        num_workers: processes that read clips; 0 reads in this one.
-        process_index, num_processes: this process, and how many share the batches.
+    does not depend on the number of processes or workers. `batch_size` counts the clips of each process.
     """
 
-    def __init__(
-        self,
-        mixture: Mixture,
-        order: ClipOrder,
-        batch_size: int,
-        num_workers: int = 0,
-        process_index: int = 0,
-        num_processes: int = 1,
-    ):
-        self.mixture, self.order, self.batch_size, self.num_workers = mixture, order, batch_size, num_workers
-        self.process_index, self.num_processes = process_index, num_processes
-        self.skipped = 0
+    mixture: Mixture
+    order: ClipOrder
+    batch_size: int
+    num_workers: int = 0
+    process_index: int = 0
+    num_processes: int = 1
+    skipped: int = 0  # broken clips that were replaced so far
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
-        """Batches from batch number `start` on; replaced clips are logged.
-
-        Raises:
-            InputError: a clip that is broken, or cannot be replaced.
-        """
+        """Batches from number `start` on; replaced clips are logged, others that are broken raise an InputError."""
         loader: DataLoader = DataLoader(
             self.mixture,
             batch_sampler=self._picks(start),
@@ -186,15 +159,14 @@ class ClipLoader:
 
 def _leave_signals(_: int) -> None:
     """Workers leave signals to the main process, which then ends them."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(clips: list[Clip | InputError]) -> Batch | InputError:
+    if broken := next((clip for clip in clips if isinstance(clip, InputError)), None):
+        return broken
     try:
-        for clip in clips:
-            if isinstance(clip, InputError):
-                raise clip
         return collate(clips)  # type: ignore[arg-type]
     except InputError as error:
         return error

@@ -17,52 +17,42 @@ class PhraseEmbeddings:
     """Embeddings of phrases by name, from one or several files (the first that has a phrase gives it).
 
     A file is `obj_embedding.json` ({phrase: [[C floats]]}), `annotations_info_with_cat_emb.json` (the same below
-    "category_embedding"), or a .safetensors of `write_phrases`.
+    "category_embedding"), or a .safetensors of `write_phrases`, which also knows the hash of its text `encoder`.
 
-    Args:
-        paths: the files.
-        encoder: hash of the text encoder that they should come from; only .safetensors know it.
-
-    Raises:
-        InputError: a file that cannot be read, or files of different widths or encoders.
+    Raises an InputError for a file that cannot be read, or files of different widths or encoders.
     """
 
-    def __init__(self, paths: Iterable[Path], encoder: str | None = None):
-        self._paths = list(paths)
-        self._rows: dict[str, tuple[int, int]] = {}
-        self._tables: list[Tensor] = []
-        for number, path in enumerate(self._paths):
+    def __init__(self, paths: Sequence[Path], encoder: str | None = None):
+        self._rows: dict[str, tuple[Tensor, int]] = {}
+        widths: dict[int, Path] = {}
+        for path in paths:
             phrases, table, made_with = read_phrases(path)
             if encoder is not None and made_with not in (None, encoder):
                 raise InputError(f"{path}: was made with another text encoder; run smcd prepare --overwrite")
-            self._tables.append(table)
-            self._rows = {phrase: (number, row) for row, phrase in enumerate(phrases)} | self._rows
-        widths = {table.shape[1]: path for table, path in zip(self._tables, self._paths, strict=True)}
+            widths[table.shape[1]] = path
+            self._rows = {phrase: (table, row) for row, phrase in enumerate(phrases)} | self._rows
         if len(widths) > 1:
             parts = ", ".join(f"{path}: {width}" for width, path in widths.items())
             raise InputError(f"phrase embeddings have different widths ({parts}); prepare them with one text encoder")
         self.width = next(iter(widths), 0)
+        self._files = ", ".join(map(str, paths))
 
     def __call__(self, phrases: Sequence[str], where: str = "") -> Tensor:
         """Embeddings N C, float32; zeros for empty phrases. Raises an InputError for a phrase that is in no file."""
         embeddings = torch.zeros(len(phrases), self.width)
         for n, phrase in enumerate(phrases):
             if phrase and phrase not in self._rows:
-                files = ", ".join(map(str, self._paths))
-                raise InputError(
-                    f"{where}: {phrase!r} is not among the phrase embeddings of {files}; prepare them anew"
-                )
+                raise InputError(f"{where}: {phrase!r} is not among the phrase embeddings of {self._files}; prepare it")
             if phrase:
-                number, row = self._rows[phrase]
-                embeddings[n] = self._tables[number][row].float()
+                table, row = self._rows[phrase]
+                embeddings[n] = table[row]
         return embeddings
 
 
 def read_phrases(path: Path) -> tuple[list[str], Tensor, str | None]:
     """Phrases, their embeddings (P C) and the hash of their text encoder (None if the file does not say).
 
-    Raises:
-        InputError: another kind of file.
+    Raises an InputError for another kind of file.
     """
     if path.suffix != ".safetensors":
         content = read_json(path)

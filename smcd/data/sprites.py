@@ -13,19 +13,10 @@ from smcd.sprites.world import SpriteClip, World, make_clip
 _KEPT = 20_000  # annotations, of 1 to 2 KB
 
 
-def _fingerprint(world: World) -> str:
-    return hashlib.sha1(json.dumps(world.description()).encode()).hexdigest()[:16]
-
-
 class Sprites:
     """Clips of a sprites world, made when they are asked for; a `VideoSource`.
 
-    Args:
-        clips: how many.
-        seed: another seed gives another world.
-        frames: length of each video.
-        size: side of the frames, in pixels.
-        world: how rich it is.
+    Another seed gives another world; frames are squares of `size` pixels.
     """
 
     def __init__(self, clips: int, seed: int = 0, frames: int = 8, size: int = 256, world: World | None = None):
@@ -33,7 +24,8 @@ class Sprites:
         self.names = [f"{index:06d}" for index in range(clips)]
         self.dropped: dict[str, str] = {}
         self._settings = (frames, size, world)
-        self._fingerprint = _fingerprint(world or World())
+        description = json.dumps((world or World()).description())
+        self._fingerprint = hashlib.sha1(description.encode()).hexdigest()[:16]
         self._seed = seed
         self._last: tuple[int, SpriteClip] | None = None
         self._videos: dict[int, Video] = {}
@@ -50,13 +42,10 @@ class Sprites:
         if index not in self._videos:
             if len(self._videos) >= _KEPT:
                 self._videos.clear()
-            self._videos[index] = self._make_video(index)
+            name, clip, origin = self.names[index], self.clip(index), (self.name, self._fingerprint)
+            phrases = [sprite.phrase for sprite in clip.sprites]
+            self._videos[index] = Video(name, clip.caption, phrases, clip.boxes, clip.box_mask, *origin)
         return self._videos[index]
-
-    def _make_video(self, index: int) -> Video:
-        clip = self.clip(index)
-        phrases = [sprite.phrase for sprite in clip.sprites]
-        return Video(self.names[index], clip.caption, phrases, clip.boxes, clip.box_mask, self.name, self._fingerprint)
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         pixels: np.ndarray = self.clip(index).frames

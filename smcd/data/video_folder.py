@@ -31,13 +31,7 @@ class VideoFolder(AnnotatedVideos):
     are x1, y1, x2, y2 in pixels at key frames, as in `objects.json` of custom inputs. Without a caption the prompt
     is made of the phrases.
 
-    Args:
-        path: the folder.
-        min_frames: shorter videos are dropped.
-        on_error: "error", or "skip": broken videos are dropped.
-
-    Raises:
-        InputError: something is missing or broken; the message names the file, the video and the object.
+    Raises an InputError if something is missing or broken; the message names the file, the video and the object.
     """
 
     def __init__(self, path: Path, min_frames: int = 8, on_error: str = "error"):
@@ -72,7 +66,8 @@ def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile 
     path = folder / name
     frames: VideoFile | list[Path]
     if path.is_dir():
-        frames = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_by_number)
+        files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        frames = sorted(files, key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
         if not frames:
             raise InputError(f"{path}: holds no frames ({', '.join(IMAGE_SUFFIXES)})")
         length, size = len(frames), read_frame(frames[0]).size
@@ -98,7 +93,3 @@ def _fingerprint(frames: VideoFile | list[Path]) -> str:
         first, size = file.read(_BYTES), frames.path.stat().st_size
         file.seek(max(0, size - _BYTES))
         return hashlib.sha1(f"{size}".encode() + first + file.read()).hexdigest()[:16]
-
-
-def _by_number(path: Path) -> tuple[list[int], str]:
-    return [int(number) for number in re.findall(r"\d+", path.stem)], path.name

@@ -29,23 +29,20 @@ class YouTubeVIS(AnnotatedVideos):
     Args:
         path: the folder that holds `youvis`.
         held_out: the videos of `held_out_names`: "exclude" (training), "only" (evaluation), "include" (both).
-        min_frames: shorter videos are dropped.
-        on_error: "error", or "skip": videos with broken annotations are dropped.
+        min_frames, on_error: see `AnnotatedVideos`.
 
-    Raises:
-        InputError: annotations are missing or broken; the message names the file and the annotation.
+    Raises an InputError naming the file and the annotation where they are missing or broken.
     """
 
     def __init__(self, path: Path, held_out: str = "exclude", min_frames: int = 8, on_error: str = "error"):
         root = folder_of(Path(path), "youvis")
         self.folder = folder_of(root / "train", "JPEGImages")
         annotations = Annotations(root / "train" / "instances.json", root / "caption.json")
-        unused = {}
-        if held_out != "include":
-            away = set(held_out_names(annotations.names))
-            unused_names = away if held_out == "exclude" else set(annotations.names) - away
-            reason = "held out for evaluation" if held_out == "exclude" else "not held out"
-            unused = dict.fromkeys(sorted(unused_names), reason)
+        unused, away = {}, set(held_out_names(annotations.names))
+        if held_out == "exclude":
+            unused = dict.fromkeys(sorted(away), "held out for evaluation")
+        elif held_out == "only":
+            unused = dict.fromkeys(sorted({*annotations.names} - away), "not held out")
         super().__init__("youvis/train", annotations.names, annotations.video, unused, min_frames, on_error)
         self._files = {name: annotations.file_names(name) for name in self.names}
 
@@ -85,7 +82,7 @@ class Annotations:
         self.names = sorted(self._videos)
         self.categories = sorted(set(self._categories.values()))
 
-    def _get(self, item: Any, key: str, what: str, kind: type | tuple[type, ...]) -> Any:
+    def _get(self, item: Any, key: str, what: str, kind: Any) -> Any:
         if not isinstance(item, dict) or key not in item:
             raise InputError(f'{self._path}: {what} has no "{key}"')
         if not isinstance(item[key], kind) or isinstance(item[key], bool):
@@ -135,13 +132,13 @@ class Annotations:
         given, masks = (
             None if track.get(key) is None else self._get(track, key, what, list) for key in ("bboxes", "segmentations")
         )
-        if given is None and masks is None:
+        found = masks if given is None else given
+        if found is None:
             raise InputError(f'{self._path}: {what} has neither "bboxes" nor "segmentations"')
-        length = len(given if given is not None else masks or [])
-        if length != frames:
-            raise InputError(f"{self._path}: {what} has boxes for {length} frames, the video has {frames}")
+        if len(found) != frames:
+            raise InputError(f"{self._path}: {what} has boxes for {len(found)} frames, the video has {frames}")
         boxes = np.full((frames, 4), np.nan)
-        for frame, (box, mask) in enumerate(zip_longest((given or [])[:frames], (masks or [])[:frames])):
+        for frame, (box, mask) in enumerate(zip_longest(given or [], (masks or [])[:frames])):
             where = f"{self._path}: {what}, frame {frame}"
             if box is None and mask is not None:
                 box = box_of_mask(mask, (height, width), where)
@@ -155,8 +152,7 @@ class Annotations:
 def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]:
     """The extent of a COCO mask (run lengths, as numbers or compressed), xywh in pixels; `size` is height and width.
 
-    Raises:
-        InputError: it is no run-length code of a mask of this size.
+    Raises an InputError if it is no run-length code of a mask of this size.
     """
     from pycocotools import mask as coco
 

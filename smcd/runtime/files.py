@@ -15,8 +15,7 @@ from smcd.runtime.errors import InputError
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to write into that becomes `out` when everything succeeded; otherwise nothing is left.
 
-    Raises:
-        InputError: `out` exists and is not an empty folder, or cannot be written.
+    Raises an InputError if `out` exists and is not an empty folder, or cannot be written.
     """
     out = out.expanduser().absolute()
     check_new(out)
@@ -49,18 +48,16 @@ def check_new(out: Path) -> None:
 def check_writable(out: Path) -> None:
     """Raise an InputError where nothing can be written into a folder, which need not exist yet."""
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise InputError(f"{out}: cannot be written: {existing} is a file; choose another --output_dir")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: cannot be written: no permission for {existing}; choose another --output_dir")
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = f"no permission for {existing}" if existing.is_dir() else f"{existing} is a file"
+        raise InputError(f"{out}: cannot be written: {reason}; choose another --output_dir")
 
 
 @contextmanager
 def new_file(out: Path) -> Iterator[Path]:
     """A file to write that becomes `out` (also in place of an old one) when everything succeeded.
 
-    Raises:
-        InputError: it cannot be written; the old one is as it was.
+    Raises an InputError if it cannot be written; the old one is as it was.
     """
     temporary = out.with_name(f".{out.stem}.{os.getpid()}.partial{out.suffix}")
     try:
@@ -88,8 +85,7 @@ def read_text(path: Path) -> str:
 def read_json(path: Path, kind: type = dict) -> Any:
     """The content of a JSON file that holds an object, or a list (`kind`), and gives no key twice.
 
-    Raises:
-        InputError: the file is missing or holds something else; the message names the line.
+    Raises an InputError naming the line if the file is missing or holds something else.
     """
     text = read_text(path)
     try:

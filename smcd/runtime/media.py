@@ -16,7 +16,6 @@ import PIL.ImageOps
 from smcd.runtime.errors import InputError, first_line
 
 MAX_PIXELS = 100_000_000
-VIDEO_FORMATS = ("gif", "mp4", "png")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324")
 _LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names
@@ -25,8 +24,7 @@ _LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names
 def read_image(path: Path) -> PIL.Image.Image:
     """An RGB image as a viewer shows it: EXIF orientation applied, transparency on white, deep grays scaled to 8 bits.
 
-    Raises:
-        InputError: a file that is no image, is cut off, or has more than `MAX_PIXELS`.
+    Raises an InputError for a file that is no image, is cut off, or has more than `MAX_PIXELS`.
     """
     try:
         image: PIL.Image.Image = PIL.Image.open(path)
@@ -56,13 +54,9 @@ def read_frame(file: Path | BinaryIO, size: tuple[int, int] | None = None, name:
     """A dataset's frame in RGB, as stored: boxes are given in these pixels, whatever EXIF says.
 
     Args:
-        file: path or open file.
         size: height and width to which it will be squashed: a JPEG is decoded at a half, a quarter or an eighth of its
             size if that is not below it, which is 2 to 5 times faster and differs by about 1/255.
-        name: what messages call an open file.
-
-    Raises:
-        InputError: the file is missing, broken or no image.
+        name: what messages call an open file; they are InputErrors for one that is missing, broken or no image.
     """
     try:
         with PIL.Image.open(file) as image:
@@ -70,15 +64,14 @@ def read_frame(file: Path | BinaryIO, size: tuple[int, int] | None = None, name:
                 image.draft("RGB", size[::-1])
             return _as_rgb(image)
     except Exception as error:  # a broken file can make Pillow's parsers raise anything
-        reason = first_line(error)
-        raise InputError(f"{name or file}: cannot be read as an image ({reason}); unpack the dataset again") from None
+        complaint = f"cannot be read as an image ({first_line(error)}); unpack the dataset again"
+        raise InputError(f"{name or file}: {complaint}") from None
 
 
 class VideoFile:
     """Frames of a video file (GIF, mp4, webm, ...) by their number; decord reads them if it is installed.
 
-    Raises:
-        InputError: a file that cannot be read as a video.
+    Raises an InputError for a file that cannot be read as a video.
     """
 
     def __init__(self, path: Path):
@@ -101,9 +94,8 @@ class VideoFile:
             if self._decord:
                 found = dict(zip(frames, self._open_decord().get_batch(list(frames)).asnumpy(), strict=True))
             else:
-                wanted = set(frames)
                 decoded = enumerate(imageio.imiter(self.path, **self._options))
-                found = {number: frame for number, frame in decoded if number in wanted}
+                found = {number: frame for number, frame in decoded if number in frames}
             return [PIL.Image.fromarray(found[number]) for number in frames]
 
     def _open_decord(self) -> Any:
@@ -195,16 +187,12 @@ def write_frames(folder: Path, prefix: str, frames: np.ndarray) -> None:
 
 
 def write_video(path: Path, frames: np.ndarray, fps: float = 8) -> None:
-    """Write a looping .gif or an H.264 .mp4 that plays at `fps` frames a second.
-
-    Raises:
-        ValueError: another suffix.
-    """
+    """Write a looping .gif or an H.264 .mp4 that plays at `fps` frames a second; a ValueError for another suffix."""
+    if path.suffix not in (".gif", ".mp4"):
+        raise ValueError(f"{path}: a video is written as .gif or .mp4")
     if path.suffix == ".gif":
         ends = np.rint(np.arange(len(frames) + 1) * 100 / fps) * 10  # GIF counts hundredths of a second, in ms here
         durations = np.diff(ends).astype(int).tolist()
         imageio.imwrite(path, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
-    elif path.suffix == ".mp4":
-        imageio.imwrite(path, frames, fps=fps, codec="libx264", macro_block_size=2, quality=9)
     else:
-        raise ValueError(f"{path}: a video is written as .gif or .mp4")
+        imageio.imwrite(path, frames, fps=fps, codec="libx264", macro_block_size=2, quality=9)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from smcd.runtime.errors import first_line
+from smcd.runtime.hashes import weights_hash
 
 logger = logging.getLogger(__name__)
 
@@ -19,27 +20,34 @@ class MissingModel(Exception):  # noqa: N818  # it is no failure: the report lea
     """A model cannot be loaded; the text is the reason that the report gives."""
 
 
-def load_pretrained(model_class: Any, source: str, device: str, **options: Any) -> Any:
-    """`model_class.from_pretrained(source, **options)`, in float32, ready for inference.
+class Pretrained:
+    """A network in float32, ready for inference.
 
-    Raises:
-        MissingModel: it cannot be read, or tensors would stay random, so that scores would mean nothing.
+    Raises MissingModel if it cannot be read, or tensors would stay random, so that scores would mean nothing.
     """
-    logger.info(f"loading {source}")
-    try:
-        with _quiet():
-            model, info = model_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
-    except _ERRORS as error:
-        raise MissingModel(f"{source} cannot be loaded ({first_line(error)})") from None
-    if lacking := sorted(info["missing_keys"]):
-        raise MissingModel(
-            f"{source} is no {model_class.__name__}: it lacks {len(lacking)} tensors, {lacking[0]} first"
-        )
-    return model.to(device).eval().requires_grad_(False)
+
+    def __init__(self, model_class: Any, source: str, device: str, **options: Any):
+        logger.info(f"loading {source}")
+        self.source, self.device = source, device
+        try:
+            with _quiet():
+                model, info = model_class.from_pretrained(
+                    source, dtype=torch.float32, output_loading_info=True, **options
+                )
+        except _ERRORS as error:
+            raise MissingModel(f"{source} cannot be loaded ({first_line(error)})") from None
+        if lacking := sorted(info["missing_keys"]):
+            name = model_class.__name__
+            raise MissingModel(f"{source} is no {name}: it lacks {len(lacking)} tensors, {lacking[0]} first")
+        self.model: Any = model.to(device).eval().requires_grad_(False)
+
+    def describe(self) -> dict[str, str]:
+        """Source and hash, for the report."""
+        return {"source": self.source, "sha256": weights_hash(self.model.state_dict())}
 
 
 def load_processor(processor_class: Any, source: str) -> Any:
-    """A tokenizer or an image processor; raises MissingModel as `load_pretrained` does."""
+    """A tokenizer or an image processor. Raises MissingModel if it cannot be read."""
     try:
         with _quiet():
             return processor_class.from_pretrained(source)
@@ -52,12 +60,11 @@ def _quiet() -> Iterator[None]:
     """Silence the hub's retries and transformers' tables and bars: the reason is given in one line."""
     from transformers.utils import logging as transformers_logging
 
-    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    hub = logging.getLogger("huggingface_hub")
-    level = hub.level
+    hub, bar = logging.getLogger("huggingface_hub"), transformers_logging.is_progress_bar_enabled()
+    level, verbosity = hub.level, transformers_logging.get_verbosity()
+    hub.setLevel(logging.ERROR)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    hub.setLevel(logging.ERROR)
     try:
         yield
     finally:

@@ -20,8 +20,7 @@ _PATIENCE = timedelta(days=7)  # how long processes wait for one another: their 
 def shared_work(out_of_memory: str) -> Iterator[PartialState]:
     """This process among those that share the work, and its device.
 
-    Raises:
-        InputError: too little memory; `out_of_memory` says what to try.
+    If memory runs out, an InputError gives the advice `out_of_memory`.
     """
     accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
     state = PartialState(cpu=not accelerator, timeout=_PATIENCE)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from smcd.runtime.errors import InputError, first_line
-from smcd.runtime.files import new_folder
+from smcd.runtime.files import new_file, new_folder, read_json
 from smcd.sprites.world import WORLDS, Sprite, SpriteClip, World, make_clip
 
 _GLIGEN_SETS = ("flickr", "sbu", "gqa")
@@ -20,11 +20,7 @@ _FRAME_STEP = 5  # YouTube-VIS names every fifth frame of its videos
 
 
 def make_world(settings: Sequence[str]) -> World:
-    """A world from `key=value` settings, after the name of one of `WORLDS` or alone.
-
-    Raises:
-        InputError: settings that make no sense.
-    """
+    """A world from `key=value` settings, alone or after the name of one of `WORLDS`; an InputError for wrong ones."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -32,10 +28,8 @@ def make_world(settings: Sequence[str]) -> World:
     start = WORLDS.get(settings[0]) if settings else None
     changes = list(settings[1:] if start else settings)
     if other := [setting for setting in changes if "=" not in setting]:
-        raise InputError(
-            f"{' '.join(settings)}: {other[0]!r} is no key=value (no spaces inside: objects=[1,2]), nor does a world "
-            f"of that name stand first ({', '.join(WORLDS)})"
-        )
+        known = f"nor does a world of that name stand first ({', '.join(WORLDS)})"
+        raise InputError(f"{' '.join(settings)}: {other[0]!r} is no key=value (without spaces), {known}")
     try:
         chosen = OmegaConf.merge(OmegaConf.structured(start or World()), OmegaConf.from_dotlist(changes))
         return OmegaConf.to_object(chosen)
@@ -43,9 +37,11 @@ def make_world(settings: Sequence[str]) -> World:
         raise InputError(f"{' '.join(settings)}: {first_line(error)}") from None
 
 
-def _split_seed(seed: int, split: str) -> int:
-    """Every split is a world of its own."""
-    return seed + 1_000_003 * ("train", "val", "valid", "test").index(split)
+def _clips(
+    indices: Iterable[int], seed: int, split: str, frames: int, size: int, world: World
+) -> Iterator[tuple[int, SpriteClip]]:
+    seed += 1_000_003 * ("train", "val", "valid", "test").index(split)  # every split is a world of its own
+    return ((index, make_clip(seed, index, frames, size, world)) for index in indices)
 
 
 def write_got10k(
@@ -53,28 +49,21 @@ def write_got10k(
 ) -> Path:
     """Write `out/got10k/<split>/GOT-10k_<Split>_000001/` and so on: the first object of each clip is the tracked one.
 
-    Returns:
-        The split's folder, which appears when it is complete.
+    Returns the split's folder, which appears when it is complete.
     """
     root = out / "got10k" / split
     with new_folder(root) as folder:
-        for index in indices:
+        for index, clip in _clips(indices, seed, split, frames, size, world):
             sequence = folder / f"GOT-10k_{split.capitalize()}_{index + 1:06d}"
             sequence.mkdir()
-            clip = make_clip(_split_seed(seed, split), index, frames, size, world)
             for f, frame in enumerate(clip.frames):
                 (sequence / f"{f + 1:08d}.jpg").write_bytes(_jpeg(frame))
             _write_labels(sequence, clip, size)
             sprite = clip.sprites[0]
-            meta = {
-                "url": f"https://sprites.invalid/clip%20{index}",
-                "object_class": sprite.phrase,
-                "motion_class": sprite.motion,
-                "major_class": sprite.shape,
-                "resolution": f"({size}, {size})",
-            }
-            lines = [f"{key}: {value}" for key, value in meta.items()]
-            (sequence / "meta_info.ini").write_text("\n".join(["[METAINFO]", *lines, ""]))
+            (sequence / "meta_info.ini").write_text(
+                f"[METAINFO]\nurl: https://sprites.invalid/clip%20{index}\nobject_class: {sprite.phrase}\n"
+                f"motion_class: {sprite.motion}\nmajor_class: {sprite.shape}\nresolution: ({size}, {size})\n"
+            )
     return root
 
 
@@ -85,15 +74,10 @@ def _write_labels(sequence: Path, clip: SpriteClip, size: int) -> None:
             boxes[f] = boxes[f - 1]  # an absent frame repeats the last box
     lines = "".join(",".join(f"{value:.4f}" for value in box) + "\n" for box in boxes)
     (sequence / "groundtruth.txt").write_text(lines)
-    sprite = clip.sprites[0]
-    reach = sprite.radius[:, None]
-    cut = ((sprite.center - reach < 0) | (sprite.center + reach > 1)).any(-1)
-    labels = {
-        "absence": 1 - present,
-        "cover": np.rint(8 * clip.cover[:, 0]) * present,
-        "cut_by_image": cut,
-    }
-    for name, values in labels.items():
+    center, reach = clip.sprites[0].center, clip.sprites[0].radius[:, None]
+    cut = ((center - reach < 0) | (center + reach > 1)).any(-1)
+    cover = np.rint(8 * clip.cover[:, 0]) * present
+    for name, values in {"absence": 1 - present, "cover": cover, "cut_by_image": cut}.items():
         (sequence / f"{name}.label").write_text("".join(f"{int(value)}\n" for value in values))
 
 
@@ -104,22 +88,20 @@ def write_youtube_vis(
 
     `out/youvis/caption.json` gets the captions of these videos. Only train has annotations, as in YouTube-VIS.
 
-    Returns:
-        The split's folder, which appears when it is complete.
+    Returns the split's folder, which appears when it is complete.
     """
     root = out / "youvis" / split
-    categories = {f"{color} {shape}": 0 for shape in world.shapes for color in world.colors}
-    categories = {name: number for number, name in enumerate(sorted(categories), start=1)}
+    phrases = sorted({f"{color} {shape}" for shape in world.shapes for color in world.colors})
+    categories = {phrase: number for number, phrase in enumerate(phrases, start=1)}
     content: dict[str, list[dict[str, Any]]] = {
         "videos": [],
-        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        "categories": [{"id": number, "name": phrase} for phrase, number in categories.items()],
         "annotations": [],
     }
     caption_file = root.parent / "caption.json"
-    captions = _read_captions(caption_file)
+    captions = read_json(caption_file) if caption_file.is_file() else {}
     with new_folder(root) as folder:
-        for index in indices:
-            clip = make_clip(_split_seed(seed, split), index, frames, size, world)
+        for index, clip in _clips(indices, seed, split, frames, size, world):
             video = hashlib.sha1(f"{seed} {split} {index}".encode()).hexdigest()[:10]
             names = [f"{video}/{f * _FRAME_STEP:05d}.jpg" for f in range(frames)]
             (folder / "JPEGImages" / video).mkdir(parents=True)
@@ -134,32 +116,19 @@ def write_youtube_vis(
             captions[video] = clip.caption
         if split == "train":
             (folder / "instances.json").write_text(json.dumps(content))
-    temporary = caption_file.with_suffix(".partial")
-    temporary.write_text(json.dumps(captions, indent=1))
-    temporary.replace(caption_file)
+    with new_file(caption_file) as temporary:
+        temporary.write_text(json.dumps(captions, indent=1))
     return root
-
-
-def _read_captions(path: Path) -> dict[str, str]:
-    try:
-        captions = json.loads(path.read_text()) if path.is_file() else {}
-    except ValueError:
-        captions = None
-    if not isinstance(captions, dict):
-        raise InputError(f"{path}: is not a JSON object of captions; delete it or choose another --out")
-    return captions
 
 
 def _track(clip: SpriteClip, n: int, size: int) -> dict[str, list]:
     """Per-frame boxes, areas and masks of one object, None where it is absent."""
-    present = clip.box_mask[:, n] > 0
-    boxes = _xywh(clip.boxes[:, n], size)
-    masks = clip.masks[:, n]
-    return {
-        "bboxes": [box.tolist() if there else None for box, there in zip(boxes, present, strict=True)],
-        "areas": [int(mask.sum()) if there else None for mask, there in zip(masks, present, strict=True)],
-        "segmentations": [run_lengths(mask) if there else None for mask, there in zip(masks, present, strict=True)],
-    }
+    track: dict[str, list] = {"bboxes": [], "areas": [], "segmentations": []}
+    for box, mask, there in zip(_xywh(clip.boxes[:, n], size), clip.masks[:, n], clip.box_mask[:, n], strict=True):
+        values = (box.tolist(), int(mask.sum()), run_lengths(mask)) if there else (None, None, None)
+        for key, value in zip(track, values, strict=True):
+            track[key].append(value)
+    return track
 
 
 def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
@@ -172,8 +141,7 @@ def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
 def write_gligen(out: Path, indices: Iterable[int], seed: int, size: int, world: World) -> Path:
     """Write `out/GLIGEN/GROUNDING/{flickr,sbu,gqa}/train-00.tsv` with `train-00.lineidx`: an image per row.
 
-    Returns:
-        The folder GROUNDING, which appears when it is complete.
+    Returns the folder GROUNDING, which appears when it is complete.
     """
     root = out / "GLIGEN" / "GROUNDING"
     indices = list(indices)
@@ -198,8 +166,10 @@ def _gligen_row(clip: SpriteClip, index: int, size: int) -> dict[str, Any]:
     for n, span in enumerate(spans):
         if clip.box_mask[0, n]:
             box = _xywh(clip.boxes[0, n], size)
-            embeddings = {f"{kind}_embedding_before": _random_embedding(rng) for kind in ("text", "image")}
-            annotations.append({"bbox": box.tolist(), "tokens_positive": [list(span)], **embeddings})
+            annotations.append({"bbox": box.tolist(), "tokens_positive": [list(span)]})
+            for kind in ("text", "image"):  # in place of real CLIP-L embeddings, which do not fit this model anyway
+                noise = rng.standard_normal(768).astype(np.float32).tobytes()
+                annotations[-1][f"{kind}_embedding_before"] = base64.b64encode(noise).decode()
     return {
         "data_id": index,
         "file_name": f"{index:08d}.jpg",
@@ -219,11 +189,6 @@ def _caption_with_spans(sprites: list[Sprite]) -> tuple[str, list[tuple[int, int
         spans.append((len(caption), len(caption) + len(sprite.phrase)))
         caption += sprite.phrase
     return f"{caption[0].upper()}{caption[1:]}.", spans
-
-
-def _random_embedding(rng: np.random.Generator) -> str:
-    """In place of the real files' CLIP-L embeddings, which do not fit this model's text encoder anyway."""
-    return base64.b64encode(rng.standard_normal(768).astype(np.float32).tobytes()).decode()
 
 
 def _xywh(boxes: np.ndarray, size: int) -> np.ndarray:

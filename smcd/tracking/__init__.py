@@ -1,5 +1,1 @@
-"""Where the objects of a video are, and how well they follow their boxes.
-
-`box_trackers` follows any object from its first box (CSRT, SAM 2), `color` finds the sprites by their colors, and
-`grounding` scores boxes against boxes (AO, SR, track IoU).
-"""
+"""Where the objects of a video are (`box_trackers`, `color`), and how well they follow their boxes (`grounding`)."""

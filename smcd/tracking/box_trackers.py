@@ -1,8 +1,7 @@
 """Trackers: where the objects of a video are, given their boxes in frame 0.
 
 A tracker is called with frames F H W 3 (uint8) and first boxes N 4 (xyxy in pixels, NaN where the object is absent). It
-returns boxes F N 4, cut at the frame's edges, NaN where it has lost the object or was given none. `describe` gives name
-and source for the report.
+returns boxes F N 4, cut at the frame's edges, NaN where it has lost the object or was given none.
 """
 
 from typing import Any
@@ -11,51 +10,40 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from smcd.runtime.hashes import weights_hash
-from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained
-
-_BOX_CORNERS = (2, 3)  # SAM's labels of a prompt's points: upper left, lower right
+from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, Pretrained
 
 
 class CSRT:
     """OpenCV's discriminative correlation filter: no weights, deterministic, weak on fast and turning objects.
 
-    OpenCV's tracker works with integer boxes, so frames are enlarged four times first.
-
-    Raises:
-        MissingModel: OpenCV is not installed, or is a build without its contributed modules.
+    OpenCV's tracker works with integer boxes, so frames are enlarged four times first. Raises MissingModel if OpenCV is
+    not installed, or is a build without its contributed modules.
     """
 
-    name = "csrt"
     _scale = 4
     _least = 4  # pixels of a side, enlarged: smaller boxes make OpenCV fail
 
     def __init__(self) -> None:
         try:
             import cv2
-        except ImportError:
-            raise MissingModel(
-                "the csrt tracker needs opencv-contrib-python-headless: pip install -c constraints.txt -e '.[metrics]'"
-            ) from None
-        if not hasattr(cv2, "TrackerCSRT_create"):
-            raise MissingModel("this OpenCV has no CSRT tracker: install opencv-contrib-python-headless instead")
+
+            self._cv2, self._make = cv2, cv2.TrackerCSRT_create  # type: ignore[attr-defined]  # not in its stubs
+        except (ImportError, AttributeError):
+            fix = "install opencv-contrib-python-headless and no other build of OpenCV"
+            raise MissingModel(f"the csrt tracker is missing: {fix}") from None
 
     def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
-        import cv2
-
         height, width = frames.shape[1:3]
-        large = [
-            cv2.resize(frame[..., ::-1], None, fx=self._scale, fy=self._scale, interpolation=cv2.INTER_LINEAR)
-            for frame in frames
-        ]  # OpenCV's colors are BGR
+        size = (width * self._scale, height * self._scale)
+        large = [self._cv2.resize(frame[..., ::-1], size) for frame in frames]  # OpenCV's colors are BGR
         boxes = np.full((len(frames), *first.shape), np.nan)
         for n, start in enumerate(_cut(first, height, width)):
-            corners = _integers(start * self._scale, self._least)
-            if corners is None:
+            x1, y1, x2, y2 = np.rint(start * self._scale)
+            if not min(x2 - x1, y2 - y1) >= self._least:  # or NaN
                 continue
             boxes[0, n] = start
-            tracker = cv2.TrackerCSRT_create()  # type: ignore[attr-defined]  # its stubs lack contributed modules
-            tracker.init(large[0], corners)
+            tracker = self._make()
+            tracker.init(large[0], (int(x1), int(y1), int(x2 - x1), int(y2 - y1)))
             for f in range(1, len(frames)):
                 found, (x, y, w, h) = tracker.update(large[f])
                 if found:
@@ -63,39 +51,21 @@ class CSRT:
         return _cut(boxes, height, width)
 
     def describe(self) -> dict[str, str]:
-        import cv2
-
-        return {"name": self.name, "source": f"OpenCV {cv2.__version__}, frames enlarged {self._scale}x"}
+        return {"name": "csrt", "source": f"OpenCV {self._cv2.__version__}, frames enlarged {self._scale}x"}
 
 
-def _integers(box: np.ndarray, least: int) -> tuple[int, int, int, int] | None:
-    """A box as OpenCV takes it, x y w h; None where there is none, or next to nothing."""
-    if np.isnan(box).any():
-        return None
-    x1, y1, x2, y2 = (round(value) for value in box.tolist())
-    return (x1, y1, x2 - x1, y2 - y1) if min(x2 - x1, y2 - y1) >= least else None
-
-
-class SAM2:
+class SAM2(Pretrained):
     """SAM 2, prompted with the boxes; all objects at once. A box is the extent of a mask; an empty mask has none.
 
     Frames are preprocessed by hand, as the model's processor would (it needs torchvision): they are squashed to the
     model's square (1024 x 1024), antialiased bilinear, and normalized with ImageNet's mean and deviation.
-
-    Args:
-        source: folder or hub id of a `Sam2VideoModel`, such as `facebook/sam2.1-hiera-large`.
-
-    Raises:
-        MissingModel: it cannot be loaded.
+    `source` is a folder or hub id of a `Sam2VideoModel`. Raises MissingModel if it cannot be loaded.
     """
 
-    name = "sam2"
-
-    def __init__(self, source: str, device: str = "cpu") -> None:
+    def __init__(self, source: str, device: str = "cpu"):
         from transformers import Sam2VideoModel
 
-        self.source, self.device = source, device
-        self.model = load_pretrained(Sam2VideoModel, source, device)
+        super().__init__(Sam2VideoModel, source, device)
 
     @torch.inference_mode()
     def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -126,7 +96,7 @@ class SAM2:
             dtype=torch.float32,
         )
         corners = torch.from_numpy(first * side / np.array([width, height] * 2)).float().reshape(-1, 1, 1, 2, 2)
-        labels = torch.tensor(_BOX_CORNERS, dtype=torch.int32).reshape(1, 1, 2)
+        labels = torch.tensor([[[2, 3]]], dtype=torch.int32)  # what SAM calls upper left and lower right
         for n, points in enumerate(corners):
             index = session.obj_id_to_idx(n)
             session.add_point_inputs(index, 0, {"point_coords": points, "point_labels": labels})
@@ -140,7 +110,7 @@ class SAM2:
         return (interpolate(large, (height, width), mode="bilinear", align_corners=False) > 0)[:, 0].cpu().numpy()
 
     def describe(self) -> dict[str, str]:
-        return {"name": self.name, "source": self.source, "sha256": weights_hash(self.model.state_dict())}
+        return {"name": "sam2", **super().describe()}
 
 
 Tracker = CSRT | SAM2

@@ -1,15 +1,13 @@
 """Grounding accuracy: AO and SR as the GOT-10k toolkit defines them, track IoU as YouTube-VIS does.
 
-Boxes are float arrays xyxy in pixels; a row of NaN means that there is no box. Frame 0, which the tracker is given, is
-never scored.
+Boxes are float arrays xyxy in pixels, NaN where there is no box. Frame 0, which the tracker is given, is never scored.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 _EPS = np.finfo(float).eps
-THRESHOLDS = (0.5, 0.75)
 
 
 def iou(prediction: np.ndarray, truth: np.ndarray, height: float, width: float) -> np.ndarray:
@@ -18,8 +16,7 @@ def iou(prediction: np.ndarray, truth: np.ndarray, height: float, width: float) 
     No +1, and a float epsilon in the denominator. NaN where the truth has no box, 0 where only the prediction has none.
     """
     shared, union = _areas(prediction, truth, height, width)
-    overlap = np.clip(shared / (union + _EPS), 0, 1)
-    return np.where(np.isnan(truth).any(-1), np.nan, overlap)
+    return np.where(np.isnan(truth).any(-1), np.nan, np.clip(shared / (union + _EPS), 0, 1))
 
 
 def _areas(a: np.ndarray, b: np.ndarray, height: float, width: float) -> tuple[np.ndarray, np.ndarray]:
@@ -33,44 +30,35 @@ def _areas(a: np.ndarray, b: np.ndarray, height: float, width: float) -> tuple[n
 def _bounded(boxes: np.ndarray, height: float, width: float) -> tuple[np.ndarray, np.ndarray]:
     """Upper left corner and size of boxes clipped to the image, each ... 2.
 
-    The toolkit moves a corner that lies outside to the edge and cuts the size only at the far edge. Trackers here cut
-    their boxes first (`smcd.tracking.box_trackers`), so that for them the two are the same.
+    The toolkit moves a corner that lies outside to the edge and cuts the size only at the far edge. For boxes of our
+    trackers, which are cut already, this makes no difference.
     """
-    boxes, limit = np.asarray(boxes, dtype=np.float64), np.array([width, height], dtype=np.float64)
+    limit = np.array([width, height], dtype=np.float64)
     corner = np.clip(boxes[..., :2], 0, limit)
     return corner, np.clip(boxes[..., 2:] - boxes[..., :2], 0, limit - corner)
 
 
-@dataclass(frozen=True)
-class Grounding:
-    """How well the N objects of one clip follow their boxes.
+class Grounding(NamedTuple):
+    """How well the N objects of one clip follow their boxes; NaN where nothing is scored."""
 
-    Attributes:
-        overlap: IoU, F N; NaN where nothing is scored (frame 0, no truth, `cover` 0, no box to start from).
-        track_iou: N, sum of intersections over sum of unions; NaN for objects that are not scored.
-    """
-
-    overlap: np.ndarray
-    track_iou: np.ndarray
+    overlap: np.ndarray  # IoU, F N; not scored: frame 0, no truth, `cover` 0, no box to start from
+    track_iou: np.ndarray  # N, sum of intersections over sum of unions
 
 
 def ground(
     prediction: np.ndarray, truth: np.ndarray, height: int, width: int, cover: np.ndarray | None = None
 ) -> Grounding:
-    """Score one clip: boxes F N 4 against boxes F N 4.
+    """Score boxes F N 4 against boxes F N 4 in frames of `height` x `width` pixels.
 
-    Args:
-        prediction, truth: xyxy in pixels, NaN where there is no box. An object without a truth in frame 0 cannot be
-            tracked and is not scored.
-        height, width: of the frames.
-        cover: F N, visible part of the object (any scale); frames where it is 0 are not scored, as in GOT-10k.
+    An object without a truth in frame 0 cannot be tracked and is not scored, nor are, as in GOT-10k, frames where
+    `cover` (F N, the visible part of the object on any scale) is 0.
     """
     started = ~np.isnan(truth[0]).any(-1)  # N
     overlap = iou(prediction, truth, height, width)
     overlap[0] = np.nan
     overlap[:, ~started] = np.nan
     if cover is not None:
-        overlap[np.asarray(cover) <= 0] = np.nan
+        overlap[cover <= 0] = np.nan
     shared, union = _areas(prediction[1:], truth[1:], height, width)
     track_iou = np.clip(shared.sum(0) / (union.sum(0) + _EPS), 0, 1)
     scored = started & ~np.isnan(truth[1:]).any(-1).all(0)
@@ -78,15 +66,12 @@ def ground(
 
 
 def success(overlap: np.ndarray) -> dict[str, float]:
-    """AO, SR50 and SR75 of IoUs of any shape; NaN entries do not count, and without any other the result is empty.
-
-    An SR is the share of IoUs strictly above its threshold.
-    """
+    """AO, SR50 and SR75 (shares strictly above 0.5, 0.75) of IoUs of any shape but NaN; empty without any."""
     scored = overlap[~np.isnan(overlap)]
     if not len(scored):
         return {}
-    rates = {f"sr{round(100 * threshold)}": float((scored > threshold).mean()) for threshold in THRESHOLDS}
-    return {"ao": float(scored.mean()), **rates}
+    means = {"ao": scored, "sr50": scored > 0.5, "sr75": scored > 0.75}
+    return {name: float(values.mean()) for name, values in means.items()}
 
 
 def track_success(track_iou: np.ndarray) -> dict[str, float]:
@@ -96,15 +81,10 @@ def track_success(track_iou: np.ndarray) -> dict[str, float]:
 
 
 def class_means(overlaps: dict[str, np.ndarray]) -> dict[str, float]:
-    """mAO, mSR50, mSR75: means over classes of each class's pooled AO and SR.
-
-    Args:
-        overlaps: class -> all IoUs of its objects.
-    """
+    """mAO, mSR50, mSR75: means over classes of AO and SR, which pool all IoUs of a class."""
     classes = [values for values in map(success, overlaps.values()) if values]
-    return {
-        f"m{name}": float(np.mean([values[name] for values in classes])) for name in (classes[0] if classes else ())
-    }
+    names = classes[0] if classes else ()
+    return {f"m{name}": float(np.mean([values[name] for values in classes])) for name in names}
 
 
 def static(boxes: np.ndarray) -> np.ndarray:

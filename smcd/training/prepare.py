@@ -1,25 +1,23 @@
 """The prepare command: what training reads besides a dataset's own files is encoded and written once."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from diffusers import AutoencoderKL
-from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import Tensor, nn
+from tqdm import tqdm
 
 from smcd.config import DataConfig, PrepareConfig, check
 from smcd.convert.base import Base
 from smcd.data.annotated import AnnotatedVideos
 from smcd.data.build import summarize, video_sources
-from smcd.data.clips import Video, VideoSource
+from smcd.data.clips import Video, VideoSource, read_frames
 from smcd.data.gligen_tsv import SETS, GligenTSV
 from smcd.data.got10k import GOT10k
 from smcd.data.label_files import folder_of
-from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings, encoder_hash
-from smcd.data.made_files import cache_latents, prepare_gligen, prepare_youtube_vis, write_embeddings
+from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings
+from smcd.data.made_files import prepare_gligen, prepare_youtube_vis, write_embeddings
 from smcd.data.video_folder import VideoFolder
 from smcd.data.youtube_vis import YouTubeVIS
 from smcd.latents import encode_frames
@@ -27,127 +25,103 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.processes import in_main, shared_work
 from smcd.text import encode_phrases, encode_text
 
+_AT_ONCE = 256  # phrases through the text encoder
+_BLOCK = 64  # frames of a video that are read together
+
 
 class Encoders:
-    """A model's text encoder and VAE, each loaded when it is first needed and hashed before it is cast.
+    """A model's text encoder and VAE, hashed before they are cast.
 
     What they give is of `dtype`; they compute in it on a GPU, in float32 on a CPU, which is slow in 16 bits.
     """
 
     def __init__(self, base: Base, dtype: torch.dtype, device: torch.device, frames_at_once: int):
-        self._base, self.dtype, self.device = base, dtype, device
-        self._computes = torch.float32 if device.type == "cpu" else dtype
-        self._frames_at_once = frames_at_once
-
-    @cached_property
-    def _tokenizer(self) -> CLIPTokenizer:
-        return self._base.tokenizer()
-
-    @cached_property
-    def _text_encoder(self) -> tuple[CLIPTextModel, str]:
-        model = self._base.text_encoder()
-        digest = encoder_hash(model)
-        return model.to(self.device, self._computes), digest
-
-    @cached_property
-    def _vae(self) -> tuple[AutoencoderKL, str]:
-        model = self._base.vae()
-        digest = encoder_hash(model)
-        return model.to(self.device, self._computes), digest
-
-    def hashes(self) -> EncoderHashes:
-        return EncoderHashes(self._vae[1], self.text_hash())
-
-    def text_hash(self) -> str:
-        return self._text_encoder[1]
+        self.dtype, self._frames_at_once = dtype, frames_at_once
+        self._tokenizer, self._text_encoder, self._vae = base.tokenizer(), base.text_encoder(), base.vae()
+        self.hashes = EncoderHashes.of(self._vae, self._text_encoder)
+        for encoder in (self._vae, self._text_encoder):
+            # not diffusers' `to`, which warns of float32 modules where there are none
+            nn.Module.to(encoder, device, torch.float32 if device.type == "cpu" else dtype)
 
     @torch.no_grad()
-    def phrases(self, phrases: Sequence[str]) -> Tensor:
-        """Embeddings of phrases, N C, float32."""
-        return encode_phrases(self._tokenizer, self._text_encoder[0], list(phrases))
+    def embed(self, phrases: Collection[str]) -> dict[str, Tensor]:
+        """Embeddings of phrases (C, float32), sorted by phrase."""
+        names = sorted(phrases)
+        parts = [names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE)]
+        found = [
+            encode_phrases(self._tokenizer, self._text_encoder, part).cpu()
+            for part in tqdm(parts, "phrases", disable=len(parts) < 2)
+        ]
+        return dict(zip(names, torch.cat(found), strict=True))
 
     @torch.no_grad()
     def texts(self, video: Video) -> dict[str, Tensor]:
         """Embeddings of the prompt (`text`, 77 C) and of the phrases (`phrase_embeddings`, N C) of a video."""
-        text, _ = encode_text(self._tokenizer, self._text_encoder[0], [video.prompt])
-        phrases = self.phrases(video.phrases)
+        text, _ = encode_text(self._tokenizer, self._text_encoder, [video.prompt])
+        phrases = encode_phrases(self._tokenizer, self._text_encoder, video.phrases)
         return {"text": text[0].to("cpu", self.dtype), "phrase_embeddings": phrases.to("cpu", self.dtype)}
 
-    def frames(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latents (4 F h w) of frames (F H W 3, uint8)."""
-        mean, std = encode_frames(self._vae[0], frames[None], self._frames_at_once)
-        return mean[0].to("cpu", self.dtype), std[0].to("cpu", self.dtype)
+    def latents(self, source: VideoSource, index: int, height: int, width: int, resize: str) -> dict[str, Tensor]:
+        """The VAE's posterior of a video's frames: `latent_mean` and `latent_std`, 4 F h w."""
+        frames, blocks = range(len(source.video(index))), []
+        for start in range(0, len(frames), _BLOCK):
+            pixels = read_frames(source, index, frames[start : start + _BLOCK], height, width, resize)
+            posterior = encode_frames(self._vae, torch.from_numpy(pixels)[None], self._frames_at_once)
+            blocks.append([values[0].to("cpu", self.dtype) for values in posterior])
+        mean, std = (torch.cat(parts, dim=1) for parts in zip(*blocks, strict=True))
+        return {"latent_mean": mean, "latent_std": std}
 
 
 def prepare_dataset(config: PrepareConfig) -> None:
     """Write what training needs of a dataset, and print a summary."""
-    print("\n".join(prepare(config)))
+    for line in prepare(config):
+        print(line)
 
 
 def prepare(config: PrepareConfig) -> list[str]:
-    """Write the files that `config` asks for; returns the lines of a summary.
+    """Write the files that `config` asks for; returns the lines of a summary, in the main process.
 
-    With several processes the first one writes the small files, and the latents are shared between all.
+    With several processes that one writes the small files, and the latents are shared between all.
 
-    Raises:
-        InputError: data that are missing or broken, by file and line; a model that cannot be loaded.
+    Raises an InputError for data that are missing or broken, by file and line, or a model that cannot be loaded.
     """
     check(config)
     with shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
-        dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
         encoders = None
         if not config.dry_run:
+            dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
             encoders = Encoders(Base.find(config.model, config.tokenizer), dtype, state.device, config.frames_at_once)
-        path = Path(config.data or "")
-        summary = in_main(
-            state, lambda: _write_files(config.dataset, path, encoders, config.overwrite, config.on_error)
-        )
+        summary = in_main(state, lambda: _write_files(config, encoders))
         if config.latents:
-            [source] = video_sources(_data_config(config))
-            size = (config.height, config.width)
-            folder = Path(config.latents)
-            summary += _write_latents(
-                folder, source, encoders, state, config.texts, size, config.resize, config.on_error
-            )
-        return summary
+            summary += _write_latents(config, Path(config.latents), encoders, state)
+        return summary if state.is_main_process else []
 
 
-def _data_config(config: PrepareConfig) -> DataConfig:
-    """All videos of the dataset, held-out ones too."""
-    same = ("split", "width", "height", "resize", "on_error")
-    sprites = ("sprites_clips", "sprites_seed", "sprites_frames", "sprites_world")
-    return DataConfig(
-        name="videos" if config.dataset == "videos" else "object_tracking",
-        path=config.data,
-        datasets=[config.dataset],
-        held_out="include",
-        n_sample_frames=1,
-        **{name: getattr(config, name) for name in (*same, *sprites)},
-    )
-
-
-def _write_files(dataset: str, path: Path, encoders: Encoders | None, overwrite: bool, on_error: str) -> list[str]:
+def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
     """Check a dataset and write everything but the latents (without encoders, nothing); returns a summary."""
-    sources: Sequence[AnnotatedVideos] = []
-    if dataset == "gligen":
-        return _write_gligen(path, encoders, overwrite, on_error)
-    if dataset == "youvis":
-        sources = [YouTubeVIS(path, "include", 1, on_error)]  # checks everything before anything is written
-        if encoders is not None:
-            prepare_youtube_vis(folder_of(path, "youvis"), encoders.phrases, overwrite, on_error)
-    elif dataset != "sprites":
-        root = path
-        if dataset == "got10k":
-            root = folder_of(path, "got10k", "got-10k")
-            splits = [split for split in ("train", "val") if (root / split).is_dir()]
-            if not splits:
-                raise InputError(f"{root}: has no folder train or val; see docs/data.md")
-            sources = [GOT10k(path, split, on_error=on_error) for split in splits]
-        else:
-            sources = [VideoFolder(path, on_error=on_error)]
-        if encoders is not None:
-            phrases = {p for source in sources for n in range(len(source.names)) for p in source.video(n).phrases}
-            write_embeddings(root / "obj_embedding.json", phrases, encoders.phrases, overwrite)
+    if config.dataset == "sprites":
+        return []
+    root = path = Path(str(config.data))
+    on_error = config.on_error
+    if config.dataset == "gligen":
+        return _write_gligen(path, encoders, config.overwrite, on_error)
+    sources: list[AnnotatedVideos] = []
+    if config.dataset == "youvis":
+        sources.append(YouTubeVIS(path, "include", 1, on_error))  # checks everything before anything is written
+        root = folder_of(path, "youvis")
+    elif config.dataset == "videos":
+        sources.append(VideoFolder(path, on_error=on_error))
+    else:
+        root = folder_of(path, "got10k", "got-10k")
+        splits = [split for split in ("train", "val") if (root / split).is_dir()]
+        if not splits:
+            raise InputError(f"{root}: has no folder train or val; see docs/data.md")
+        sources += [GOT10k(path, split, on_error=on_error) for split in splits]
+    if encoders is not None and config.dataset == "youvis":
+        prepare_youtube_vis(root, encoders.embed, config.overwrite, on_error)
+    elif encoders is not None:
+        phrases = {p for source in sources for n in range(len(source.names)) for p in source.video(n).phrases}
+        write_embeddings(root / "obj_embedding.json", phrases, encoders.embed, config.overwrite)
     return [line for source in sources for line in summarize(source.name, len(source.names), source.dropped)]
 
 
@@ -158,37 +132,49 @@ def _write_gligen(path: Path, encoders: Encoders | None, overwrite: bool, on_err
         raise InputError(f"{path}: holds none of GLIGEN/GROUNDING/{{{','.join(SETS)}}}; see docs/data.md")
     lines = []
     for dataset in (GligenTSV(path, name, on_error=on_error) for name in found):
-        if encoders is None:
-            broken = prepare_gligen(dataset, None, on_error=on_error)
-        else:
-            broken = prepare_gligen(dataset, encoders.phrases, encoders.text_hash(), on_error, overwrite)
+        phrases, broken = dataset.check_rows()
+        if encoders is not None:
+            prepare_gligen(dataset.folder, phrases, encoders.embed, encoders.hashes.text_encoder, overwrite)
         lines += summarize(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
     return lines
 
 
-def _write_latents(
-    folder: Path,
-    source: VideoSource,
-    encoders: Encoders | None,
-    state: PartialState,
-    texts: bool,
-    size: tuple[int, int],
-    resize: str,
-    on_error: str,
-) -> list[str]:
+def _write_latents(config: PrepareConfig, folder: Path, encoders: Encoders | None, state: PartialState) -> list[str]:
     """Write this process's share of a cache below `folder`; returns a summary in the main process."""
+    same = ("split", "width", "height", "resize", "on_error")
+    data = DataConfig(
+        name="videos" if config.dataset == "videos" else "object_tracking",
+        path=config.data,
+        datasets=[config.dataset],
+        held_out="include",
+        n_sample_frames=1,
+        **{name: value for name, value in vars(config).items() if name in same or name.startswith("sprites_")},
+    )
+    [source] = video_sources(data)
     frames = sum(len(source.video(index)) for index in range(len(source.names)))
     if encoders is None:
         return [f"latents: {len(source.names)} videos with {frames} frames would be encoded"]
     if not frames:
         raise InputError(f"{source.name}: no video is left")
-    hashes = encoders.hashes()
-    settings = cache_settings(hashes if texts else EncoderHashes(hashes.vae, None), source, *size, resize)
+    size = (config.height, config.width, config.resize)
+    settings = cache_settings(encoders.hashes, source, *size, config.texts)
     folder = cache_folder(folder, settings)
     writer = CacheWriter(folder, source)
     missing = in_main(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
-    mine = missing[state.process_index :: state.num_processes]
-    cache_latents(writer, mine, encoders.frames, encoders.texts if texts else lambda _: {}, size, resize, on_error)
+    for number in missing[state.process_index :: state.num_processes]:
+        videos: dict[str, dict[str, Tensor] | str] = {}
+        title = f"{source.name}, shard {number + 1} of {len(writer.shards)}"
+        for index in tqdm(writer.shards[number], title, unit="video"):
+            video = source.video(index)
+            try:
+                latents = encoders.latents(source, index, *size)
+            except InputError as error:
+                if config.on_error != "skip":
+                    raise
+                videos[video.name] = str(error)
+            else:
+                videos[video.name] = latents | (encoders.texts(video) if config.texts else {})
+        writer.write(number, videos)
     state.wait_for_everyone()
     if not state.is_main_process:
         return []

@@ -184,7 +184,7 @@ def test_a_cache_that_is_being_rewritten_is_not_read(data, model, pipe, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("smcd.training.prepare.cache_latents", stop)
+        patched.setattr("smcd.training.prepare.Encoders.latents", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare(prepare_config(data, model))
     with pytest.raises(InputError, match="is not finished"):

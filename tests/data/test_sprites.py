@@ -168,7 +168,7 @@ def test_youtube_vis_layout(tmp_path):
                     assert sum(segmentation["counts"][1::2]) == area <= box[2] * box[3]
     (tmp_path / "youvis" / "caption.json").rename(tmp_path / "kept.json")
     (tmp_path / "youvis" / "caption.json").write_text("[1]")
-    with pytest.raises(InputError, match="not a JSON object of captions"):
+    with pytest.raises(InputError, match=r"caption.json: should be a JSON object"):
         write_youtube_vis(tmp_path, range(2), 0, 6, SIZE, World(), "valid")
     assert not (tmp_path / "youvis" / "valid").exists()
     (tmp_path / "kept.json").rename(tmp_path / "youvis" / "caption.json")

@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from smcd import SMCDPipeline
+from smcd import SMCDPipeline, SMCDUNet3D
 from smcd.config import DataConfig, TrainConfig
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
 from smcd.training.run import resolved
+from smcd.training.starting_weights import _new_image_encoder
 from smcd.training.trained_networks import stage_of, starting_pipeline
 from tests.conftest import open_gates
 from tests.convert.published import write_diffusers_base, write_modelscope_base, write_published
@@ -146,6 +147,16 @@ def test_an_ablation_starts_from_the_whole_model_without_its_image_paths(tmp_pat
     assert all(tensors[name] == 0 for name in fresh if ".alpha_" in name)
     assert (tensors["conv_in.weight"][:, 4:] == 0).all()  # no such channels, or fresh ones
     assert torch.equal(tensors["conv_in.weight"][:, :4], before["conv_in.weight"][:, :4])
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4])
+def test_a_fresh_image_encoder_ends_at_the_size_at_which_the_unet_ends(levels):
+    widths = {"cross_attention_dim": 32, "object_dim": 32, "image_token_dim": 64, "attention_head_dim": 16}
+    shape = {"block_out_channels": (32,) * levels, "spatial_attention": (False,) * levels, "layers_per_block": 1}
+    encoder = _new_image_encoder(SMCDUNet3D(**shape, **widths))
+    assert encoder.config.channels == {2: (16, 64), 3: (16, 32, 64), 4: (16, 32, 64, 64)}[levels]
+    side = 4 * 2 ** (levels - 1)  # of latents: 32 for the full model
+    assert encoder(torch.randn(2, 4, side, side)).shape == (2, 16, 64)
 
 
 def test_stage_1_leaves_image_paths_out_where_told(tmp_path):

@@ -1,7 +1,7 @@
 """The folder of an evaluation: where clips lie, which of them are done, and writing a clip."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +18,27 @@ CONFIG_NAME, REPORT_NAME = "config.yaml", "report"
 
 
 class ClipFolders:
-    """The clips of a run below its output folder `root`, perhaps with those of an earlier run.
+    """The clips of a run below its output folder `root`, perhaps with those of an earlier run, its `earlier_seeds`.
 
     With one seed clips lie in the folder itself, as published; once there were several, in a folder for each seed.
-
-    Args:
-        earlier_seeds: the seeds of the earlier run; None if there was none.
-
-    Raises:
-        InputError: the folder's content does not belong with this run, or the folder cannot be written.
+    Raises an InputError if the folder's content does not belong with this run, or the folder cannot be written.
     """
 
-    def __init__(self, root: Path, manifest: Manifest, seeds: Sequence[int], earlier_seeds: Sequence[int] | None):
+    def __init__(self, root: Path, manifest: Manifest, seeds: Sequence[int], earlier_seeds: Sequence[int]):
         self.root, self.manifest, self._seeds = root, manifest, seeds
         self._sequences = [clip.sequence for clip in manifest.clips]
         check_writable(root)
         file = root / MANIFEST_NAME
         if file.is_file() and (changed := differences(read_manifest(file), manifest)):
-            raise InputError(
-                f"{file}: differs from the clips of this run: {'; '.join(changed)}; choose another output_dir"
-            )
+            told = "; ".join(changed)
+            raise InputError(f"{file}: differs from the clips of this run: {told}; choose another output_dir")
         self._by_seed = len(seeds) > 1 or (root / f"seed_{seeds[0]}").is_dir()
-        self._lone_seed = earlier_seeds[0] if earlier_seeds is not None and len(earlier_seeds) == 1 else None
-        if earlier_seeds is None or not file.is_file():
-            self._refuse_strangers()
-
-    def _refuse_strangers(self) -> None:
-        for folder in (self.root, *(self.root / f"seed_{seed}" for seed in self._seeds)):
-            if found := next((name for name in self._sequences if (folder / name).exists()), None):
-                lost = f"without the {CONFIG_NAME} and {MANIFEST_NAME} of its run"
-                raise InputError(f"{folder / found}: is there {lost}: choose another output_dir")
+        self._lone_seed = earlier_seeds[0] if len(earlier_seeds) == 1 else None
+        if not earlier_seeds or not file.is_file():
+            for folder in (root, *(root / f"seed_{seed}" for seed in seeds)):
+                if found := next((name for name in self._sequences if (folder / name).exists()), None):
+                    lost = f"without the {CONFIG_NAME} and {MANIFEST_NAME} of its run"
+                    raise InputError(f"{folder / found}: is there {lost}: choose another output_dir")
 
     def folder(self, seed: int, sequence: str) -> Path:
         """Where a clip lies, or will."""
@@ -57,9 +48,9 @@ class ClipFolders:
         """Clip folders appear when they are complete."""
         return self.folder(seed, sequence).is_dir() or (self._lone_seed == seed and (self.root / sequence).is_dir())
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
+    def begin(self, settings: dict[str, Any]) -> None:
         """Make the folder ready for writing: manifest, settings, and what an earlier run left behind put in order."""
-        folders = {self.folder(seed, sequence).parent for seed in self._seeds for sequence in self._sequences}
+        folders = {self.folder(seed, self._sequences[0]).parent for seed in self._seeds}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         for name in self._sequences:
@@ -70,17 +61,14 @@ class ClipFolders:
                 (self.root / name).rename(self.folder(self._lone_seed, name))
         self.manifest.write(self.root / MANIFEST_NAME)
         with new_file(self.root / CONFIG_NAME) as temporary:
-            text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def write_clip(folder: Path, clip: Clip, frames: np.ndarray, true: np.ndarray, objects: int, fps: float) -> None:
     """Write one clip's folder, which appears when it is complete: the published layout, and an mp4.
 
-    Args:
-        frames, true: the video and the true one, F H W 3, uint8.
-        objects: how many lines each `box_{j}.txt` has: `x1,y1,x2,y2` in 0..1, zeros for none.
-        fps: frames a second of the GIFs and the mp4.
+    `frames` and `true` are the video and the true one, F H W 3, uint8. Each `box_{j}.txt` has `objects` lines
+    `x1,y1,x2,y2` in 0..1, zeros for none. `fps` holds for the GIFs and the mp4.
     """
     with new_folder(folder) as temporary:
         for kind, video in (("pred", frames), ("gt", true)):

@@ -26,35 +26,19 @@ _YOUTUBE_VIS_OBJECTS = 8
 
 
 class EvaluationClips:
-    """The clips of a dataset that are evaluated.
+    """The clips of a dataset that are evaluated: `length` frames each, squashed to `size` (height, width) by `resize`.
 
-    Args:
-        dataset: got10k, youvis, youvis-heldout or sprites.
-        data: where it lies, and which frames and objects are taken.
-        length: frames of a clip.
-        size: height and width to which they are squashed, antialiased or as published (`resize`).
-        max_clips: only the first so many; 0 for all.
-
-    Raises:
-        InputError: data are missing, broken or too short.
+    If `max_clips` is not 0, only the first so many. Raises an InputError if data are missing, broken or too short.
     """
 
     def __init__(
-        self,
-        dataset: str,
-        data: EvaluationDataConfig,
-        length: int,
-        size: tuple[int, int],
-        resize: str,
-        max_clips: int,
+        self, dataset: str, data: EvaluationDataConfig, length: int, size: tuple[int, int], resize: str, max_clips: int
     ):
         self.dataset, self._size, self._resize = dataset, size, resize
         self._frames = range(data.start, data.start + length * data.stride, data.stride)
-        needed, side = self._frames[-1] + 1, max(size)
-        self._source, self._text, self.objects, most = _choose(dataset, data, needed, side)
+        self._source, self._text, self.objects, most = _choose(dataset, data, self._frames[-1] + 1, max(size))
         if self._source.dropped:
-            for line in summarize(self._source.name, len(self._source.names), self._source.dropped):
-                logger.info(line)
+            logger.info("\n".join(summarize(self._source.name, len(self._source.names), self._source.dropped)))
         names = self._source.names[:most]
         if not names:
             why = next((f": {name}: {reason}" for name, reason in self._source.dropped.items()), "")
@@ -69,10 +53,9 @@ class EvaluationClips:
         names = list(self._indices)
         with ThreadPoolExecutor(max(1, workers)) as pool:
             clips = list(tqdm(pool.map(self._clip, names), f"reading {self.dataset}", len(names), unit="clip"))
-        start, stride = self._frames.start, self._frames.step
         conventions = {
             "set": self._text,
-            "frames": f"start {start}, stride {stride}",
+            "frames": f"start {self._frames.start}, stride {self._frames.step}",
             "objects": f"the first {self.objects}; the model is given {self.objects}, the missing ones as absent",
             "resize": f"squashed, {self._resize}",
         }
@@ -90,17 +73,17 @@ class EvaluationClips:
 
     def _clip(self, name: str) -> Clip:
         video = self._source.video(self._indices[name])
-        count, frames = min(len(video.phrases), self.objects), list(self._frames)
+        most, frames = self.objects, list(self._frames)
         cover, classes = self._labels(name, video.phrases, len(video))
         return Clip(
             sequence=name,
             frames=frames,
             prompt=video.prompt,
-            phrases=list(video.phrases[:count]),
-            classes=classes[:count],
-            boxes=present_boxes(video.boxes[frames, :count], video.box_mask[frames, :count]),
+            phrases=video.phrases[:most],
+            classes=classes[:most],
+            boxes=present_boxes(video.boxes[frames, :most], video.box_mask[frames, :most]),
             frames_sha256=frames_sha256(self._read(name, frames)),
-            cover=None if cover is None else cover[frames, :count].tolist(),
+            cover=None if cover is None else cover[frames, :most].tolist(),
         )
 
     def _labels(self, name: str, phrases: list[str], length: int) -> tuple[np.ndarray | None, list[str]]:
@@ -111,8 +94,8 @@ class EvaluationClips:
             return cover.astype(int), [sprite.shape for sprite in clip.sprites]
         if isinstance(self._source, GOT10k):
             labels = read_cover(self._source.folder / name, length)
-            return None if labels is None else labels[:, None], list(phrases)
-        return None, list(phrases)
+            return None if labels is None else labels[:, None], phrases
+        return None, phrases
 
 
 def present_boxes(boxes: np.ndarray, mask: np.ndarray) -> Boxes:
@@ -123,11 +106,7 @@ def present_boxes(boxes: np.ndarray, mask: np.ndarray) -> Boxes:
 def _choose(
     dataset: str, data: EvaluationDataConfig, needed: int, side: int
 ) -> tuple[VideoSource, str, int, int | None]:
-    """The videos of a dataset that have `needed` frames, which they are (in words), their N, and how many of them.
-
-    Args:
-        side: of rendered frames, in pixels.
-    """
+    """The videos with `needed` frames (rendered ones of `side` pixels), a text about them, their N, and how many."""
     if dataset == "sprites":
         world = make_world(data.sprites_world.split())
         sprites = Sprites(data.sprites_clips, data.sprites_seed, needed, side, world)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from accelerate import PartialState
 from torch import nn
@@ -31,47 +31,42 @@ _FREE = {  # may change from run to run: the manifest tells of the data, and the
     *("report", "tracker", "sam2", "clip", "dino", "fvd_weights", "train_grounding", "cross_vision", "cat_init"),
     "preset",
 }
+_TOLD = (  # what the report says about how the videos were made
+    *("weights_sha256", "seeds", "scheduler", "num_inference_steps", "guidance_scale", "img_free_guidance"),
+    *("ti_free_guidance", "box_free_guidance", "mixed_precision", "dtype", "batch_size"),
+)
 
 
 class Plan(NamedTuple):
-    """What is there, and what is to be done.
-
-    Attributes:
-        weights_sha256: the hash of the weights of an earlier run in the folder, if there was one.
-    """
+    """What is there, and what is to be done."""
 
     folders: ClipFolders
     groups: list[Group]
-    weights_sha256: str | None
+    weights_sha256: str | None  # the hash of the weights of an earlier run in the folder, if there was one
 
 
 def run_evaluation(config: EvaluationConfig) -> None:
     """Make the videos that `config` asks for, in `output_dir`, and score them; go on where an earlier run stopped.
 
-    With several processes the videos are shared between them; the first one scores them at the end.
-
-    Raises:
-        InputError: something does not fit: options, data, weights, or what lies in `output_dir`.
+    With several processes the videos are shared between them; the first one scores them at the end. Raises an
+    InputError if something does not fit: options, data, weights, or what lies in `output_dir`.
     """
     config = complete(config)
     root = Path(config.output_dir).expanduser()
     data = cache(lambda: clips_of(config))  # read once, and only by processes that need it
     with on_device() as state:
-        plan = in_main(state, lambda: _make_plan(config, root, data()))
+        options = Options(config.tracker, config.sam2, config.clip, config.dino, config.fvd_weights, str(state.device))
+        plan = in_main(state, lambda: _make_plan(config, root, data(), options))
         if plan.groups:
             _sample_share(config, plan, data, state)
             state.wait_for_everyone()
-        device, is_main = str(state.device), state.is_main_process
+        is_main = state.is_main_process
     if is_main and config.report:
-        _write_scores(root, _scoring(config, device))
+        _write_scores(root, options)
 
 
 def complete(config: EvaluationConfig) -> EvaluationConfig:
-    """The config with its dataset and seeds spelled out.
-
-    Raises:
-        InputError: options make no sense, or contradict each other.
-    """
+    """The config with its dataset and seeds spelled out. Raises an InputError if options contradict each other."""
     check(config)
     config = with_defaults(config)
     data = config.eval_data
@@ -89,23 +84,21 @@ def complete(config: EvaluationConfig) -> EvaluationConfig:
 
 def clips_of(config: EvaluationConfig) -> EvaluationClips:
     """The clips that a completed config asks for."""
-    videos = config.validation_data
-    return EvaluationClips(
-        str(config.dataset), config.eval_data, videos.video_length, videos.size, config.resize, config.max_clips
-    )
+    length, size = config.validation_data.video_length, config.validation_data.size
+    return EvaluationClips(str(config.dataset), config.eval_data, length, size, config.resize, config.max_clips)
 
 
-def _make_plan(config: EvaluationConfig, root: Path, data: EvaluationClips) -> Plan:
+def _make_plan(config: EvaluationConfig, root: Path, data: EvaluationClips, options: Options) -> Plan:
     """Read the data, look at the output folder, and list what is missing. Writes nothing."""
     manifest = data.manifest(config.num_workers)
     clips = manifest.clips
     if config.report:
-        check_scoring(_scoring(config, "cpu"), clips)
+        check_scoring(options, clips)
     settings = root / CONFIG_NAME
-    earlier = read_settings(settings) if settings.is_file() else None
+    earlier = read_config(EvaluationConfig, settings) if settings.is_file() else None
     if earlier is not None:
         _check_same(settings, earlier, config)
-    folders = ClipFolders(root, manifest, config.seeds, None if earlier is None else earlier.seeds)
+    folders = ClipFolders(root, manifest, config.seeds, [] if earlier is None else earlier.seeds)
     groups = missing_groups(clips, config.seeds, config.batch_size, folders)
     total, left = len(clips) * len(config.seeds), sum(len(group.missing) for group in groups)
     done = f", of which {total - left} are there already" if left < total else ""
@@ -113,27 +106,21 @@ def _make_plan(config: EvaluationConfig, root: Path, data: EvaluationClips) -> P
     return Plan(folders, groups, None if earlier is None else earlier.weights_sha256)
 
 
-def read_settings(path: Path) -> EvaluationConfig:
-    """The `config.yaml` of an earlier run. Raises an InputError if it is unreadable."""
-    return read_config(EvaluationConfig, path)
-
-
 def _check_same(path: Path, earlier: EvaluationConfig, config: EvaluationConfig) -> None:
     """Raise an InputError if videos of this config would not belong with those of the earlier one, read from `path`.
 
     Seeds may only be added.
     """
-    was, now = _of_videos(earlier), _of_videos(config)
-    changed = [f"{name} is {now[name]} and was {was[name]}" for name in now if was[name] != now[name]]
+    was, now = flat(asdict(earlier)), flat(asdict(config))
+    changed = [
+        f"{name} is {now[name]} and was {was[name]}"
+        for name in now
+        if was[name] != now[name] and name.partition(".")[0] not in _FREE
+    ]
     if lost := [seed for seed in earlier.seeds if seed not in config.seeds]:
         changed.append(f"seeds are {_listed(config.seeds)} and lack {_listed(lost)}")
     if changed:
         raise InputError(f"{path}: an earlier run had other settings: {'; '.join(changed)}: choose another output_dir")
-
-
-def _of_videos(config: EvaluationConfig) -> dict[str, Any]:
-    """The options that make a difference to the videos, by full name."""
-    return {name: value for name, value in flat(asdict(config)).items() if name.partition(".")[0] not in _FREE}
 
 
 def _listed(seeds: list[int]) -> str:
@@ -151,15 +138,17 @@ def _sample_share(
 
     def begin() -> None:
         if sampler is not None:  # the main process always has a share
-            sha256 = _hash_of(sampler)
-            _check_weights(config.weights_sha256, sha256, "weights_sha256")
-            _check_weights(plan.weights_sha256, sha256, str(plan.folders.root / CONFIG_NAME))
+            sha256, settings = _hash_of(sampler), plan.folders.root / CONFIG_NAME
+            for where, known in (("weights_sha256", config.weights_sha256), (settings, plan.weights_sha256)):
+                if known not in (None, sha256):
+                    wrong = f"the weights should have the SHA-256 {str(known)[:16]}..., but have {sha256[:16]}..."
+                    raise InputError(f"{where}: {wrong}: choose another output_dir, or the weights that were meant")
             plan.folders.begin(asdict(config) | {"weights_sha256": sha256})
 
     in_main(state, begin)
     if sampler is not None:  # otherwise there are more processes than groups
-        clips, bar = data(), state.is_main_process
-        sample_groups(mine, sampler, clips.frames, plan.folders, clips.objects, config.fps, config.num_workers, bar)
+        bar = state.is_main_process
+        sample_groups(mine, sampler, data(), plan.folders, config.fps, config.num_workers, bar)
 
 
 def _hash_of(sampler: Sampler) -> str:
@@ -169,39 +158,13 @@ def _hash_of(sampler: Sampler) -> str:
     return hashlib.sha256(hashes.encode()).hexdigest()
 
 
-def _check_weights(expected: str | None, sha256: str, where: str) -> None:
-    if expected not in (None, sha256):
-        raise InputError(
-            f"{where}: the weights should have the SHA-256 {str(expected)[:16]}..., but have {sha256[:16]}...: choose "
-            "another output_dir, or the weights that were meant"
-        )
-
-
-def _scoring(config: EvaluationConfig, device: str) -> Options:
-    return Options(config.tracker, config.sam2, config.clip, config.dino, config.fvd_weights, device)
-
-
 def _write_scores(root: Path, options: Options) -> None:
     """Score the videos below `root`, write `root/report` in place of an earlier one, and print the summary."""
-    generator = _generator(read_settings(root / CONFIG_NAME))
+    made = asdict(read_config(EvaluationConfig, root / CONFIG_NAME))
+    known, target = made | made["validation_data"], root / REPORT_NAME
+    generator = {"weights": made["trained_ckpt_path"]} | {name: known[name] for name in _TOLD}
     evaluation = evaluate(root, root / MANIFEST_NAME, options, generator=generator)
-    target, fresh = root / REPORT_NAME, root / f".{REPORT_NAME}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    write_report(fresh, evaluation)
-    if target.exists():
-        shutil.rmtree(target)
-    fresh.rename(target)
+    shutil.rmtree(target, ignore_errors=True)
+    write_report(target, evaluation)
     print(summary_text(evaluation))
     print(f"the report: {target / 'index.html'}")
-
-
-def _generator(config: EvaluationConfig) -> dict[str, Any]:
-    """What made the videos, for the report."""
-    sampling = ("num_inference_steps", "guidance_scale")
-    options = ("img_free_guidance", "ti_free_guidance", "box_free_guidance", "mixed_precision", "dtype", "batch_size")
-    return {
-        "weights": config.trained_ckpt_path,
-        **{name: getattr(config, name) for name in ("weights_sha256", "seeds", "scheduler")},
-        **{name: getattr(config.validation_data, name) for name in sampling},
-        **{name: getattr(config, name) for name in options},
-    }

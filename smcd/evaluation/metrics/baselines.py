@@ -3,6 +3,7 @@
 A video that stands still scores a high AO where objects move little: AO proves something only beside these rows.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,18 +11,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from smcd.evaluation.metrics import scoring
 from smcd.evaluation.metrics.columns import COLUMNS, FIDELITY, GROUNDING, Column
 from smcd.evaluation.metrics.frechet import frechet_distance
 from smcd.evaluation.metrics.manifest import Clip
-from smcd.evaluation.metrics.scoring import (
-    Instruments,
-    Reference,
-    grounding_row,
-    make_reference,
-    score_clip,
-    score_pictures,
-    track_clip,
-)
 from smcd.evaluation.metrics.similarity import cosine
 from smcd.evaluation.metrics.summary import Row, over_time, pooled
 from smcd.evaluation.metrics.truth import Truth
@@ -34,127 +27,95 @@ Values = dict[str, float]
 
 @dataclass
 class TrueVideos:
-    """What is measured on the true videos and boxes.
+    """What is measured on the true videos and boxes."""
 
-    Attributes:
-        rows: variant -> sequence -> row.
-        references: sequence -> what predictions are compared with.
-        features, reversed_features: sequence -> what I3D makes of the true video, and of the same reversed.
-    """
+    rows: dict[str, dict[str, Row]] = field(default_factory=lambda: defaultdict(dict))  # variant -> sequence -> row
+    references: dict[str, scoring.Reference] = field(default_factory=dict)  # by sequence
+    features: list[np.ndarray] = field(default_factory=list)  # what I3D makes of the true videos ...
+    reversed_features: list[np.ndarray] = field(default_factory=list)  # ... and of the same reversed
 
-    rows: dict[str, dict[str, Row]] = field(default_factory=dict)
-    references: dict[str, Reference] = field(default_factory=dict)
-    features: dict[str, np.ndarray] = field(default_factory=dict)
-    reversed_features: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def add_boxes(self, clip: Clip, height: int, width: int) -> None:
-        """What the boxes alone say: the true ones as prediction, and those of frame 0 for all frames."""
-        if clip.phrases:
-            truth = clip.pixel_boxes(height, width)
-            self._row("true boxes", clip, grounding_row(truth, clip, height, width))
-            self._row("static boxes", clip, grounding_row(static(truth), clip, height, width))
-
-    def add_video(self, clip: Clip, frames: np.ndarray, tools: Instruments) -> None:
-        """What the models say about the true video F H W 3, the same reversed, and its first frame repeated."""
-        reference = self.references[clip.sequence] = make_reference(frames, clip.prompt, tools)
-        scored = score_clip(frames, clip, reference, tools)
-        self._row("true video", clip, scored.row)
-        if scored.features is not None and tools.i3d:
-            self.features[clip.sequence] = scored.features
-            self.reversed_features[clip.sequence] = tools.i3d.features(frames[::-1])
-        still = np.repeat(frames[:1], len(frames), axis=0)
-        self._row("reversed", clip, track_clip(frames[::-1], clip, tools.tracker)[0])
-        tracked, _ = track_clip(still, clip, tools.tracker)
-        self._row("static video", clip, tracked | score_pictures(still[:1], "", reference, tools))
-
-    def _row(self, variant: str, clip: Clip, row: Row) -> None:
-        self.rows.setdefault(variant, {})[clip.sequence] = {"sequence": clip.sequence, "classes": clip.classes, **row}
+    def add(self, variant: str, clip: Clip, row: Row) -> None:
+        """Take in what a variant of the truth scores."""
+        self.rows[variant][clip.sequence] = {"sequence": clip.sequence, "classes": clip.classes, **row}
 
     def facts(self, sequence: str) -> Row:
         """What stands in a clip's row beside its scores: the static AO, and the AO of the true video, tracked."""
         variants = {"static_ao": "static boxes", "ceiling_ao": "true video"}
-        found = {name: self.rows.get(variant, {}).get(sequence, {}).get("ao") for name, variant in variants.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        rows = {name: self.rows[variant].get(sequence, {}) for name, variant in variants.items()}
+        return {name: row["ao"] for name, row in rows.items() if "ao" in row}
 
     def over_time(self) -> dict[str, list[float | None]]:
         """Mean IoU per frame of the lines that stand beside those of the predictions."""
         shown = {"true video": CEILING, "static boxes": "first frame repeated (boxes)"}
-        lines = {label: over_time(self.rows.get(name, {}).values()) for name, label in shown.items()}
+        lines = {label: over_time(self.rows[name].values()) for name, label in shown.items()}
         return {label: line for label, line in lines.items() if line}
 
     def means(self, variant: str, columns: Iterable[Column] = COLUMNS) -> Values:
         """Pooled values of all columns that a variant has."""
-        rows = self.rows.get(variant, {}).values()
-        return {column.name: value for column in columns if (value := pooled(rows, column)) is not None}
+        values = {column.name: pooled(self.rows[variant].values(), column) for column in columns}
+        return {name: value for name, value in values.items() if value is not None}
 
 
-def measure_truth(truth: Truth, clips: Sequence[Clip], tools: Instruments) -> TrueVideos:
+def measure_truth(truth: Truth, clips: Sequence[Clip], tools: scoring.Instruments) -> TrueVideos:
     """Measure the boxes, and the videos if they are at hand. Raises an InputError for frames that do not fit."""
-    true = TrueVideos()
-    for clip in clips:
-        true.add_boxes(clip, truth.manifest.height, truth.manifest.width)
-    if truth.videos is not None:
-        for clip in tqdm(clips, "true videos and baselines", unit="clip"):
-            true.add_video(clip, truth.frames(clip), tools)
+    true, size = TrueVideos(), (truth.manifest.height, truth.manifest.width)
+    for clip in tqdm(clips, "true videos and baselines", unit="clip", disable=truth.videos is None):
+        if clip.phrases:
+            boxes = clip.pixel_boxes(*size)
+            true.add("true boxes", clip, scoring.grounding_row(boxes, clip, *size))
+            true.add("static boxes", clip, scoring.grounding_row(static(boxes), clip, *size))
+        if truth.videos is None:
+            continue
+        frames = truth.frames(clip)
+        still, back = np.repeat(frames[:1], len(frames), axis=0), frames[::-1]
+        reference = true.references[clip.sequence] = scoring.make_reference(frames, clip.prompt, tools)
+        row, _, features = scoring.score_clip(frames, clip, reference, tools)
+        true.add("true video", clip, row)
+        true.add("reversed", clip, scoring.track_clip(back, clip, tools.tracker)[0])
+        pictures = scoring.score_pictures(still[:1], "", reference, tools)
+        true.add("static video", clip, scoring.track_clip(still, clip, tools.tracker)[0] | pictures)
+        if features is not None and tools.i3d:
+            true.features.append(features)
+            true.reversed_features.append(tools.i3d.features(back))
     return true
 
 
 def baseline_table(true: TrueVideos, fvd: Column | None) -> list[dict[str, Any]]:
     """The rows of the report: name, what is expected, the values, and whether they are as expected (None: no rule)."""
-    boxes, video, boxes_still = true.means("true boxes"), true.means("true video"), true.means("static boxes")
+    rows: list[dict[str, Any]] = []
+
+    def add(name: str, expect: str, values: Values, checks: Sequence[bool] = ()) -> None:
+        if values:
+            as_expected = all(checks) if checks else None
+            rows.append({"name": name, "expect": expect, "values": values, "as_expected": as_expected})
+
+    boxes, video, static_boxes = (true.means(name) for name in ("true boxes", "true video", "static boxes"))
     still, back = true.means("static video"), true.means("reversed", GROUNDING)
     itself = {column.name: video.pop(column.name) for column in FIDELITY if column.name in video}
     own, halves, back_fvd = _fvd_values(true, fvd)
     random, prompts, images = _random_boxes(), _shuffled_prompts(true), _shuffled_images(true)
-    fff = ("fff_clip", "fff_dino")
-    near = [abs(still["ao"] - boxes_still["ao"]) < 0.1] if "ao" in still else []
-    rows = [
-        (
-            "true boxes as prediction",
-            "AO = SR = 1",
-            boxes,
-            [boxes[c.name] > 1 - 1e-9 for c in GROUNDING if c.name in boxes],
-        ),
-        (CEILING, "the tracker's ceiling; CLIP-SIM of real videos", video, []),
-        (STATIC, "what a video that stands still scores", boxes_still, []),
-        (
-            "first frame repeated, tracked",
-            "about the AO of the row above; FFF = 1",
-            still,
-            near + [still[name] > 1 - 1e-4 for name in fff if name in still],
-        ),
-        (
-            "random boxes against random boxes",
-            "AO about 0.10, SR50 about 0.02 (sides 0.1 to 0.6)",
-            random,
-            [abs(random["ao"] - 0.10) < 0.02, abs(random["sr50"] - 0.02) < 0.01],
-        ),
-        (
-            "true videos against themselves",
-            "FVD < 1e-6, FFF = 1",
-            itself | own,
-            [value < 1e-6 for value in own.values()] + [itself[name] > 1 - 1e-4 for name in fff if name in itself],
-        ),
-        ("half of the true videos against the other half", "FVD's noise floor at half the clips", halves, []),
-        (
-            "true videos reversed",
-            "worse than the true videos (where they move)",
-            back | back_fvd,
-            _less(back, video, "ao") + [value > 1e-6 for value in back_fvd.values()],
-        ),
-        (
-            "prompts shuffled",
-            "CLIP-SIM lower than that of the true videos",
-            prompts,
-            _less(prompts, video, "clip_sim"),
-        ),
-        ("images shuffled", "FFF lower than 1", images, [value < 1 for value in images.values()]),
-    ]
-    return [
-        {"name": name, "expect": expect, "values": values, "as_expected": all(checks) if checks else None}
-        for name, expect, values, checks in rows
-        if values
-    ]
+    add("true boxes as prediction", "AO = SR = 1", boxes, [boxes.get(c.name, 0) > 1 - 1e-9 for c in GROUNDING])
+    add(CEILING, "the tracker's ceiling; CLIP-SIM of real videos", video)
+    add(STATIC, "what a video that stands still scores", static_boxes)
+    near = [abs(still["ao"] - static_boxes["ao"]) < 0.1] if "ao" in still else []
+    expect = "about the AO of the row above; FFF = 1"
+    add("first frame repeated, tracked", expect, still, near + _perfect(still))
+    expect = "AO about 0.10, SR50 about 0.02 (sides 0.1 to 0.6)"
+    checks = [abs(random["ao"] - 0.10) < 0.02, abs(random["sr50"] - 0.02) < 0.01]
+    add("random boxes against random boxes", expect, random, checks)
+    checks = [value < 1e-6 for value in own.values()] + _perfect(itself)
+    add("true videos against themselves", "FVD < 1e-6, FFF = 1", itself | own, checks)
+    add("half of the true videos against the other half", "FVD's noise floor at half the clips", halves)
+    checks = _less(back, video, "ao") + [value > 1e-6 for value in back_fvd.values()]
+    add("true videos reversed", "worse than the true videos (where they move)", back | back_fvd, checks)
+    expect = "CLIP-SIM lower than that of the true videos"
+    add("prompts shuffled", expect, prompts, _less(prompts, video, "clip_sim"))
+    add("images shuffled", "FFF lower than 1", images, [value < 1 for value in images.values()])
+    return rows
+
+
+def _perfect(values: Values) -> list[bool]:
+    return [value > 1 - 1e-4 for name, value in values.items() if name.startswith("fff")]
 
 
 def _less(a: Values, b: Values, name: str) -> list[bool]:
@@ -163,9 +124,9 @@ def _less(a: Values, b: Values, name: str) -> list[bool]:
 
 def _fvd_values(true: TrueVideos, fvd: Column | None) -> tuple[Values, Values, Values]:
     """FVD of the true videos with themselves, of half with half, and with the same reversed."""
-    if fvd is None or len(true.features) < 2:
+    if fvd is None:
         return {}, {}, {}
-    features, back = np.stack(list(true.features.values())), np.stack(list(true.reversed_features.values()))
+    features, back = np.stack(true.features), np.stack(true.reversed_features)
     halves = {fvd.name: frechet_distance(features[::2], features[1::2])} if len(features) >= 4 else {}
     return {fvd.name: frechet_distance(features, features)}, halves, {fvd.name: frechet_distance(features, back)}
 
@@ -181,23 +142,22 @@ def _random_boxes() -> Values:
 
 def _shuffled_prompts(true: TrueVideos) -> Values:
     """CLIP-SIM of every true video with the next clip's prompt."""
-    pairs = [(found.clip, found.text) for found in true.references.values() if found.text is not None]
-    if len({text.tobytes() for _, text in pairs}) < 2:
+    found = [reference for reference in true.references.values() if "text" in reference]
+    if len({reference["text"].tobytes() for reference in found}) < 2:
         return {}
-    return {"clip_sim": _mean_cosine([clip for clip, _ in pairs], [text for _, text in pairs])}
+    return {"clip_sim": _mean_cosine([each["clip"] for each in found], [each["text"] for each in found])}
 
 
 def _shuffled_images(true: TrueVideos) -> Values:
     """FFF of every true first frame with the next clip's."""
     values = {}
-    for kind in ("clip", "dino") if len(true.references) > 1 else ():
-        found = [getattr(reference, kind) for reference in true.references.values()]
-        if found[0] is not None:
-            first = [embeddings[:1] for embeddings in found]
+    for kind in ("clip", "dino"):
+        first = [reference[kind][:1] for reference in true.references.values() if kind in reference]
+        if len(first) > 1:
             values[f"fff_{kind}"] = _mean_cosine(first, first)
     return values
 
 
-def _mean_cosine(embeddings: Sequence[Any], others: Sequence[np.ndarray]) -> float:
+def _mean_cosine(embeddings: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
     """Mean cosine of each clip's embeddings with those of the next clip."""
     return float(np.mean([cosine(a, b) for a, b in zip(embeddings, [*others[1:], others[0]], strict=True)]))

@@ -8,37 +8,18 @@ MOVING_LIMIT = 0.5  # static AO under which a clip belongs to the moving subset
 
 @dataclass(frozen=True)
 class Column:
-    """One metric.
+    """One metric."""
 
-    Attributes:
-        name: what it is called in files.
-        label: what it is called in tables.
-        needs: the model without which it is left out: tracker, clip, dino, fidelity or i3d.
-        weight: the entry of a clip's row that weights it, so that the mean over clips is the pooled one; None counts
-            every clip the same.
-        convention: the definition in a line, for the report.
-        entry: the entry of a clip's row that is averaged; empty for a number that is computed from whole sets.
-        only_moving: whether only the moving subset counts.
-        is_compared: whether comparisons show it.
-        higher_is_better: false for distances.
-        digits: how many are shown behind the point.
-    """
-
-    name: str
-    label: str
-    needs: str
-    weight: str | None
-    convention: str
-    entry: str = ""
-    only_moving: bool = False
-    is_compared: bool = False
+    name: str  # what it is called in files
+    label: str  # what it is called in tables
+    needs: str  # the model without which it is left out: tracker, clip, dino, fidelity or i3d
+    weight: str | None  # the entry of a clip's row that weights it in the mean; None counts every clip the same
+    convention: str  # the definition in a line, for the report
+    entry: str = ""  # the entry of a clip's row that is averaged; empty for a number that is computed from whole sets
+    only_moving: bool = False  # whether only the moving subset counts
+    is_compared: bool = False  # whether comparisons show it
     higher_is_better: bool = True
-    digits: int = 3
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields that a reader of the report needs."""
-        kept = ("name", "label", "needs", "convention", "higher_is_better", "digits")
-        return {name: getattr(self, name) for name in kept}
+    digits: int = 3  # how many are shown behind the point
 
 
 def _of_clips(name: str, label: str, needs: str, weight: str | None, convention: str, digits: int = 3) -> Column:
@@ -68,34 +49,18 @@ _CLIP_SIM = "cosine of prompt and frame, 0..1 scale; mean over frames, then clip
 COLUMNS = (*GROUNDING, *TRACKS, _of_clips("clip_sim", "CLIP-SIM", "clip", None, _CLIP_SIM), *FIDELITY)  # of clips.csv
 
 
-def _averaged_otherwise(suffix: str, label: str, convention: str, **changes: Any) -> tuple[Column, ...]:
+def _averaged(suffix: str, label: str, convention: str, **changes: Any) -> tuple[Column, ...]:
     """The grounding columns, with another average."""
     return tuple(
-        replace(
-            column,
-            name=f"{column.name}{suffix}",
-            label=f"{column.label}, {label}",
-            convention=f"{column.label}: {convention}",
-            **changes,
-        )
-        for column in GROUNDING
+        replace(c, name=c.name + suffix, label=f"{c.label}, {label}", convention=f"{c.label}: {convention}", **changes)
+        for c in GROUNDING
     )
 
 
-CLIP_MEANS = _averaged_otherwise(
-    "_clips", "mean of clips", "mean of the clips' own means", weight=None, is_compared=False
-)
-MOVING = _averaged_otherwise(
-    "_moving", "moving", f"only clips whose static AO is under {MOVING_LIMIT}", only_moving=True
-)
+CLIP_MEANS = _averaged("_clips", "mean of clips", "mean of the clips' own means", weight=None, is_compared=False)
+MOVING = _averaged("_moving", "moving", f"only clips whose static AO is under {MOVING_LIMIT}", only_moving=True)
 CLASS_MEANS = tuple(
     Column(f"m{c.name}", f"m{c.label}", c.needs, None, f"mean over classes of each class's pooled {c.label}")
     for c in GROUNDING
 )
 BY_NAME = {column.name: column for column in (*COLUMNS, *CLIP_MEANS, *MOVING, *CLASS_MEANS)}
-
-
-def fvd_column(name: str, clips: int) -> Column:
-    """FVD's column: its name says how many frames I3D saw."""
-    convention = f"Fréchet distance of I3D logits of {clips} clips; compare only at this number of clips and frames"
-    return Column(name, name.replace("fvd_", "FVD "), "i3d", None, convention, higher_is_better=False, digits=1)

@@ -14,70 +14,55 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_folder, write_json
 
 FORMAT = "smcd comparison 1"
-JSON_NAME = "comparison.json"
 Report = Mapping[str, Any]
 
 
 def compare(paths: Sequence[Path], allow_partial: bool = False) -> dict[str, Any]:
     """The comparison of reports (folders or files); differences are to the first.
 
-    Args:
-        allow_partial: compare the clips that all have, where the sets differ; FVD and IoU over time, which are measured
-            on whole sets, are left out then.
-
-    Raises:
-        InputError: there are fewer than 2 reports, or they were not made on the same clips with the same models.
+    Where the sets of clips differ, `allow_partial` compares the clips that all have; FVD and IoU over time, which are
+    measured on whole sets, are left out then. Raises an InputError if there are fewer than 2 reports, or they were not
+    made on the same clips with the same models.
     """
     if len(paths) < 2:
-        raise InputError("--compare needs at least 2 reports")
-    reports = [(path, read_report(path)) for path in paths]
-    _check_same(reports)
-    sequences = _common(reports, allow_partial)
-    names = [report["name"] for _, report in reports]
-    names = [
-        f"{name} ({path})" if names.count(name) > 1 else name for name, (path, _) in zip(names, reports, strict=True)
-    ]
-    contents = [report for _, report in reports]
-    whole = all(len(sequences) == report["scored"]["clips"] for report in contents)
+        raise InputError("a comparison needs at least 2 reports")
+    reports = [read_report(path) for path in paths]
+    _check_same(paths, reports)
+    sequences = _common(paths, reports, allow_partial)
+    names = [report["name"] for report in reports]
+    names = [f"{name} ({path})" if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+    whole = all(len(sequences) == report["scored"]["clips"] for report in reports)
     return {
         "format": FORMAT,
-        "manifest": contents[0]["manifest"],
+        "manifest": reports[0]["manifest"],
         "methods": names,
         "clips": len(sequences),
-        "tracker": next((report["models"]["tracker"] for report in contents if "tracker" in report["models"]), None),
-        "metrics": _metrics(contents, sequences, whole),
-        "iou_over_time": _lines(names, contents) if whole else {"methods": {}, "beside": {}},
+        "tracker": next((report["models"]["tracker"] for report in reports if "tracker" in report["models"]), None),
+        "metrics": _metrics(reports, sequences, whole),
+        "iou_over_time": _lines(names, reports) if whole else {"methods": {}, "beside": {}},
     }
 
 
-def _check_same(reports: Sequence[tuple[Path, Report]]) -> None:
-    first, reference = reports[0]
-    for path, report in reports:
-        if report["manifest"]["sha256"] != reference["manifest"]["sha256"]:
-            raise InputError(f"{path}: was made with another manifest than {first}; score both with the same --truth")
-    for kind in sorted({kind for _, report in reports for kind in report["models"]}):
-        used = [(path, _identity(report["models"][kind])) for path, report in reports if kind in report["models"]]
-        for path, identity in used:
-            if identity != used[0][1]:
-                raise InputError(
-                    f"{path}: was made with another {kind} than {used[0][0]}: their numbers do not compare"
-                )
+def _check_same(paths: Sequence[Path], reports: Sequence[Report]) -> None:
+    first: dict[str, tuple[Path, Any]] = {}
+    for path, report in zip(paths, reports, strict=True):
+        used: dict[str, Any] = {"manifest": report["manifest"]["sha256"]}
+        for kind, model in report["models"].items():  # what has no weights is known by its source
+            used[kind] = model.get("name"), model.get("sha256", model.get("source"))
+        for kind, identity in used.items():
+            other, expected = first.setdefault(kind, (path, identity))
+            if identity != expected:
+                raise InputError(f"{path}: was made with another {kind} than {other}; score both with the same one")
 
 
-def _identity(model: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """What makes two models the same: kind of tracker, and hash, or the source of what has no weights."""
-    return model.get("name"), model.get("sha256", model.get("source"))
-
-
-def _common(reports: Sequence[tuple[Path, Report]], allow_partial: bool) -> list[str]:
-    sets = {path: {row["sequence"] for row in report["clips"]} for path, report in reports}
-    if not (common := set.intersection(*sets.values())):
+def _common(paths: Sequence[Path], reports: Sequence[Report], allow_partial: bool) -> list[str]:
+    sets = [{row["sequence"] for row in report["clips"]} for report in reports]
+    if not (common := set.intersection(*sets)):
         raise InputError("the reports have no clip in common")
-    for path, own in sets.items():
-        if (lacking := len(set.union(*sets.values()) - own)) and not allow_partial:
-            raise InputError(
-                f"{path}: lacks {lacking} clips that another report has; --allow_partial compares the others"
-            )
+    for path, own in zip(paths, sets, strict=True):
+        if (lacking := len(set.union(*sets) - own)) and not allow_partial:
+            lack = f"lacks {lacking} clips that another report has"
+            raise InputError(f"{path}: {lack}; --allow_partial compares the others")
     return sorted(common)
 
 
@@ -137,10 +122,8 @@ def _lines(names: Sequence[str], reports: Sequence[Report]) -> dict[str, dict[st
 def comparison_text(comparison: Report) -> str:
     """The table for a terminal."""
     lines = [["metric", *comparison["methods"]]]
-    lines += [
-        [metric["label"], *(_text(entry, metric["digits"]) for entry in metric["methods"])]
-        for metric in comparison["metrics"]
-    ]
+    for metric in comparison["metrics"]:
+        lines.append([metric["label"], *(_text(entry, metric["digits"]) for entry in metric["methods"])])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join(rows)
@@ -156,5 +139,5 @@ def _text(entry: Mapping[str, Any], digits: int) -> str:
 def write_comparison(folder: Path, comparison: Report) -> None:
     """Write comparison.json and index.html into a new folder. Raises an InputError if it exists."""
     with new_folder(folder) as temporary:
-        write_json(temporary / JSON_NAME, comparison, indent=1)
+        write_json(temporary / "comparison.json", comparison, indent=1)
         (temporary / PAGE_NAME).write_text(comparison_page(comparison), encoding="utf-8")

@@ -1,5 +1,6 @@
 """Score a folder of videos against the truth: everything that the report shows."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,47 +19,27 @@ from smcd.evaluation.metrics.truth import Truth, read_truth
 from smcd.evaluation.metrics.videos import Videos, find_videos, require_all, seeds_of
 from smcd.runtime.errors import InputError
 
-_NO_TRUE_VIDEOS = "the true videos are not at hand"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome, from which the report is written.
+    """The outcome, from which the report is written."""
 
-    Attributes:
-        name: what the method is called in tables.
-        manifest: all clips of the truth; `sequences` are those that were scored.
-        rows: per seed and clip, see `smcd.evaluation.metrics.summary`.
-        tracked: (seed, sequence) -> boxes F N 4 in pixels.
-        summary: the table.
-        fvd: the column of FVD, if it was measured.
-        baselines: see `smcd.evaluation.metrics.baselines`.
-        lines: label -> mean IoU per frame.
-        models: source and hash of each model that measured.
-        left_out: what the report lacks, and why.
-        generator: what made the videos (weights, settings), if that is known.
-    """
-
-    name: str
-    manifest: Manifest
-    sequences: list[str]
-    predictions: dict[int | None, Videos]
+    name: str  # what the method is called in tables
+    manifest: Manifest  # all clips of the truth
+    sequences: list[str]  # the clips that were scored
+    predictions: dict[int | None, Videos]  # by seed
     truth: Truth
-    rows: list[Row]
-    tracked: dict[tuple[int | None, str], np.ndarray]
+    rows: list[Row]  # per seed and clip, see `summary`
+    tracked: dict[tuple[int | None, str], np.ndarray]  # (seed, sequence) -> boxes F N 4 in pixels
     summary: dict[str, Statistic]
-    fvd: Column | None
-    baselines: list[dict[str, Any]]
-    lines: dict[str, list[float | None]]
-    models: dict[str, dict[str, str]]
-    left_out: dict[str, str]
-    generator: dict[str, Any] | None
-
-    @property
-    def columns(self) -> list[Column]:
-        """The columns of the summary."""
-        known = BY_NAME if self.fvd is None else BY_NAME | {self.fvd.name: self.fvd}
-        return [known[name] for name in self.summary]
+    columns: list[Column]  # of the summary
+    baselines: list[dict[str, Any]]  # see `baselines.baseline_table`
+    lines: dict[str, list[float | None]]  # label -> mean IoU per frame
+    models: dict[str, dict[str, str]]  # source and hash of each model that measured
+    left_out: dict[str, str]  # what the report lacks, and why
+    generator: dict[str, Any] | None  # what made the videos (weights, settings), if that is known
 
 
 def evaluate(
@@ -72,11 +53,10 @@ def evaluate(
     """Score a folder of videos.
 
     Args:
-        predictions: clips, or folders `seed_33`, `seed_34`, ... of clips; see `smcd.evaluation.metrics.videos`.
-        truth: folder or manifest; see `smcd.evaluation.metrics.truth`.
+        predictions: clips, or folders `seed_33`, `seed_34`, ... of clips; see `find_videos`.
+        truth: see `read_truth`.
         allow_partial: score the clips that are there where others are missing.
         name: what the method is called in tables; otherwise the name of the folder.
-        generator: what made the videos, for the report.
 
     Raises:
         InputError: see `read_truth`, `require_all`, `Videos.read`, `load_instruments`; fewer than 2 clips for FVD.
@@ -89,16 +69,19 @@ def evaluate(
     clips = [clip for clip in target.manifest.clips if all(clip.sequence in found for found in present)]
     if not clips:
         raise InputError(f"{predictions}: no clip has a video of every seed")
-    target = target.for_clips([clip.sequence for clip in clips])
+    if target.videos is not None and any(clip.sequence not in target.videos.sources for clip in clips):
+        logger.warning(f"{target.videos.root}: true videos are missing; what needs them is left out")
+        target = Truth(target.manifest, None)
     fvd = fvd_of(clips) if options.fvd_weights is not None and target.videos else None
     tools = load_instruments(options)
     if fvd is None:
         tools.i3d = None
     true = measure_truth(target, clips, tools)
     rows, tracked, features = _score_all(target, clips, videos, tools, true)
-    summary = summarize(rows)
-    if fvd is not None:
-        summary[fvd.name] = _fvd_statistic(features, true, len(clips))
+    summary, known = summarize(rows), BY_NAME
+    if fvd is not None:  # no interval over clips: resampled sets repeat clips, which moves the distance itself
+        distances = [frechet_distance(np.stack(some), np.stack(true.features)) for some in features]
+        summary[fvd.name], known = statistic_of(distances, None, len(clips)), BY_NAME | {fvd.name: fvd}
     return Evaluation(
         name=name or predictions.absolute().name,
         manifest=target.manifest,
@@ -108,7 +91,7 @@ def evaluate(
         rows=rows,
         tracked=tracked,
         summary=summary,
-        fvd=fvd,
+        columns=[known[column] for column in summary],
         baselines=baseline_table(true, fvd),
         lines={"predictions": over_time(rows)} | true.over_time() if tracked else {},
         models=tools.describe(),
@@ -128,28 +111,21 @@ def _score_all(
         features.append([])
         for clip in tqdm(clips, "scoring" if seed is None else f"scoring seed {seed}", unit="clip"):
             frames = found.read(clip.sequence, target.shape(clip))
-            scored = score_clip(frames, clip, true.references.get(clip.sequence), tools)
+            row, boxes, seen = score_clip(frames, clip, true.references.get(clip.sequence), tools)
             identity = {"sequence": clip.sequence, "seed": seed, "classes": clip.classes}
             facts = true.facts(clip.sequence) | {"frames_sha256": frames_sha256(frames)}
-            rows.append(identity | scored.row | facts)
-            if scored.boxes is not None:
-                tracked[seed, clip.sequence] = scored.boxes
-            if scored.features is not None:
-                features[-1].append(scored.features)
+            rows.append(identity | row | facts)
+            if boxes is not None:
+                tracked[seed, clip.sequence] = boxes
+            if seen is not None:
+                features[-1].append(seen)
     return rows, tracked, features
 
 
-def _fvd_statistic(features: list[list[np.ndarray]], true: TrueVideos, clips: int) -> Statistic:
-    """FVD of each seed. No interval over clips: resampled sets repeat clips, which moves the distance itself."""
-    truth = np.stack(list(true.features.values()))
-    return statistic_of([frechet_distance(np.stack(some), truth) for some in features], None, clips)
-
-
 def _left_out(tools: Instruments, target: Truth, clips: Sequence[Clip]) -> dict[str, str]:
-    """What the report lacks, and why."""
     reasons = dict(tools.left_out)
     if target.videos is None:
-        reasons |= dict.fromkeys(("fff", "fidelity", "i3d"), _NO_TRUE_VIDEOS)
+        reasons |= dict.fromkeys(("fff", "fidelity", "i3d"), "the true videos are not at hand")
     if tools.clip and not any(clip.prompt for clip in clips):
         reasons["clip_sim"] = "no clip has a prompt"
     if tools.tracker and not any(clip.phrases for clip in clips):

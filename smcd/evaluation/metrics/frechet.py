@@ -10,7 +10,6 @@ from torch.nn.functional import interpolate
 from smcd.runtime.errors import InputError, first_line
 
 _SIDE = 224
-_MIN_FRAMES = 9  # I3D's pooling leaves nothing of fewer
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -18,10 +17,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
     |mean difference|^2 + Tr(S1 + S2 - 2 (S1 S2)^1/2) with the covariances' divisor n - 1 (Heusel et al. 2017). With
     A = centered features / sqrt(n - 1), S = A^T A, the last trace is the nuclear norm of A B^T: no matrix square root,
-    whose results differ between releases of scipy, and none of its error where a covariance is singular.
-
-    Raises:
-        InputError: fewer than 2 videos in a set.
+    whose results differ between releases of scipy, and none of its error where a covariance is singular. Raises an
+    InputError if a set has fewer than 2 videos.
     """
     if min(len(a), len(b)) < 2:
         raise InputError(f"FVD needs at least 2 clips in each set; there are {len(a)} and {len(b)}")
@@ -41,20 +38,15 @@ def _root(features: np.ndarray) -> np.ndarray:
 
 
 def frame_repeats(num_frames: int) -> int:
-    """How often every frame is shown to I3D, which needs more than 8: twice if there are only 5 to 8.
-
-    Raises:
-        InputError: fewer than 5 frames.
-    """
-    if 2 * num_frames < _MIN_FRAMES:
-        raise InputError(f"FVD needs clips of at least {(_MIN_FRAMES + 1) // 2} frames; these have {num_frames}")
-    return 1 if num_frames >= _MIN_FRAMES else 2
+    """How often every frame is shown to I3D: once, or twice if there are only 5 to 8. Raises InputError below 5."""
+    if num_frames < 5:
+        raise InputError(f"FVD needs clips of at least 5 frames; these have {num_frames}")
+    return 1 if num_frames > 8 else 2  # I3D's pooling leaves nothing of fewer than 9
 
 
 def fvd_name(num_frames: int) -> str:
     """What the number is called: FVD at another frame count, or with repeated frames, is another metric."""
-    repeats = frame_repeats(num_frames)
-    return f"fvd_{num_frames}" + (f"x{repeats}" if repeats > 1 else "")
+    return f"fvd_{num_frames}" + ("x2" if frame_repeats(num_frames) == 2 else "")
 
 
 def i3d_input(frames: np.ndarray) -> torch.Tensor:
@@ -73,13 +65,9 @@ def i3d_input(frames: np.ndarray) -> torch.Tensor:
 
 
 class I3D:
-    """The I3D network of FVD, from a TorchScript file that the user names; the usual one gives 400 logits.
+    """The I3D network of FVD; the usual file gives 400 logits. Raises an InputError if it is not TorchScript."""
 
-    Raises:
-        InputError: the file cannot be read or is not TorchScript.
-    """
-
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, path: Path, device: str = "cpu"):
         if not path.is_file():
             raise InputError(f"{path}: there is no such file; --fvd_weights names I3D's TorchScript file")
         try:
@@ -90,11 +78,7 @@ class I3D:
 
     @torch.inference_mode()
     def features(self, frames: np.ndarray) -> np.ndarray:
-        """Features (D,) of one video, frames F H W 3 (uint8), in float64.
-
-        Raises:
-            InputError: fewer than 5 frames, or a file whose network is called in another way.
-        """
+        """Features (D,), float64, of a video F H W 3 (uint8). Raises an InputError if the network is another one."""
         video = i3d_input(frames)[None].to(self.device)
         try:
             features = self.network(video, rescale=False, resize=False, return_features=True)
@@ -103,5 +87,4 @@ class I3D:
             raise InputError(f"{self.path}: is not I3D as FVD uses it ({first_line(error)})") from None
 
     def describe(self) -> dict[str, str]:
-        """Name and hash of the file."""
         return {"source": self.path.name, "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest()}

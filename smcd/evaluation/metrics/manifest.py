@@ -1,14 +1,12 @@
 """The manifest: which clips an evaluation is about, and what is true of them. One JSON file; its hash names it.
 
-`docs/evaluation.md` describes the entries. Boxes are F lists of N, xyxy in 0..1 of the frame, None where the object is
-absent.
+`docs/evaluation.md` describes the entries.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,32 +17,21 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json, write_json
 
 FORMAT = "smcd manifest 1"
-Boxes = list[list[list[float] | None]]  # F N, xyxy in 0..1
+Boxes = list[list[list[float] | None]]  # F N, xyxy in 0..1 of the frame, None where the object is absent
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of F frames with N objects.
+    """One clip of F frames with N objects. Raises an InputError for lists or boxes that do not fit."""
 
-    Attributes:
-        sequence: its name, and that of its folder.
-        frames: their numbers in the source video.
-        phrases, classes: what each object is called, and the class that it counts for ("" for none).
-        frames_sha256: of the F true frames at the manifest's size.
-        cover: F lists of N, the dataset's visibility labels (0 is invisible), or None.
-
-    Raises:
-        InputError: lists have different lengths, or a box lies outside 0..1 or is turned over.
-    """
-
-    sequence: str
-    frames: list[int]
+    sequence: str  # its name, and that of its folder
+    frames: list[int]  # their numbers in the source video
     prompt: str
-    phrases: list[str]
-    classes: list[str]
+    phrases: list[str]  # what each object is called
+    classes: list[str]  # the class that each object counts for; "" for none
     boxes: Boxes
-    frames_sha256: str
-    cover: list[list[float]] | None = None
+    frames_sha256: str  # of the F true frames at the manifest's size
+    cover: list[list[float]] | None = None  # F lists of N, the dataset's visibility labels (0 is invisible), or None
 
     def __post_init__(self) -> None:
         name, count, objects = self.sequence, len(self.frames), len(self.phrases)
@@ -78,22 +65,13 @@ def _is_box(box: Any) -> bool:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The clips of an evaluation, in a fixed order.
+    """The clips of an evaluation, in a fixed order. Raises an InputError if there is none, or two have one name."""
 
-    Attributes:
-        dataset: its name, such as got10k.
-        height, width: of the scored frames, in pixels.
-        conventions: what was settled when it was made (split, start, stride, resizing), in words, for the report.
-
-    Raises:
-        InputError: there is no clip, or two have one name.
-    """
-
-    dataset: str
-    height: int
+    dataset: str  # its name, such as got10k
+    height: int  # of the scored frames, in pixels
     width: int
     clips: list[Clip]
-    conventions: dict[str, str] = dataclasses.field(default_factory=dict)
+    conventions: dict[str, str] = field(default_factory=dict)  # split, start, stride, resizing in words, for the report
 
     def __post_init__(self) -> None:
         names = [clip.sequence for clip in self.clips]
@@ -109,7 +87,7 @@ class Manifest:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _content(self) -> dict[str, Any]:
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        return {"format": FORMAT, **asdict(self)}
 
     def write(self, path: Path) -> None:
         """Write the JSON file, whole or not at all."""
@@ -125,11 +103,7 @@ def read_formatted(path: Path, what: str, form: str) -> dict[str, Any]:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of a file.
-
-    Raises:
-        InputError: it cannot be read, has unknown or missing entries, or was changed after its hash was taken.
-    """
+    """The manifest of a file. Raises an InputError if it is unreadable, or was changed after its hash was taken."""
     content = read_formatted(path, "manifest", FORMAT)
     del content["format"]
     stated = content.pop("sha256", None)
@@ -146,10 +120,12 @@ def read_manifest(path: Path) -> Manifest:
 
 def differences(old: Manifest, new: Manifest) -> list[str]:
     """What differs between two manifests, in words; nothing where their hashes are equal."""
-    pairs = {"dataset": (old.dataset, new.dataset), "height": (old.height, new.height), "width": (old.width, new.width)}
-    kinds = dict.fromkeys([*old.conventions, *new.conventions])
-    pairs |= {kind: (old.conventions.get(kind, ""), new.conventions.get(kind, "")) for kind in kinds}
-    found = [f"{name} was {was!r}, is {now!r}" for name, (was, now) in pairs.items() if was != now]
+    was, now = (
+        {"dataset": manifest.dataset, "height": manifest.height, "width": manifest.width, **manifest.conventions}
+        for manifest in (old, new)
+    )
+    pairs = {name: (was.get(name, ""), now.get(name, "")) for name in was | now}
+    found = [f"{name} was {a!r}, is {b!r}" for name, (a, b) in pairs.items() if a != b]
     before, after = ({clip.sequence: clip for clip in manifest.clips} for manifest in (old, new))
     for what, names in (
         ("no longer there", [name for name in before if name not in after]),
@@ -166,11 +142,7 @@ def differences(old: Manifest, new: Manifest) -> list[str]:
 def box_lists(boxes: np.ndarray) -> Boxes:
     """F lists of N boxes from F N 4: cut to 0..1; None where it is NaN or nothing is left of the box."""
     inside = np.clip(boxes.astype(np.float64), 0, 1)
-    there = np.all(inside[..., 2:] > inside[..., :2], axis=-1)
-    return [
-        [box.tolist() if seen else None for box, seen in zip(*row, strict=True)]
-        for row in zip(inside, there, strict=True)
-    ]
+    return [[box.tolist() if (box[2:] > box[:2]).all() else None for box in row] for row in inside]
 
 
 def frames_sha256(frames: np.ndarray) -> str:

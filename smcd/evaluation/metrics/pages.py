@@ -1,13 +1,10 @@
-"""The pages of reports and comparisons: one self-contained HTML file each, from the template `pages.html.jinja`.
-
-Everything that a report holds is escaped by the template.
-"""
+"""The pages of reports and comparisons: one self-contained HTML file each, from the template `pages.html.jinja`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, StrictUndefined
 
 from smcd.evaluation.metrics.baselines import CEILING, STATIC
 from smcd.evaluation.metrics.columns import GROUNDING
@@ -48,11 +45,8 @@ def number(value: float | None, digits: int) -> str:
 
 
 def _render(**content: Any) -> str:
-    folder = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.get_template("pages.html.jinja")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(Path(__file__).with_suffix(".html.jinja").read_text(encoding="utf-8"))
     return template.render(number=number, missing=MISSING, edges=_PLOT, **content).lstrip() + "\n"
 
 

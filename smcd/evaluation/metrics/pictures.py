@@ -2,7 +2,6 @@
 
 import base64
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import PIL.Image
@@ -15,25 +14,17 @@ from smcd.runtime.media import draw_boxes, resize, strip
 
 _HEIGHT = 127  # pixels of a frame in the page; from 128 on boxes have labels, which would hide small objects
 _PER_END = 4  # clips shown from each end
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A strip for the page: its heading, a line below, and the image as a data URI."""
-
-    title: str
-    text: str
-    uri: str
+Picture = dict[str, str]  # a strip for the page: `title`, `text` below it, and the image as a data `uri`
 
 
 def best_and_worst(evaluation: Evaluation) -> dict[str, list[Picture]]:
     """Heading -> the ends of the first seed's clips, ranked by AO, or by the first column that any of them has."""
     first = next(iter(evaluation.predictions))
     rows = [row for row in evaluation.rows if row["seed"] == first]
-    column = next((c for c in COLUMNS if any(row.get(c.name) is not None for row in rows)), None)
+    column = next((c for c in COLUMNS if any(c.name in row for row in rows)), None)
     if column is None:
         return {}
-    ranked = sorted((row for row in rows if row.get(column.name) is not None), key=lambda row: -row[column.name])
+    ranked = sorted((row for row in rows if column.name in row), key=lambda row: -row[column.name])
     best = ranked[: min(_PER_END, (len(ranked) + 1) // 2)]
     worst = ranked[len(best) :][-_PER_END:][::-1]
     return {
@@ -52,11 +43,10 @@ def _picture(evaluation: Evaluation, row: Row) -> Picture:
     strips = [_with_boxes(frames, seen, clip.phrases)]
     if evaluation.truth.videos is not None:
         strips.insert(0, _with_boxes(evaluation.truth.videos.read(sequence), clip.boxes, clip.phrases))
-    shown = [c for c in COLUMNS if row.get(c.name) is not None and c not in TRACKS]
-    values = [f"{c.label} {row[c.name]:.{c.digits}f}" for c in shown]
+    values = [f"{c.label} {row[c.name]:.{c.digits}f}" for c in COLUMNS if c.name in row and c not in TRACKS]
     values += [f"static AO {row['static_ao']:.3f}"] if "static_ao" in row else []
-    title = sequence if seed is None else f"{sequence}, seed {seed}"
-    return Picture(f"{title}: {clip.prompt}" if clip.prompt else title, " · ".join(values), _data_uri(strip(*strips)))
+    title = (sequence if seed is None else f"{sequence}, seed {seed}") + (f": {clip.prompt}" if clip.prompt else "")
+    return {"title": title, "text": " · ".join(values), "uri": _data_uri(strip(*strips))}
 
 
 def _with_boxes(frames: np.ndarray, boxes: Boxes, phrases: list[str]) -> np.ndarray:

@@ -20,22 +20,19 @@ from smcd.runtime.files import new_folder, write_json
 from smcd.tracking.grounding import success
 
 FORMAT = "smcd report 1"
-JSON_NAME, CSV_NAME, PAGE_NAME = "report.json", "clips.csv", "index.html"
+JSON_NAME, PAGE_NAME = "report.json", "index.html"
 _PACKAGES = ("smcd", "torch", "transformers", "torchmetrics", "opencv-contrib-python-headless", "numpy", "pillow")
+_DESCRIBED = ("name", "label", "needs", "convention", "higher_is_better", "digits")
 _FACTS = ("static_ao", "ceiling_ao", "frames_scored", "objects_scored", "frames_sha256")
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> None:
-    """Write the three files into a new folder, which appears when it is complete.
-
-    Raises:
-        InputError: the folder exists already.
-    """
+    """Write the three files into a folder, which appears when complete. Raises an InputError if it exists already."""
     report = report_json(evaluation)
     page = report_page(report, best_and_worst(evaluation))
     with new_folder(folder) as temporary:
         write_json(temporary / JSON_NAME, report, indent=1)
-        _write_csv(temporary / CSV_NAME, evaluation)
+        _write_csv(temporary / "clips.csv", evaluation)
         (temporary / PAGE_NAME).write_text(page, encoding="utf-8")
 
 
@@ -43,9 +40,7 @@ def report_json(evaluation: Evaluation) -> dict[str, Any]:
     """All of the report but its pictures; `docs/evaluation.md` describes the entries."""
     manifest, scored = evaluation.manifest, set(evaluation.sequences)
     hashes = "\n".join(row["frames_sha256"] for row in evaluation.rows)
-    formats: Counter[str] = Counter()
-    for videos in evaluation.predictions.values():
-        formats.update(videos.formats())
+    formats = sum((Counter(videos.formats()) for videos in evaluation.predictions.values()), Counter())
     return {
         "format": FORMAT,
         "name": evaluation.name,
@@ -55,10 +50,10 @@ def report_json(evaluation: Evaluation) -> dict[str, Any]:
             "clips": len(scored),
             "missing": [clip.sequence for clip in manifest.clips if clip.sequence not in scored],
             "seeds": [seed for seed in evaluation.predictions if seed is not None],
-            "formats": dict(formats),
+            "formats": formats,
             "frames_sha256": hashlib.sha256(hashes.encode()).hexdigest(),
         },
-        "columns": [column.as_json() for column in evaluation.columns],
+        "columns": [{key: getattr(column, key) for key in _DESCRIBED} for column in evaluation.columns],
         "summary": {name: asdict(statistic) for name, statistic in evaluation.summary.items()},
         "baselines": evaluation.baselines,
         "left_out": evaluation.left_out,
@@ -83,10 +78,9 @@ def _write_csv(path: Path, evaluation: Evaluation) -> None:
     """A row per clip and seed; what was not measured is empty."""
     present = {name for row in evaluation.rows for name in row}
     names = [name for name in (*(column.name for column in COLUMNS), *_FACTS) if name in present]
+    names = ["sequence", "seed", "classes", *names]
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(
-            file, ["sequence", "seed", "classes", *names], extrasaction="ignore", lineterminator="\n"
-        )
+        writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(row | {"classes": "; ".join(row["classes"])} for row in evaluation.rows)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from smcd.evaluation.metrics.columns import Column, fvd_column
+from smcd.evaluation.metrics.columns import Column
 from smcd.evaluation.metrics.frechet import I3D, fvd_name
 from smcd.evaluation.metrics.manifest import Clip
 from smcd.evaluation.metrics.similarity import CLIPSimilarity, DINOSimilarity, FrameFidelity, cosine
@@ -21,23 +21,20 @@ from smcd.tracking.grounding import ground, success, track_success
 logger = logging.getLogger(__name__)
 TRACKERS = ("csrt", "sam2", "none")
 _NOT_ASKED = "not asked for"
+# What predictions of a clip are compared with: "image", true frame 0, H W 3; the embeddings "clip" of all true frames,
+# F C, "dino" of frame 0, 1 C, and "text" of the prompt, 1 C, as far as models and a prompt are there.
+Reference = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which models measure: folders or hub ids, `none` for those that are not wanted.
-
-    Attributes:
-        tracker: csrt, sam2 or none.
-        fvd_weights: the TorchScript file of I3D.
-        device: where the networks run, as torch names it.
-    """
+    """Which models measure: folders or hub ids, `none` for those that are not wanted."""
 
     tracker: str = "csrt"
     sam2: str = "facebook/sam2.1-hiera-large"
     clip: str = "openai/clip-vit-base-patch32"
     dino: str = "facebook/dino-vits16"
-    fvd_weights: str | Path | None = None
+    fvd_weights: str | Path | None = None  # the TorchScript file of I3D
     device: str = "cpu"
 
 
@@ -54,15 +51,13 @@ class Instruments:
 
     def describe(self) -> dict[str, dict[str, str]]:
         """Source and hash of each, for the report."""
-        parts = {name: getattr(self, name) for name in ("tracker", "clip", "dino", "fidelity", "i3d")}
-        return {name: part.describe() for name, part in parts.items() if part is not None}
+        return {name: part.describe() for name, part in vars(self).items() if part and name != "left_out"}
 
 
 def load_instruments(options: Options) -> Instruments:
     """Load what the options name; what is missing is left out, with its reason.
 
-    Raises:
-        InputError: the tracker is unknown, or the FVD file is no TorchScript: both were asked for by name.
+    Raises an InputError if the tracker is unknown, or the FVD file is no TorchScript: both were asked for by name.
     """
     if options.tracker not in TRACKERS:
         raise InputError(f"tracker {options.tracker!r}: choose from {', '.join(TRACKERS)}")
@@ -74,10 +69,9 @@ def load_instruments(options: Options) -> Instruments:
         "fidelity": ("torchmetrics", FrameFidelity),
     }
     for name, (source, make) in makers.items():
-        if source == "none":
-            tools.left_out[name] = _NOT_ASKED
-            continue
         try:
+            if source == "none":
+                raise MissingModel(_NOT_ASKED)
             setattr(tools, name, make())
         except MissingModel as error:
             tools.left_out[name] = str(error)
@@ -109,68 +103,36 @@ def fvd_of(clips: Sequence[Clip]) -> Column:
     counts = sorted({len(clip.frames) for clip in clips})
     if len(counts) > 1:
         raise InputError(f"FVD needs clips of one length; there are {counts} frames: leave out --fvd_weights")
-    return fvd_column(fvd_name(counts[0]), len(clips))
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What predictions of one clip are compared with, computed once on the true video.
-
-    Attributes:
-        image: frame 0, H W 3, which the generator was given.
-        clip: CLIP's embeddings of all frames, F C; None without CLIP.
-        dino: DINO's embedding of frame 0, 1 C; None without DINO.
-        text: CLIP's embedding of the prompt, 1 C; None without CLIP or a prompt.
-    """
-
-    image: np.ndarray
-    clip: np.ndarray | None
-    dino: np.ndarray | None
-    text: np.ndarray | None
+    name, say = fvd_name(counts[0]), f"Fréchet distance of I3D logits of {len(clips)} clips"
+    convention = f"{say}; compare only at this number of clips and frames"
+    return Column(name, name.replace("fvd_", "FVD "), "i3d", None, convention, higher_is_better=False, digits=1)
 
 
 def make_reference(frames: np.ndarray, prompt: str, tools: Instruments) -> Reference:
-    """Computed from the true video, F H W 3."""
-    clip, dino = tools.clip, tools.dino
-    return Reference(
-        image=frames[0],
-        clip=clip.images(frames) if clip else None,
-        dino=dino.images(frames[:1]) if dino else None,
-        text=clip.texts([prompt]) if clip and prompt else None,
-    )
+    """The reference of a clip, from its true video F H W 3."""
+    reference = {"image": frames[0]}
+    if tools.clip:
+        reference["clip"] = tools.clip.images(frames)
+        if prompt:
+            reference["text"] = tools.clip.texts([prompt])
+    if tools.dino:
+        reference["dino"] = tools.dino.images(frames[:1])
+    return reference
 
 
-@dataclass(frozen=True)
-class Scored:
-    """One scored video.
-
-    Attributes:
-        row: the values by column, `frames_scored`, `objects_scored` and `iou` (N lists of F, None where not scored).
-        boxes: where the tracker saw the objects, F N 4 in pixels; None without a tracker or an object.
-        features: what I3D makes of it; None without I3D.
-    """
-
-    row: Row
-    boxes: np.ndarray | None
-    features: np.ndarray | None
-
-
-def score_clip(frames: np.ndarray, clip: Clip, reference: Reference | None, tools: Instruments) -> Scored:
-    """Everything about one generated (or true) video.
-
-    Args:
-        frames: F H W 3, uint8.
-        reference: None where the true video is not at hand.
-    """
+def score_clip(
+    frames: np.ndarray, clip: Clip, reference: Reference | None, tools: Instruments
+) -> tuple[Row, np.ndarray | None, np.ndarray | None]:
+    """Row, tracked boxes and I3D's features of a video F H W 3; `reference` is None without the true video."""
     row, boxes = track_clip(frames, clip, tools.tracker)
     row |= score_pictures(frames, clip.prompt, reference, tools)
-    return Scored(row, boxes, tools.i3d.features(frames) if tools.i3d else None)
+    return row, boxes, tools.i3d.features(frames) if tools.i3d else None
 
 
 def track_clip(frames: np.ndarray, clip: Clip, tracker: Tracker | None) -> tuple[Row, np.ndarray | None]:
-    """Grounding of a video whose objects are tracked from the true boxes of frame 0, and the boxes F N 4.
+    """Grounding of a video whose objects are tracked from the true boxes of frame 0, and the boxes F N 4 in pixels.
 
-    Both are empty without a tracker or an object.
+    Without a tracker or an object there is neither.
     """
     if tracker is None or not clip.phrases:
         return {}, None
@@ -180,16 +142,15 @@ def track_clip(frames: np.ndarray, clip: Clip, tracker: Tracker | None) -> tuple
 
 
 def grounding_row(boxes: np.ndarray, clip: Clip, height: int, width: int) -> Row:
-    """Values of boxes F N 4 (pixels) against those of the clip."""
-    cover = None if clip.cover is None else np.array(clip.cover, dtype=np.float64)
-    scored = ground(boxes, clip.pixel_boxes(height, width), height, width, cover)
-    iou = [[None if np.isnan(value) else float(value) for value in values] for values in scored.overlap.T]
+    """Values of boxes F N 4 (pixels) against those of the clip, and `iou`: N lists of F, None where not scored."""
+    cover = None if clip.cover is None else np.array(clip.cover)
+    overlap, track_iou = ground(boxes, clip.pixel_boxes(height, width), height, width, cover)
     return {
-        **success(scored.overlap),
-        **track_success(scored.track_iou),
-        "frames_scored": int((~np.isnan(scored.overlap)).sum()),
-        "objects_scored": int((~np.isnan(scored.track_iou)).sum()),
-        "iou": iou,
+        **success(overlap),
+        **track_success(track_iou),
+        "frames_scored": int((~np.isnan(overlap)).sum()),
+        "objects_scored": int((~np.isnan(track_iou)).sum()),
+        "iou": [[None if np.isnan(value) else float(value) for value in values] for values in overlap.T],
     }
 
 
@@ -200,10 +161,10 @@ def score_pictures(frames: np.ndarray, prompt: str, reference: Reference | None,
         images = tools.clip.images(frames if prompt else frames[:1])
         if prompt:
             row["clip_sim"] = cosine(images, tools.clip.texts([prompt]))
-        if reference is not None and reference.clip is not None:
-            row["fff_clip"] = cosine(images[:1], reference.clip[:1])
-    if tools.dino and reference is not None and reference.dino is not None:
-        row["fff_dino"] = cosine(tools.dino.images(frames[:1]), reference.dino)
-    if tools.fidelity and reference is not None:
-        row |= tools.fidelity(frames[0], reference.image)
+        if reference:
+            row["fff_clip"] = cosine(images[:1], reference["clip"][:1])
+    if tools.dino and reference:
+        row["fff_dino"] = cosine(tools.dino.images(frames[:1]), reference["dino"])
+    if tools.fidelity and reference:
+        row |= tools.fidelity(frames[0], reference["image"])
     return row

@@ -7,30 +7,23 @@ import PIL.Image
 import torch
 from torch import nn
 
-from smcd.runtime.hashes import weights_hash
-from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, load_pretrained, load_processor
+from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, Pretrained, load_processor
 
 _DINO_SIDE, _DINO_CROP = 256, 224
 MAX_PSNR = 100.0  # of equal images, whose PSNR is infinite: means and JSON need a number
 
 
-class CLIPSimilarity:
+class CLIPSimilarity(Pretrained):
     """CLIP's embeddings of texts and frames, each of length 1: their dot products are cosines.
 
     Images go through the PIL image processor, whose numbers do not depend on torchvision.
-
-    Args:
-        source: folder or hub id of a `CLIPModel` with its tokenizer, such as `openai/clip-vit-base-patch32`.
-
-    Raises:
-        MissingModel: it cannot be loaded.
+    `source` is a folder or hub id of a `CLIPModel` with its tokenizer. Raises MissingModel if it cannot be loaded.
     """
 
-    def __init__(self, source: str, device: str = "cpu") -> None:
+    def __init__(self, source: str, device: str = "cpu"):
         from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-        self.source, self.device = source, device
-        self.model = load_pretrained(CLIPModel, source, device)
+        super().__init__(CLIPModel, source, device)
         self.tokenizer = load_processor(CLIPTokenizer, source)
         self.processor = load_processor(CLIPImageProcessorPil, source)
         words = self.model.config.text_config.vocab_size
@@ -51,37 +44,25 @@ class CLIPSimilarity:
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=length, return_tensors="pt")
         return _unit(self.model.get_text_features(**tokens.to(self.device)).pooler_output)
 
-    def describe(self) -> dict[str, str]:
-        return {"source": self.source, "sha256": weights_hash(self.model.state_dict())}
 
-
-class DINOSimilarity:
+class DINOSimilarity(Pretrained):
     """DINO's embeddings of frames: the CLS token of the last layer, of length 1.
 
     Preprocessed as DINO's own evaluation does (short side to 256 bicubic, middle 224, ImageNet's mean and deviation),
     which is not what the checkpoint's processor does.
-
-    Args:
-        source: folder or hub id of a `ViTModel`, such as `facebook/dino-vits16`.
-
-    Raises:
-        MissingModel: it cannot be loaded.
+    `source` is a folder or hub id of a `ViTModel`. Raises MissingModel if it cannot be loaded.
     """
 
-    def __init__(self, source: str, device: str = "cpu") -> None:
+    def __init__(self, source: str, device: str = "cpu"):
         from transformers import ViTModel
 
-        self.source, self.device = source, device
-        self.model = load_pretrained(ViTModel, source, device, add_pooling_layer=False)  # DINO has not trained one
+        super().__init__(ViTModel, source, device, add_pooling_layer=False)  # DINO has not trained one
 
     @torch.inference_mode()
     def images(self, frames: np.ndarray) -> np.ndarray:
         """F C."""
         pixels = torch.stack([dino_input(frame) for frame in frames]).to(self.device)
         return _unit(self.model(pixels).last_hidden_state[:, 0])
-
-    def describe(self) -> dict[str, str]:
-        return {"source": self.source, "sha256": weights_hash(self.model.state_dict())}
 
 
 def dino_input(frame: np.ndarray) -> torch.Tensor:
@@ -118,17 +99,14 @@ def _floats(pixels: np.ndarray) -> torch.Tensor:
 class FrameFidelity:
     """PSNR (dB, at most `MAX_PSNR`) and SSIM of two frames H W 3 (uint8), torchmetrics' (SSIM: Gaussian, sigma 1.5).
 
-    Raises:
-        MissingModel: torchmetrics is not there.
+    Raises MissingModel if torchmetrics is not installed.
     """
 
     def __init__(self) -> None:
         try:
             import torchmetrics
         except ImportError:
-            raise MissingModel(
-                "PSNR and SSIM need torchmetrics: pip install -c constraints.txt -e '.[metrics]'"
-            ) from None
+            raise MissingModel("PSNR and SSIM need torchmetrics: pip install -e '.[metrics]'") from None
         self.version = torchmetrics.__version__
 
     def __call__(self, frame: np.ndarray, reference: np.ndarray) -> dict[str, float]:

@@ -20,61 +20,47 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Statistic:
-    """One number of the table.
+    """One number of the table."""
 
-    Attributes:
-        mean: the mean over seeds of the (pooled) value.
-        std: the deviation over seeds, with divisor n - 1; None with one seed.
-        interval: a 95% bootstrap over clips, each with all its seeds; None where that makes no sense.
-        clips: how many clips have the value.
-        seeds: the value of each seed.
-    """
-
-    mean: float
-    std: float | None
-    interval: list[float] | None
-    clips: int
-    seeds: list[float]
+    mean: float  # over seeds, of the (pooled) value
+    std: float | None  # the deviation over seeds, with divisor n - 1; None with one seed
+    interval: list[float] | None  # a 95% bootstrap over clips, each with all its seeds; None where that makes no sense
+    clips: int  # how many clips have the value
+    seeds: list[float]  # the value of each seed
 
 
 def pooled(rows: Iterable[Row], column: Column) -> float | None:
     """The weighted mean of a column; None where no row has it."""
-    value, weight = _sums(_having(rows, column), column)
-    return value / weight if weight else None
+    parts = _weighted(rows, column)
+    total = sum(weight for _, _, weight in parts)
+    return sum(value for _, value, _ in parts) / total if total else None
 
 
-def _sums(rows: Iterable[Row], column: Column) -> tuple[float, float]:
-    pairs = [(row[column.entry], 1.0 if column.weight is None else row[column.weight]) for row in rows]
-    return sum(value * weight for value, weight in pairs), sum(weight for _, weight in pairs)
-
-
-def _having(rows: Iterable[Row], column: Column) -> list[Row]:
-    """The rows that a column averages."""
+def _weighted(rows: Iterable[Row], column: Column) -> list[tuple[str, float, float]]:
+    """Sequence, value times weight, and weight of each row that a column averages."""
     chosen = [row for row in rows if row.get(column.entry) is not None]
-    return [row for row in chosen if row.get("static_ao", 1) < MOVING_LIMIT] if column.only_moving else chosen
+    if column.only_moving:
+        chosen = [row for row in chosen if row.get("static_ao", 1) < MOVING_LIMIT]
+    weights = [row[column.weight] if column.weight else 1.0 for row in chosen]
+    return [(row["sequence"], row[column.entry] * weight, weight) for row, weight in zip(chosen, weights, strict=True)]
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, Statistic]:
     """Every column that some row has, the grounding ones also as means over clips, classes and the moving subset."""
-    found = {column.name: _statistic(rows, column) for column in (*COLUMNS, *CLIP_MEANS, *MOVING)}
-    return {name: value for name, value in found.items() if value is not None} | _class_statistics(rows)
-
-
-def _by_seed(rows: Iterable[Row]) -> dict[int | None, list[Row]]:
     groups: dict[int | None, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.get("seed"), []).append(row)
-    return groups
-
-
-def _statistic(rows: Sequence[Row], column: Column) -> Statistic | None:
-    values = [pooled(group, column) for group in _by_seed(rows).values()]
-    present = [value for value in values if value is not None]
-    if not present:
-        return None
-    sequences = sorted({row["sequence"] for row in _having(rows, column)})
-    drawn = bootstrap([rows], column, sequences)[:, 0] if len(sequences) > 1 else np.array([])
-    return statistic_of(present, interval_of(drawn), len(sequences))
+    summary = {}
+    for column in (*COLUMNS, *CLIP_MEANS, *MOVING):
+        if values := [value for group in groups.values() if (value := pooled(group, column)) is not None]:
+            sequences = sorted({sequence for sequence, _, _ in _weighted(rows, column)})
+            drawn = bootstrap([rows], column, sequences)[:, 0] if len(sequences) > 1 else np.array([])
+            summary[column.name] = statistic_of(values, interval_of(drawn), len(sequences))
+    classes = [means for group in groups.values() if (means := class_means(class_overlaps(group)))]
+    clips = len({row["sequence"] for row in rows})
+    for name in classes[0] if classes else ():
+        summary[name] = statistic_of([means[name] for means in classes], None, clips)
+    return summary
 
 
 def statistic_of(values: list[float], interval: list[float] | None, clips: int) -> Statistic:
@@ -97,20 +83,13 @@ def bootstrap(methods: Sequence[Iterable[Row]], column: Column, sequences: Seque
     index = {sequence: c for c, sequence in enumerate(sequences)}
     sums = np.zeros((2, len(methods), len(sequences)))  # values and weights
     for k, rows in enumerate(methods):
-        for row in _having(rows, column):
-            if row["sequence"] in index:
-                sums[:, k, index[row["sequence"]]] += _sums([row], column)
+        for sequence, value, weight in _weighted(rows, column):
+            if sequence in index:
+                sums[:, k, index[sequence]] += value, weight
     drawn = np.random.default_rng(0).integers(len(sequences), size=(DRAWS, len(sequences)))
     counts = np.stack([np.bincount(draw, minlength=len(sequences)) for draw in drawn])  # DRAWS C
     values, weights = counts @ sums[0].T, counts @ sums[1].T
     return np.divide(values, weights, out=np.full_like(values, np.nan), where=weights > 0)
-
-
-def _class_statistics(rows: Sequence[Row]) -> dict[str, Statistic]:
-    seeds = [class_means(class_overlaps(group)) for group in _by_seed(rows).values()]
-    clips = len({row["sequence"] for row in rows})
-    names = seeds[0] if seeds else {}
-    return {name: statistic_of([values[name] for values in seeds if name in values], None, clips) for name in names}
 
 
 def class_overlaps(rows: Iterable[Row]) -> dict[str, np.ndarray]:

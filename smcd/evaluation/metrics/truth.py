@@ -1,7 +1,5 @@
 """What predictions are compared with: a manifest, and the true frames where they are at hand."""
 
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from smcd.evaluation.metrics.videos import Videos, find_videos
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_text
 
-logger = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 
 
@@ -24,22 +21,12 @@ class Truth:
     manifest: Manifest
     videos: Videos | None
 
-    def for_clips(self, sequences: Sequence[str]) -> "Truth":
-        """The same, without the videos if one of these clips lacks its own."""
-        if self.videos is None or all(name in self.videos.sources for name in sequences):
-            return self
-        logger.warning(f"{self.videos.root}: true videos are missing; what needs them is left out")
-        return Truth(self.manifest, None)
-
     def frames(self, clip: Clip) -> np.ndarray:
         """The true frames F H W 3. Raises an InputError if they are not those of the manifest."""
         assert self.videos is not None
         frames = self.videos.read(clip.sequence, self.shape(clip))
         if frames_sha256(frames) != clip.frames_sha256:
-            raise InputError(
-                f"{self.videos.root}: the true frames of {clip.sequence} are not those of the manifest (their hash "
-                "differs)"
-            )
+            raise InputError(f"{self.videos.root}: the true frames of {clip.sequence} are not those of the manifest")
         return frames
 
     def shape(self, clip: Clip) -> tuple[int, int, int]:
@@ -48,15 +35,12 @@ class Truth:
 
 
 def read_truth(path: Path, predictions: Path | None = None) -> Truth:
-    """The truth of `--truth`.
+    """The truth of `--truth`. Raises an InputError if there is nothing usable.
 
     Args:
         path: a manifest, with the true frames beside it (`<sequence>/gt_img/`) or beside the predictions; or a folder
             of true videos, with a `manifest.json`, or with `box_{j}.txt` and `prompt.txt` per clip as published.
         predictions: the folder of predictions.
-
-    Raises:
-        InputError: there is nothing usable.
     """
     file = path / MANIFEST_NAME if path.is_dir() else path
     if path.is_dir() and not file.is_file():
@@ -65,17 +49,11 @@ def read_truth(path: Path, predictions: Path | None = None) -> Truth:
     manifest = read_manifest(file)
     names = [clip.sequence for clip in manifest.clips]
     found = []
-    for root in (file.parent, predictions):
-        if root is not None and root.is_dir():
-            shared = predictions is not None and root.resolve() == predictions.resolve()
-            found.append(find_videos(root, "gt", [name for name in names if _has_truth(root, name, shared)]))
-    most = max(found, key=lambda videos: len(videos.sources))  # the manifest's folder is there
+    for root in filter(None, (file.parent, predictions)):  # among predictions only the images in gt_img are the truth
+        apart = predictions is None or root.resolve() != predictions.resolve()
+        found.append(find_videos(root, "gt", [name for name in names if apart or (root / name / "gt_img").is_dir()]))
+    most = max(found, key=lambda videos: len(videos.sources))
     return Truth(manifest, most if most.sources else None)
-
-
-def _has_truth(root: Path, name: str, among_predictions: bool) -> bool:
-    """Images directly in a clip's folder are the truth only where no predictions lie."""
-    return not among_predictions or (root / name / "gt_img").is_dir()
 
 
 def _manifest_of_folder(root: Path, videos: Videos) -> Manifest:
@@ -86,18 +64,9 @@ def _manifest_of_folder(root: Path, videos: Videos) -> Manifest:
         sizes.add(frames.shape[1:3])
         boxes = _read_boxes(root / sequence, len(frames))
         phrases = [f"object {n + 1}" for n in range(len(boxes[0]))]
-        prompt = root / sequence / "prompt.txt"
-        clips.append(
-            Clip(
-                sequence=sequence,
-                frames=list(range(len(frames))),
-                prompt=read_text(prompt).strip() if prompt.is_file() else "",
-                phrases=phrases,
-                classes=[""] * len(phrases),
-                boxes=boxes,
-                frames_sha256=frames_sha256(frames),
-            )
-        )
+        file, numbers = root / sequence / "prompt.txt", list(range(len(frames)))
+        prompt = read_text(file).strip() if file.is_file() else ""
+        clips.append(Clip(sequence, numbers, prompt, phrases, [""] * len(phrases), boxes, frames_sha256(frames)))
     if not clips:
         raise InputError(f"{root}: there is no video in it, and no {MANIFEST_NAME}")
     if len(sizes) > 1:

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 
 from smcd.runtime.errors import InputError, first_line
@@ -21,7 +22,6 @@ from smcd.runtime.media import read_image
 logger = logging.getLogger(__name__)
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _SEED = re.compile(r"seed_(\d+)")
-Kind = Literal["pred", "gt"]
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,22 @@ class Videos:
         files = [source if source.is_file() else _image_files(source)[0] for source in self.sources.values()]
         return dict(sorted(Counter(file.suffix[1:].lower() for file in files).items()))
 
-    def read(self, sequence: str, like: Sequence[int] | None = None) -> np.ndarray:
-        """Frames F H W 3 (uint8) of a clip.
-
-        Args:
-            like: how many frames it must have, of which height and width.
+    def read(self, sequence: str, like: tuple[int, int, int] | None = None) -> np.ndarray:
+        """Frames F H W 3 (uint8) of a clip. `like` says how many it must have, of which height and width.
 
         Raises:
             InputError: files are unreadable, frames have different sizes, or count and size are not those of `like`.
         """
         source = self.sources[sequence]
         frames = _read_folder(source) if source.is_dir() else _read_video(source)
-        if like is not None and list(frames.shape[:3]) != list(like):
+        if like is not None and frames.shape[:3] != like:
             (f, h, w), (count, height, width) = frames.shape[:3], like
             raise InputError(f"{source}: {f} frames of {w} x {h} pixels; it should be {count} of {width} x {height}")
         return frames
 
 
-def find_videos(root: Path, kind: Kind, sequences: Iterable[str] | None = None) -> Videos:
-    """The clips of a folder, or those of `sequences` that are there. Raises an InputError if there is no folder."""
+def find_videos(root: Path, kind: str, sequences: Iterable[str] | None = None) -> Videos:
+    """The clips of a folder (of `sequences`, if given) of the kind "pred" or "gt". InputError if there is no folder."""
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder")
     if sequences is None:
@@ -67,7 +64,7 @@ def find_videos(root: Path, kind: Kind, sequences: Iterable[str] | None = None) 
     return videos
 
 
-def _source(root: Path, name: str, kind: Kind) -> Path | None:
+def _source(root: Path, name: str, kind: str) -> Path | None:
     folders = [root / name / f"{kind}_img", root / name]
     files = [path for end in ("mp4", "gif") for path in (root / name / f"{kind}_video.{end}", root / f"{name}.{end}")]
     for candidate in (*folders, *files):
@@ -78,10 +75,8 @@ def _source(root: Path, name: str, kind: Kind) -> Path | None:
 
 def seeds_of(root: Path) -> dict[int | None, Path]:
     """The folders `seed_33`, `seed_34`, ... below a folder of predictions; without any, the folder itself, for None."""
-    found = {}
-    for path in root.iterdir() if root.is_dir() else ():
-        if path.is_dir() and (match := _SEED.fullmatch(path.name)):
-            found[int(match[1])] = path
+    folders = [path for path in root.glob("seed_*") if path.is_dir()]
+    found = {int(match[1]): path for path in folders if (match := _SEED.fullmatch(path.name))}
     return dict(sorted(found.items())) or {None: root}
 
 
@@ -92,10 +87,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _read_folder(folder: Path) -> np.ndarray:
-    try:
-        frames = [np.asarray(read_image(path)) for path in _image_files(folder)]
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    frames = [np.asarray(read_image(path)) for path in _image_files(folder)]
     if len(sizes := {frame.shape for frame in frames}) > 1:
         shown = ", ".join(f"{width} x {height}" for height, width, _ in sorted(sizes))
         raise InputError(f"{folder}: frames of different sizes ({shown})")
@@ -103,34 +95,23 @@ def _read_folder(folder: Path) -> np.ndarray:
 
 
 def _read_video(path: Path) -> np.ndarray:
-    import imageio.v3 as imageio
-
+    options: dict[str, Any] = {"plugin": "FFMPEG"} if path.suffix == ".mp4" else {"plugin": "pillow", "mode": "RGB"}
     try:
-        if path.suffix == ".mp4":
-            frames = imageio.imread(path, plugin="FFMPEG")
-        else:
-            frames = imageio.imread(path, plugin="pillow", index=..., mode="RGB")  # type: ignore[arg-type]
+        return np.stack(list(imageio.imiter(path, **options)))
     except Exception as error:  # a broken file can make the decoders raise anything
         raise InputError(f"{path}: cannot be read as a video ({first_line(error)})") from None
-    return np.ascontiguousarray(frames)
 
 
 def require_all(videos: Videos, sequences: Sequence[str], allow_partial: bool) -> list[str]:
-    """The sequences that are there, in their order.
-
-    Raises:
-        InputError: some are missing and `allow_partial` is off, or all are.
-    """
+    """The sequences that are there. Raises an InputError if some are missing without `allow_partial`, or all are."""
+    present = [name for name in sequences if name in videos.sources]
     missing = [name for name in sequences if name not in videos.sources]
     shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-    if len(missing) == len(sequences):
+    if not present:
         raise InputError(f"{videos.root}: none of the {len(sequences)} clips is there (looked for {shown})")
     if missing and not allow_partial:
-        raise InputError(
-            f"{videos.root}: {len(missing)} of {len(sequences)} clips are missing: {shown}; make them, or give "
-            "--allow_partial to score the others"
-        )
-    present = [name for name in sequences if name not in set(missing)]
+        lack = f"{len(missing)} of {len(sequences)} clips are missing: {shown}"
+        raise InputError(f"{videos.root}: {lack}; make them, or give --allow_partial to score the others")
     if missing:
         logger.warning(f"{videos.root}: scoring {len(present)} of {len(sequences)} clips; missing: {shown}")
     return present

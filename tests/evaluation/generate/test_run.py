@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from smcd.config import SamplingConfig
+from smcd.config import EvaluationConfig, SamplingConfig, read_config
 from smcd.evaluation.generate import run_evaluation
 from smcd.evaluation.metrics.report import read_report
 from smcd.runtime.errors import InputError
@@ -263,10 +263,8 @@ def test_a_full_disk_leaves_no_half_written_clip(config, tmp_path, monkeypatch):
 
 
 def test_the_config_of_a_run_makes_the_same_again(config, tmp_path):
-    from smcd.evaluation.generate.run import read_settings
-
     run_evaluation(config(max_clips=2, report=False))
-    resolved = read_settings(tmp_path / "out" / "config.yaml")
+    resolved = read_config(EvaluationConfig, tmp_path / "out" / "config.yaml")
     run_evaluation(dataclasses.replace(resolved, output_dir=str(tmp_path / "again")))
     assert clips_in(tmp_path / "again") == clips_in(tmp_path / "out")
 
