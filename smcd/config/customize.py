@@ -6,28 +6,21 @@ from smcd.config.model import ModelConfig
 from smcd.config.options import option
 from smcd.runtime.errors import InputError
 
-FORMATS = ("gif", "mp4", "png")
-
 
 @dataclass
 class CustomizeConfig(ModelConfig):
     """What `smcd animate` can be told."""
 
-    input_data_path: str | None = option(
-        None, "folder that holds img.png and either bbox.txt or objects.json", folder=True
-    )
+    input_data_path: str | None = option(None, "folder with img.png and with bbox.txt or objects.json", folder=True)
     prompt: str | None = option(None, "what happens in the video")
     object: str | None = option(None, "name of the object in bbox.txt; if it is not given, the whole prompt")
     output_dir: str = option("outputs/customize", "folder that the video is written to", filled=True)
     seed: int = option(33, "seed of the first video", low=0, high=2**63 - 10_001)
-    num_videos: int = option(
-        1, "number of videos, with seeds seed, seed + 1, ...; each gets its own folder", low=1, high=10_000
-    )
+    num_videos: int = option(1, "number of videos; seeds count up, and each gets a folder", low=1, high=10_000)
     fps: float = option(8.0, "frames per second in the written videos", low=0.1, high=50)  # what GIF plays
-    format: str = option("gif,mp4", "formats to write: any of gif, mp4, png, separated by commas")
+    format: list[str] = option(["gif", "mp4"], "formats to write", ("gif", "mp4", "png"), filled=True)
 
     def check_together(self) -> None:
-        """Raise an InputError where there is no prompt, no input, or a format that is unknown."""
         super().check_together()
         if not self.prompt or not self.prompt.strip():
             raise InputError('no prompt: say what happens in the video, --prompt "A red car drives to the right."')
@@ -35,10 +28,3 @@ class CustomizeConfig(ModelConfig):
             raise InputError("the prompt holds bytes that are no text; type it again")
         if self.input_data_path is None:
             raise InputError("no input: give a folder with img.png and bbox.txt, --input_data_path FOLDER")
-        if unknown := set(self.formats) - set(FORMATS):
-            raise InputError(f"format {min(unknown)!r} is unknown; choose from {', '.join(FORMATS)}")
-
-    @property
-    def formats(self) -> list[str]:
-        """The formats, each by itself."""
-        return [name.strip() for name in self.format.split(",")]

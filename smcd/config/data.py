@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smcd.config.options import option, section
+from smcd.config.options import option
 from smcd.runtime.errors import InputError
 
 
@@ -27,9 +27,7 @@ class DataConfig:
         "videos with tracked objects, GLIGEN's images, or a folder of your own videos",
         ("object_tracking", "gligen", "videos"),
     )
-    path: str | None = option(
-        None, "folder that holds the datasets; for videos, the folder that holds annotations.json"
-    )
+    path: str | None = option(None, "folder that holds the datasets; for videos, the one that holds annotations.json")
     data_path: str | None = option(None, "another name for path, which the published gligen files use")
     datasets: list[str] = option(["got10k", "youvis"], "datasets of object_tracking: any of got10k, youvis, sprites")
     dataset_names: dict[str, GligenConfig] = field(default_factory=dict)
@@ -42,11 +40,9 @@ class DataConfig:
     start: str = option("random", "first frame of a clip: random, or its number in the video")
     resize: str = option("antialiased", "how frames are resized", ("antialiased", "published"))
     held_out: str = option(
-        "exclude", "what to do with the YouTube-VIS videos that are kept for evaluation", ("exclude", "only", "include")
+        "exclude", "what to do with YouTube-VIS videos kept for evaluation", ("exclude", "only", "include")
     )
-    weights: list[float] = option(
-        [], "shares of the datasets, in their order; if not given, each clip comes once per epoch"
-    )
+    weights: list[float] = option([], "shares of the datasets, in order; if not given, each clip comes once per epoch")
     on_error: str = option("error", "if a clip is broken: stop, or replace it and say so", ("error", "skip"))
     latents: str | None = option(None, "folder of cached latents, which smcd prepare --latents writes")
     phrase_embeddings: list[str] = option([], "files of phrase embeddings; if not given, phrases are encoded")
@@ -56,7 +52,6 @@ class DataConfig:
     sprites_world: str = option("", "how rich the sprites world is, for example: built-in speed=0.4 objects=[1,2]")
 
     def check_together(self) -> None:
-        """Raise an InputError for a first frame that is neither random nor a number."""
         if self.start != "random" and not (self.start.isascii() and self.start.isdigit()):
             raise InputError(f"start is {self.start!r}; it is random, or the number of a frame")
 
@@ -68,27 +63,13 @@ class DataConfig:
 
 def data_path(config: DataConfig) -> Path:
     """The folder of the data. Raises an InputError where none is named, or it does not exist."""
-    path = config.data_path or config.path
+    return data_folder(config.data_path or config.path, "them", "train_data.path")
+
+
+def data_folder(path: str | None, name: str, key: str) -> Path:
+    """The folder of the data called `name`, which the option `key` gives. Raises an InputError as `data_path` does."""
     if not path:
-        raise InputError(
-            "no data: name the folder that holds them, train_data.path, or use datasets=[sprites] (see docs/data.md)"
-        )
+        raise InputError(f"no data: name the folder that holds {name}, {key}=FOLDER, or use sprites (see docs/data.md)")
     if not Path(path).is_dir():
         raise InputError(f"{path}: no such folder; see docs/data.md for how datasets must lie on disk")
     return Path(path)
-
-
-@dataclass
-class ShowConfig:
-    """What `smcd show` can be told."""
-
-    out: str = option("outputs/data.png", "picture to write, .png or .jpg")
-    clips: int = option(8, "number of clips to show, in the order of training", low=1)
-    seed: int = option(33, "seed of the order and of each clip's random choices", low=0)
-    train_data: DataConfig = section(DataConfig, short=True)
-
-    def check_together(self) -> None:
-        """Raise an InputError for a picture of another kind, and for data that are not there."""
-        if Path(self.out).suffix not in (".png", ".jpg"):
-            raise InputError(f"--out {self.out}: name a .png or .jpg")
-        self.train_data.check_folder()

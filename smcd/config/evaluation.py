@@ -1,9 +1,9 @@
 """Options of `smcd evaluate` and `inference_eval.py`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from smcd.config.data import data_folder
 from smcd.config.model import ModelConfig
 from smcd.config.options import option, section
 from smcd.runtime.errors import InputError
@@ -21,20 +21,13 @@ class EvaluationDataConfig:
     n_sample_frames: int = option(0, "if given, it must equal validation_data.video_length")
     width: int = option(0, "if given, it must equal validation_data.width")
     height: int = option(0, "if given, it must equal validation_data.height")
-    num_max_obj: int = option(
-        8, "number of objects in a sprites clip (GOT-10k always has 1, YouTube-VIS 8)", low=1, high=1000
-    )
+    num_max_obj: int = option(8, "objects in a sprites clip (GOT-10k always has 1, YouTube-VIS 8)", low=1, high=1000)
     start: int = option(0, "first frame of each clip", low=0, high=10**9)
     stride: int = option(1, "take every n-th frame; 1 takes all", low=1, high=10**6)
     on_error: str = option("error", "if annotations are broken: stop, or leave the video out", ("error", "skip"))
     sprites_clips: int = option(8, "number of clips in the sprites dataset", low=1, high=10**6)
-    sprites_seed: int = option(
-        1, "seed of the sprites dataset; another seed than training's 0 makes another world", **_SEED
-    )
-    sprites_world: str = option(
-        "built-in",
-        "how rich the sprites world is: the built-in model's, or speed=0.4 objects=[1,2]; empty as in training",
-    )
+    sprites_seed: int = option(1, "seed of the sprites dataset; training has 0, which is another world", **_SEED)
+    sprites_world: str = option("built-in", "how rich the sprites world is: built-in speed=0.4; empty as in training")
 
 
 @dataclass
@@ -47,9 +40,7 @@ class EvaluationConfig(ModelConfig):
         ("got10k", "youvis", "youvis-heldout", "sprites"),
     )
     eval_data: EvaluationDataConfig = section(EvaluationDataConfig)
-    output_dir: str = option(
-        "outputs/eval", "folder for the videos and the report; the same command resumes there", filled=True
-    )
+    output_dir: str = option("outputs/eval", "folder of videos and report; the same command resumes there", filled=True)
     seed: int = option(33, "seed of the videos", **_SEED)
     seeds: list[int] = option([], "several seeds in place of seed: each clip gets a video for each of them", **_SEED)
     max_clips: int = option(0, "number of clips, the first ones; 0 means all", low=0, high=10**9)
@@ -65,22 +56,12 @@ class EvaluationConfig(ModelConfig):
     fvd_weights: str | None = option(None, "I3D as TorchScript; without it there is no FVD")
 
     def check_together(self) -> None:
-        """Raise an InputError where `eval_data` does not fit the videos, or needs a folder that is not there.
-
-        `validation_data` counts; `eval_data` may repeat it, as the published files do, but not say otherwise.
-        """
         super().check_together()
-        data, videos = self.eval_data, self.validation_data
+        data, videos = self.eval_data, self.validation_data  # the published files repeat sizes in both
         for name, other in (("n_sample_frames", "video_length"), ("width", "width"), ("height", "height")):
             given, counts = getattr(data, name), getattr(videos, other)
             if counts is not None and given not in (0, counts):
-                raise InputError(
-                    f"eval_data.{name} is {given}, but {other} is {counts}: the videos and the truth are of one size; "
-                    f"leave out eval_data.{name}"
-                )
+                raise InputError(f"eval_data.{name} is {given}, but {other} is {counts}; leave out eval_data.{name}")
         dataset = self.dataset or (data.datasets or ["sprites"])[0]
         if dataset != "sprites":
-            if not data.path:
-                raise InputError(f"no data: name the folder that holds {dataset.split('-')[0]}, eval_data.path=FOLDER")
-            if not Path(data.path).is_dir():
-                raise InputError(f"{data.path}: no such folder; see docs/data.md for how datasets must lie on disk")
+            data_folder(data.path, dataset.partition("-")[0], "eval_data.path")

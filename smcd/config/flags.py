@@ -101,12 +101,12 @@ def _annotated(declared: Field, kind: Any, default: Any, short: bool) -> Any:
     hint = "" if default is False or default in (None, "") else f"(default: {default})"
     settings = tyro.conf.arg(
         help=metadata["help"],
-        metavar=metadata["metavar"] or choices or ("A,B" if is_list else None),
+        metavar=metadata.get("metavar") or choices or ("A,B" if is_list else None),
         help_behavior_hint="(required)" if default is MISSING else hint,
         aliases=(f"--{declared.name}",) if short else None,
     )
     shown: Any = Annotated[plain | None, settings]
-    return Annotated[shown, tyro.conf.Positional] if metadata["positional"] else shown
+    return Annotated[shown, tyro.conf.Positional] if metadata.get("positional") else shown
 
 
 def _given(parsed: Any, prefix: str = "") -> dict[str, Any]:

@@ -13,6 +13,8 @@ from dataclasses import fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import yaml
+
 from smcd.config.flags import ending, parse
 from smcd.config.options import check, required
 from smcd.runtime.command import command
@@ -38,17 +40,14 @@ def configured(
     schema: type[Config],
     description: str | None,
     prog: str | None = None,
-    other: type | None = None,
     arguments: Sequence[str] | None = None,
 ) -> Iterator[Config]:
     """Load a command's config from its arguments and check it; the work inside runs as in `command`.
 
-    Args:
-        other: another command's config, whose file is taken too; what only that command knows is left out.
-        arguments: those of the process, if None.
+    `arguments` are by default those of the process.
     """
     with command():
-        config = load(schema, sys.argv[1:] if arguments is None else arguments, description, prog, other)
+        config = load(schema, sys.argv[1:] if arguments is None else arguments, description, prog)
         check(config)
         yield config
 
@@ -58,7 +57,6 @@ def load(
     arguments: Sequence[str],
     description: str | None = None,
     prog: str | None = None,
-    other: type | None = None,
 ) -> Config:
     """The config that the arguments of a command give, unchecked: defaults < YAML < flags < key=value.
 
@@ -73,7 +71,7 @@ def load(
             _find(config, word[2:].partition("=")[0].replace("-", "_"))
             raise InputError(f"unknown option {word}")
     if path is not None:
-        _set_yaml(config, Path(path), other)
+        _set_yaml(config, Path(path))
     _set_presets(config, given)
     for name, value in given.items():
         owner, option, kind = _find(config, name)
@@ -111,10 +109,11 @@ def _set_words(config: Any, words: Sequence[str]) -> None:
 def _set_presets(config: Any, given: Mapping[str, Any]) -> None:
     """Set what the presets among the given options stand for."""
     for declared in fields(config):
-        sets = declared.metadata.get("sets")
-        for key, value in sets.get(given.get(declared.name), {}).items() if sets else ():
-            owner, option, _ = _find(config, key)
-            setattr(owner, option, value)
+        choices = declared.metadata.get("choices")
+        if isinstance(choices, Mapping):
+            for key, value in choices.get(given.get(declared.name), {}).items():
+                owner, option, _ = _find(config, key)
+                setattr(owner, option, value)
 
 
 def _find(config: Any, key: str, prefix: str = "") -> tuple[Any, str, Any]:
@@ -148,8 +147,9 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     A text stays as it is (nothing in it is a reference); OmegaConf converts the rest.
     """
     is_list = get_origin(kind) is list
-    if is_list and isinstance(value, str):
-        value = _parts(value)
+    if is_list and isinstance(value, str):  # "a,b" or "[a, b]"
+        parts = value.strip().removeprefix("[").removesuffix("]").split(",")
+        value = [part.strip() for part in parts if part.strip()]
     if isinstance(value, list) == is_list and str in (kind, *get_args(kind)) and value is not None:
         return value
 
@@ -166,22 +166,14 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         raise InputError(f"{where}: {value!r} is not of type {name}") from None
 
 
-def _parts(text: str) -> list[str]:
-    """`a,b` or `[a, b]` as a list."""
-    parts = text.strip().removeprefix("[").removesuffix("]").split(",")
-    return [part.strip() for part in parts if part.strip()]
-
-
 def did_you_mean(name: str, known: Iterable[str], first: Sequence[str] = ()) -> str:
     """The end of a message on an unknown name: the known one that is close to it, or nothing."""
     close = [*first, *difflib.get_close_matches(name, list(known), n=1)]
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _set_yaml(config: Any, path: Path, other: type | None = None) -> None:
+def _set_yaml(config: Any, path: Path) -> None:
     """Set what a YAML file says."""
-    import yaml
-
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
@@ -189,20 +181,19 @@ def _set_yaml(config: Any, path: Path, other: type | None = None) -> None:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML") from None
-    if node is None:
-        return
-    if isinstance(node, yaml.MappingNode) and other is not None:
-        elsewhere = {option.name for option in fields(other)} - {option.name for option in fields(config)}
-        node.value = [(key, value) for key, value in node.value if key.value not in elsewhere]
-    _set_section(config, node, path)
+    if node is not None:
+        _set_section(config, node, path)
 
 
 def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
     """Set the options of a config or section to what a node of a YAML file says; returns the section."""
     hints, seen, entries = get_type_hints(type(config)), set(), _entries(node, path, prefix)
+    elsewhere = get_type_hints(getattr(config, "shares_files_with", object)).keys() - hints.keys()
     _set_presets(config, {key.value: value.value for key, value in entries if value.id == "scalar"})
     for key_node, value in entries:
         name, where = str(key_node.value), f"{path}:{key_node.start_mark.line + 1}"
+        if name in elsewhere:
+            continue
         key, kind = prefix + name, hints.get(name)
         takes_section = is_dataclass(kind) or get_origin(kind) is dict
         if name in seen:
@@ -220,7 +211,8 @@ def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
                 made = get_args(kind)[1]()
                 getattr(config, name)[inner.value] = _set_section(made, below, path, f"{key}.*.")
         else:
-            setattr(config, name, _typed(kind, _plain(value), f"{where}: {key}"))
+            plain = None if value.tag == _NULL else yaml.BaseLoader("").construct_object(value, deep=True)
+            setattr(config, name, _typed(kind, plain, f"{where}: {key}"))
     return config
 
 
@@ -231,12 +223,3 @@ def _entries(node: Any, path: Path, prefix: str) -> list[tuple[Any, Any]]:
     if node.tag == _NULL:
         return []
     raise InputError(f"{path}:{node.start_mark.line + 1}: {prefix.rstrip('.')} should hold key: value lines")
-
-
-def _plain(node: Any) -> Any:
-    """What a YAML node holds: texts, None for null, and lists and dictionaries of them."""
-    if node.id == "mapping":
-        return {key.value: _plain(value) for key, value in node.value}
-    if node.id == "sequence":
-        return [_plain(each) for each in node.value]
-    return None if node.tag == _NULL else node.value

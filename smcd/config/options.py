@@ -2,10 +2,10 @@
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from smcd.runtime.errors import InputError
 
@@ -17,45 +17,29 @@ _BOUNDS = {  # what a bound asks of a number, in words and as a test
 }
 
 
-def option(
-    default: Any,
-    help: str,
-    choices: Iterable[str] | Mapping[str, dict[str, Any]] = (),
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    filled: bool = False,
-    folder: bool = False,
-    positional: bool = False,
-    metavar: str | None = None,
-) -> Any:
-    """A field with a default, a line for --help, and what its value may be; of a list, each of its elements.
+class Facts(TypedDict, total=False):
+    """What an option's value must be and how it is given. For a list, the facts hold for each element."""
 
-    Args:
-        default: `MISSING` for an option that must be given.
-        choices: a mapping makes the option a preset: a choice sets these other options, where they are not given
-            with it.
-        low, high: the bounds of a number, which it may reach. Every number must be finite.
-        above, below: the bounds of a number, which it may not reach.
-        filled: the text must not be empty.
-        folder: if the option is given, this folder must exist.
-        positional: on the command line the value stands without the option's name.
-        metavar: what --help calls the value, in place of its type.
+    low: float  # bounds that a number may reach
+    high: float
+    above: float  # bounds that a number may not reach
+    below: float
+    filled: bool  # neither the text nor the list may be empty
+    folder: bool  # if the option is given, this folder must exist
+    positional: bool  # on the command line the value stands without the option's name
+    metavar: str  # what --help calls the value, in place of its type
+
+
+def option(
+    default: Any, help: str, choices: Sequence[str] | Mapping[str, dict[str, Any]] = (), **facts: Unpack[Facts]
+) -> Any:
+    """A field with a default (`MISSING` if it must be given), a line for --help, and the choices for its value.
+
+    A mapping of choices makes the option a preset: a choice sets these other options, where they are not given with it.
     """
-    metadata = {
-        "help": help,
-        "choices": list(choices),
-        "sets": choices if isinstance(choices, Mapping) else {},
-        "bounds": {"low": low, "high": high, "above": above, "below": below},
-        "filled": filled,
-        "folder": folder,
-        "positional": positional,
-        "metavar": metavar,
-    }
+    metadata = {"help": help, "choices": choices, **facts}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+        return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
@@ -70,8 +54,10 @@ def required(schema: Any) -> list[str]:
 
 
 def check(config: Any, prefix: str = "") -> None:
-    """Raise an InputError for the first option that is out of its bounds, is not among its choices, or does not fit
-    the others (a config that can tell has a method `check_together`)."""
+    """Raise an InputError for the first option that is missing, out of bounds or not among its choices.
+
+    A config that can tell what does not fit together has a method `check_together`, which raises an InputError too.
+    """
     for declared in fields(config):
         value, name = getattr(config, declared.name), f"{prefix}{declared.name}"
         if is_dataclass(value):
@@ -80,8 +66,10 @@ def check(config: Any, prefix: str = "") -> None:
             for key, below in value.items():
                 check(below, f"{name}.{key}.")
         elif value is None and declared.name in required(config):
-            flag = name if declared.metadata["positional"] else f"--{name}"
+            flag = name if declared.metadata.get("positional") else f"--{name}"
             raise InputError(f"{flag} is missing: {declared.metadata['help']}")
+        elif value == [] and declared.metadata.get("filled"):
+            raise InputError(f"no {name}: name {declared.metadata['help']}")
         elif declared.metadata:
             for each in value if isinstance(value, list) else [value]:
                 if each is not None:
@@ -96,14 +84,14 @@ def _check_value(name: str, value: Any, declared: Mapping[str, Any]) -> None:
         raise InputError(f"{name} is {value!r}; choose from {', '.join(choices)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{name} is {value}; it must be a finite number")
-    bounds = {key: bound for key, bound in declared["bounds"].items() if bound is not None}
+    bounds = {key: declared[key] for key in _BOUNDS if key in declared}
     if not all(_BOUNDS[key][1](value, bound) for key, bound in bounds.items()):
         words = " and ".join(f"{_BOUNDS[key][0]} {bound}" for key, bound in bounds.items())
         words = f"from {bounds['low']} to {bounds['high']}" if bounds.keys() == {"low", "high"} else words
         raise InputError(f"{name} is {value}; it must be {words}")
-    if declared["filled"] and not value.strip():
+    if declared.get("filled") and not value.strip():
         raise InputError(f"{name} is empty: name a folder (is a variable of your shell not set?)")
-    if declared["folder"] and not Path(value).is_dir():
+    if declared.get("folder") and not Path(value).is_dir():
         raise InputError(f"{value}: there is no such folder; {name} must name one")
 
 

@@ -1,23 +1,21 @@
 """Options of `smcd prepare`."""
 
 from dataclasses import MISSING, dataclass
-from pathlib import Path
 
+from smcd.config.model import BASE, DTYPES
 from smcd.config.options import option
 from smcd.runtime.errors import InputError
+
+DATASETS = ("got10k", "youvis", "gligen", "videos", "sprites")
 
 
 @dataclass
 class PrepareConfig:
     """What is prepared, and with which model."""
 
-    dataset: str = option(
-        MISSING, "dataset to prepare", ("got10k", "youvis", "gligen", "videos", "sprites"), positional=True
-    )
-    data: str | None = option(None, "folder that holds the dataset; for videos, the folder that holds annotations.json")
-    model: str = option(
-        "ali-vilab/text-to-video-ms-1.7b", "text encoder and VAE: pipeline folder, base folder or hub id"
-    )
+    dataset: str = option(MISSING, "dataset to prepare", DATASETS, positional=True)
+    data: str | None = option(None, "folder with the dataset; for videos, the one with annotations.json", folder=True)
+    model: str = option(BASE, "text encoder and VAE: pipeline folder, base folder or hub id")
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the model (ModelScope)")
     latents: str | None = option(None, "also cache VAE latents and text embeddings of the videos below this folder")
     texts: bool = option(True, "cache text embeddings with the latents; not for a text encoder that will train")
@@ -25,11 +23,7 @@ class PrepareConfig:
     width: int = option(256, "width of the cached frames, in pixels", low=8)
     height: int = option(256, "height of the cached frames, in pixels", low=8)
     resize: str = option("antialiased", "how frames are resized", ("antialiased", "published"))
-    dtype: str | None = option(
-        None,
-        "precision of the cache; default: float16 on a GPU, which also encodes in it, float32 elsewhere",
-        ("float32", "float16", "bfloat16"),
-    )
+    dtype: str | None = option(None, "precision of the cache; otherwise float16 on a GPU, float32 elsewhere", DTYPES)
     frames_at_once: int = option(16, "number of frames that go through the VAE together", low=1)
     sprites_clips: int = option(10_000, "number of clips in the sprites dataset", low=1)
     sprites_seed: int = option(0, "seed of the sprites dataset", low=0)
@@ -40,11 +34,10 @@ class PrepareConfig:
     dry_run: bool = option(False, "say what would be done, and stop")
 
     def check_together(self) -> None:
-        """Raise an InputError for a dataset that is not there, and for latents or sizes that cannot be."""
         if self.dataset == "sprites" and not self.latents:
             raise InputError("sprites need no files but cached latents: add --latents FOLDER")
-        if self.dataset != "sprites" and (not self.data or not Path(self.data).is_dir()):
-            raise InputError(f"{self.data or '--data'}: name the folder that holds the dataset (see docs/data.md)")
+        if self.dataset != "sprites" and not self.data:
+            raise InputError("--data is missing: name the folder that holds the dataset (see docs/data.md)")
         if self.latents and self.dataset == "gligen":
             raise InputError("latents are cached for videos only; leave out --latents for gligen")
         for name, side in (("width", self.width), ("height", self.height)):
@@ -63,11 +56,8 @@ class MakeSpritesConfig:
     seed: int = option(0, "another seed makes another world", low=0)
     size: int = option(256, "side of the square frames, in pixels", low=16)
     frames: int = option(24, "frames of each clip", low=1)
-    world: list[str] = option(
-        [], "how rich the world is: built-in speed=0.4 objects=[1,2]", positional=True, metavar="SETTING"
-    )
+    world: list[str] = option([], "how rich the world is: built-in speed=0.4", positional=True, metavar="SETTING")
 
     def check_together(self) -> None:
-        """Raise an InputError for a split that the layout has not."""
         if self.layout == "gligen" and self.split != "train":
             raise InputError("GLIGEN's files are training data: leave out --split")

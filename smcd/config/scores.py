@@ -12,7 +12,10 @@ class ScoreConfig:
     """Which videos are scored, against what, and by which models."""
 
     pred: str = option(
-        MISSING, "the videos: a folder, mp4 or gif for each clip; or seed_*/ of them", folder=True, metavar="FOLDER"
+        MISSING,
+        "the videos: a folder, mp4 or gif for each clip; or these in folders seed_*/",
+        folder=True,
+        metavar="FOLDER",
     )
     truth: str = option(MISSING, "true videos and boxes, or a manifest", metavar="FOLDER|MANIFEST")
     out: str = option(MISSING, "new folder for the report", metavar="REPORT", filled=True)
@@ -26,7 +29,6 @@ class ScoreConfig:
     device: str | None = option(None, "device of the models; otherwise cuda where there is one")
 
     def check_together(self) -> None:
-        """Raise an InputError where the truth is not there."""
         if not Path(self.truth).exists():
             raise InputError(f"{self.truth}: cannot be read (there is no such folder or manifest)")
 
@@ -35,11 +37,6 @@ class ScoreConfig:
 class CompareConfig:
     """Which reports stand in one table."""
 
-    reports: list[str] = option([], "reports to put into one table", positional=True, metavar="REPORT")
-    out: str = option("", "new folder for the comparison", metavar="REPORT", filled=True)
+    out: str = option(MISSING, "new folder for the comparison", metavar="REPORT", filled=True)
+    reports: list[str] = option([], "reports to put into one table", positional=True, metavar="REPORT", filled=True)
     allow_partial: bool = option(False, "compare the clips that all reports have")
-
-    def check_together(self) -> None:
-        """Raise an InputError where no report is named."""
-        if not self.reports:
-            raise InputError("no reports: name their folders, smcd compare REPORT REPORT --out REPORT")

@@ -1,88 +1,67 @@
 """Options of `smcd train` and `ms_main.py`."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from smcd.config.data import DataConfig
-from smcd.config.model import SamplingConfig
+from smcd.config.model import GATES, PRECISIONS, SamplingConfig
 from smcd.config.options import option, section
 from smcd.runtime.errors import InputError
 
+SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 _POSITIVE: dict[str, Any] = {"low": 1, "high": 2**31 - 1}
 _COUNT: dict[str, Any] = {"low": 0, "high": 2**31 - 1}
 _FACTOR: dict[str, Any] = {"low": 0, "below": 1}
-
-
-def _validation_clips() -> DataConfig:
-    return DataConfig(split="val", start="0", held_out="only")
 
 
 @dataclass
 class TrackerConfig:
     """Where Weights & Biases files the run."""
 
-    entity: str | None = option(None, "user or team")
-    project: str = option("smcd", "project, of every tracker")
-    group: str | None = option(None, "group of runs")
+    entity: str | None = option(None, "user or team in Weights & Biases")
+    project: str = option("smcd", "project in every tracker")
+    group: str | None = option(None, "group of runs in Weights & Biases")
 
 
 @dataclass
 class TrainConfig:
     """What `smcd train` can be told."""
 
-    output_dir: str = option(
-        "outputs/train",
-        "folder for checkpoints, logs and the finished model; the same command resumes there",
-        filled=True,
-    )
+    output_dir: str = option("outputs/train", "folder of the run; the same command resumes there", filled=True)
     stage: str | None = option(
         None,
-        "what trains: 1 (boxes, on images), 2 (image paths, on videos), base (text to video); otherwise as the flags "
-        "of the published commands say",
+        "what trains: 1 (boxes, on images), 2 (image paths, on videos), base (text to video); otherwise the published "
+        "flags say it",
         ("1", "2", "base"),
     )
 
     # Where the model comes from
-    pretrained_model_path: str | None = option(
-        None, "the base: diffusers folder, pipeline folder, or hub id of one; otherwise an untrained tiny model"
-    )
-    root_path: str | None = option(
-        None, "the base as a ModelScope folder; pretrained_model_path then gives the tokenizer"
-    )
+    pretrained_model_path: str | None = option(None, "base: folder or hub id; otherwise an untrained tiny model")
+    root_path: str | None = option(None, "base as a ModelScope folder; pretrained_model_path then gives the tokenizer")
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the base")
     pretrained_weight_path: str | None = option(None, "file with the base's UNet, in place of the base's own")
-    tune_from_ckpt_path: str | None = option(
-        None, "trained weights to start from: a run's output_dir, checkpoint-N, pipeline or published folder, or hub id"
-    )
+    tune_from_ckpt_path: str | None = option(None, "weights to start from: run, checkpoint-N, model folder or hub id")
     new_position_net: bool = option(False, "start with a fresh PositionNet where the weights have none")
-    new_image_paths: bool = option(
-        False, "leave out the image paths that the weights have; those of the stage begin fresh"
-    )
+    new_image_paths: bool = option(False, "start with fresh image paths, also where the weights have them")
 
     # What the network is (see --stage) and what trains of it
-    train_grounding: str | None = option(
-        None, "the object gate (vanilla), or both gates (vanilla_cross_vision)", ("vanilla", "vanilla_cross_vision")
-    )
-    cross_vision: bool = option(False, "the image gate")
-    cat_init: bool = option(False, "the zero conv (first frame concatenated)")
-    use_image_dataset: bool = option(False, "train on images: stage 1")
-    use_img_free_guidance: bool = option(False, "stage 2: drop the image too, for image guidance")
+    train_grounding: str | None = option(None, "have the object gate, or both gates", GATES)
+    cross_vision: bool = option(False, "have the image gate")
+    cat_init: bool = option(False, "have the zero conv, which concatenates the first frame")
+    use_image_dataset: bool = option(False, "train on images, as stage 1 does")
+    use_img_free_guidance: bool = option(False, "drop the image too in stage 2, for image guidance")
     only_cat_first_frame: bool = option(False, "concatenate the first frame's latents to itself, zeros to the others")
-    train_text_encoder: bool = option(False, "stage base: train the text encoder too")
-    gate_init: float = option(
-        0.0,
-        "alpha of fresh gates: 0 is closed, as published; a small model trains too short to open them: 1",
-    )
+    train_text_encoder: bool = option(False, "train the text encoder too, in stage base")
+    gate_init: float = option(0.0, "alpha of fresh gates: 0 is closed, as published; 1 suits a small model")
     trainable_modules: list[str] = option(
-        [],
-        "train the UNet's modules with these parts in their names, in place of the stage's; . is in all names "
-        "(but where temporal layers are bypassed, they do not train)",
+        [], "train the UNet's modules whose names have these parts, in place of the stage's; . is in all names"
     )
 
     # Data
     train_data: DataConfig = section(DataConfig)
-    eval_data: DataConfig = section(_validation_clips)
+    eval_data: DataConfig = section(partial(DataConfig, split="val", start="0", held_out="only"))
     num_workers: int = option(4, "number of processes that read data, beside each training process", **_COUNT)
 
     # Optimization
@@ -91,11 +70,7 @@ class TrainConfig:
     gradient_accumulation_steps: int = option(1, "number of batches for one step, on each process", **_POSITIVE)
     learning_rate: float = option(5e-5, "learning rate of AdamW", above=0)
     scale_lr: bool = option(False, "multiply the rate by accumulation x batch x processes")
-    lr_scheduler: str = option(
-        "constant",
-        "how the rate changes",
-        ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"),
-    )
+    lr_scheduler: str = option("constant", "how the rate changes", SCHEDULES)
     lr_warmup_steps: int = option(0, "number of steps in which the rate rises from 0", **_COUNT)
     adam_beta1: float = option(0.9, "first decay rate of AdamW", **_FACTOR)
     adam_beta2: float = option(0.999, "second decay rate of AdamW", **_FACTOR)
@@ -109,11 +84,9 @@ class TrainConfig:
     seed: int = option(33, "seed of everything that is drawn at random", **_COUNT)
 
     # Speed and memory
-    mixed_precision: str = option(
-        "no", "autocast; on a CPU fp16 becomes no, and so does bf16 where oneDNN has none", ("no", "fp16", "bf16")
-    )
-    gradient_checkpointing: bool = option(False, "recompute activations in backward: less memory, more time")
-    enable_xformers_memory_efficient_attention: bool = option(False, "attention through xformers")
+    mixed_precision: str = option("no", "autocast; on a CPU fp16 becomes no, and bf16 if oneDNN lacks it", PRECISIONS)
+    gradient_checkpointing: bool = option(False, "recompute activations, which needs less memory and more time")
+    enable_xformers_memory_efficient_attention: bool = option(False, "use the attention of xformers")
 
     # What is kept and shown
     checkpointing_steps: int = option(10_000, "steps between checkpoints; there is always one at the end", **_POSITIVE)
@@ -132,7 +105,6 @@ class TrainConfig:
     dry_run: bool = option(False, "print what would train, memory and steps, and stop")
 
     def check_together(self) -> None:
-        """Raise an InputError for a warm-up that the schedule has not, and for folders that cannot be."""
         if self.lr_warmup_steps and self.lr_scheduler == "constant":
             raise InputError("lr_warmup_steps needs --lr_scheduler constant_with_warmup, or another one that warms up")
         if Path(self.output_dir).is_file():
@@ -140,3 +112,20 @@ class TrainConfig:
         self.train_data.check_folder()
         if self.validation_steps:
             self.eval_data.check_folder()
+
+
+@dataclass
+class ShowConfig:
+    """What `smcd show` can be told."""
+
+    shares_files_with = TrainConfig
+
+    out: str = option("outputs/data.png", "picture to write, .png or .jpg")
+    clips: int = option(8, "number of clips to show, in the order of training", low=1)
+    seed: int = option(33, "seed of the order and of each clip's random choices", low=0)
+    train_data: DataConfig = section(DataConfig, short=True)
+
+    def check_together(self) -> None:
+        if Path(self.out).suffix not in (".png", ".jpg"):
+            raise InputError(f"--out {self.out}: name a .png or .jpg")
+        self.train_data.check_folder()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from smcd.config import ConvertConfig
 from smcd.convert.base import Base, is_own, load_model, own_defaults, pipeline_index
 from smcd.convert.networks import build_networks, check_widths
 from smcd.convert.published import published_folder, read_published, warn_of_left_out, write_published
@@ -20,6 +21,15 @@ from smcd.runtime.files import check_new, new_folder
 DEFAULT_BASE = "ali-vilab/text-to-video-ms-1.7b"
 
 _NETWORKS: dict[str, Any] = {"unet": SMCDUNet3D, "position_net": PositionNet, "image_encoder": ImageEncoder}
+
+
+def convert_weights(config: ConvertConfig) -> None:
+    """Run `smcd convert`: a pipeline folder from published weights and their base, or the other way around."""
+    if config.to_published:
+        export(config.source, Path(config.out))
+    else:
+        convert(config.source, config.base, Path(config.out), config.tokenizer, getattr(torch, config.dtype))
+    print(f"wrote {config.out}")
 
 
 def load_pipeline(

@@ -58,6 +58,6 @@ def customize(config: CustomizeConfig) -> list[Path]:
             own_config = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
             texts = {"prompt.txt": f"{prompt}\n", "config.yaml": own_config}
             pictures = (frames, np.asarray(image), given.boxes, given.phrases)
-            write_outputs(folders[seed], *pictures, texts, config.formats, config.fps)
+            write_outputs(folders[seed], *pictures, texts, config.format, config.fps)
             logger.info(f"wrote {folders[seed]}")
         return [folders[seed] for seed in mine]

@@ -99,7 +99,7 @@ def test_videos_are_shared_between_processes(folder, tmp_path):
     done = run(folder, tmp_path / "two", *SMALL, "--num_videos", "3", "--format", "png", launcher=launcher)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("INFO: wrote") == 3
-    customize(config(folder, tmp_path / "one", seed=34, format="png", validation_data=SamplingConfig(3, 32, 32, 2)))
+    customize(config(folder, tmp_path / "one", seed=34, format=["png"], validation_data=SamplingConfig(3, 32, 32, 2)))
     two = imageio.imread(tmp_path / "two" / "seed_34" / "pred_img" / "pred_img_2.png")
     one = imageio.imread(tmp_path / "one" / "pred_img" / "pred_img_2.png")
     assert np.abs(two.astype(int) - one).max() <= 1
@@ -149,7 +149,7 @@ def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
         ({"fps": float("nan")}, "fps is nan"),
         ({"num_videos": 0}, "num_videos is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"format": "gif,avi"}, "format 'avi' is unknown; choose from gif, mp4, png"),
+        ({"format": ["gif", "avi"]}, "format is 'avi'; choose from gif, mp4, png"),
         ({"validation_data": SamplingConfig(3, 40, 32, 1)}, "width 40 is not a multiple of 16: the nearest is 32"),
         ({"validation_data": SamplingConfig(0, 32, 32, 1)}, "video_length is 0"),
         ({"validation_data": SamplingConfig(2, 32, 32, 1)}, "frame 2 is beyond the last frame, 1"),
@@ -231,8 +231,8 @@ def test_outputs_of_a_longer_video_do_not_linger(folder, tmp_path):
 
 
 def test_low_memory_and_resolved_config(folder, tmp_path):
-    customize(config(folder, tmp_path / "plain", format="png"))
-    customize(config(folder, tmp_path / "low", format="png", low_memory=True))
+    customize(config(folder, tmp_path / "plain", format=["png"]))
+    customize(config(folder, tmp_path / "low", format=["png"], low_memory=True))
     for index in range(3):
         name = f"pred_img/pred_img_{index}.png"
         plain, low = (imageio.imread(tmp_path / which / name).astype(int) for which in ("plain", "low"))
@@ -255,9 +255,9 @@ def test_one_frame(folder, tmp_path):
 
 def test_other_formats_replace_the_earlier_ones(folder, tmp_path):
     out = tmp_path / "out"
-    customize(config(folder, out, format="png,mp4"))
+    customize(config(folder, out, format=["png", "mp4"]))
     (out / "mine.txt").write_text("keep me")
-    customize(config(folder, out, format="gif"))
+    customize(config(folder, out, format=["gif"]))
     assert not (out / "pred_img").exists()
     assert not (out / "cus_pred.mp4").exists()
     assert {"cus_pred.gif", "mine.txt"} <= {path.name for path in out.iterdir()}
@@ -296,9 +296,9 @@ def test_a_users_file_in_the_way_is_left_alone(folder, tmp_path):
 def test_precisions(folder, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("smcd.runtime.precision.cpu_computes_bfloat16", lambda: True)  # slowly, on some
     caplog.set_level("INFO")
-    customize(config(folder, tmp_path / "plain", format="png"))
-    customize(config(folder, tmp_path / "autocast", format="png", mixed_precision="bf16"))
-    customize(config(folder, tmp_path / "half", format="png", dtype="bfloat16"))
+    customize(config(folder, tmp_path / "plain", format=["png"]))
+    customize(config(folder, tmp_path / "autocast", format=["png"], mixed_precision="bf16"))
+    customize(config(folder, tmp_path / "half", format=["png"], dtype="bfloat16"))
     plain, *others = (
         imageio.imread(tmp_path / which / "pred_img" / "pred_img_1.png").astype(float)
         for which in ("plain", "autocast", "half")

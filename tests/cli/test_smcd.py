@@ -1,5 +1,6 @@
 """The command `smcd`: what its sub-commands take, and that help and bad options come before torch."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -35,7 +36,7 @@ def without_torch(*runs: list[str]) -> subprocess.CompletedProcess:
 def test_every_example_parses(name, example):
     command, *arguments = shlex.split(example)
     assert command == name
-    load(COMMANDS[name].schema, arguments, other=COMMANDS[name].other)
+    load(COMMANDS[name].schema, arguments)
 
 
 def test_help_comes_without_torch_and_soon():
@@ -66,8 +67,10 @@ def test_what_is_wrong_is_said_before_torch_is_there():
         ("evaluate", "--dataset", "got10k", "--eval_data.path", "/nowhere"): "/nowhere: no such folder",
         ("score", "--pred", "/nowhere", "--truth", "x", "--out", "y"): "/nowhere: there is no such folder",
         ("compare", "--out", "x"): "no reports",
+        ("compare", "a", "b"): "--out is missing",
         ("convert", "a"): "out is missing",
-        ("prepare", "got10k", "--data", "/nowhere"): "/nowhere: name the folder",
+        ("prepare", "got10k"): "--data is missing",
+        ("prepare", "got10k", "--data", "/nowhere"): "/nowhere: there is no such folder",
         ("prepare", "davis"): "dataset is 'davis'; choose from got10k",
         ("show", "--path", "/nowhere"): "/nowhere: no such folder",
         ("export", "/nowhere", "out"): "/nowhere: there is no such folder",
@@ -80,6 +83,16 @@ def test_what_is_wrong_is_said_before_torch_is_there():
     lines = done.stderr.splitlines()
     for line, message in zip(lines, runs.values(), strict=True):
         assert line.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("arguments", ["--help", "train --help"])
+def test_help_into_a_closed_pipe_is_silent(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "smcd.cli", *arguments.split()]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.stderr == ""
 
 
 def test_without_a_command_it_lists_them(monkeypatch, capsys):
