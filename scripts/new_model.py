@@ -72,7 +72,8 @@ def make_small_model(options: Options) -> Path:
     vae = load_model(AutoencoderKL, Path(options.vae), "")
     tokenizer = make_tokenizer(captions_of(options), options.text_length)
     torch.manual_seed(options.seed)
-    text_encoder = make_text_encoder(tokenizer, options.text_width, options.text_layers, 4 * options.text_width)
+    width = options.text_width
+    text_encoder = make_text_encoder(tokenizer, width, options.text_layers, 4 * width, heads=max(1, width // 32))
     unet = SMCDUNet3D(
         in_channels=vae.config.latent_channels,
         out_channels=vae.config.latent_channels,

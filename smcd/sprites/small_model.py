@@ -35,14 +35,14 @@ def make_tokenizer(captions: Iterable[str], length: int) -> CLIPTokenizer:
         return CLIPTokenizer(str(vocab_file), str(merges_file), model_max_length=length)
 
 
-def make_text_encoder(tokenizer: CLIPTokenizer, width: int, layers: int, inner_width: int) -> CLIPTextModel:
+def make_text_encoder(tokenizer: CLIPTokenizer, width: int, layers: int, inner_width: int, heads: int) -> CLIPTextModel:
     """An untrained text encoder for the tokenizer's words and length; `inner_width` is that of its feed-forwards."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=inner_width,
         num_hidden_layers=layers,
-        num_attention_heads=max(1, width // 32),
+        num_attention_heads=heads,
         max_position_embeddings=tokenizer.model_max_length,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

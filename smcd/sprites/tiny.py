@@ -41,7 +41,7 @@ def tiny_pipeline(seed: int = 0, dtype: torch.dtype = torch.float32, **unet_conf
             scaling_factor=0.18215,
         )
         tokenizer = make_tokenizer([], length=77)  # letters are its only words
-        text_encoder = make_text_encoder(tokenizer, _TEXT_WIDTH, layers=2, inner_width=_TEXT_WIDTH)
+        text_encoder = make_text_encoder(tokenizer, _TEXT_WIDTH, layers=2, inner_width=_TEXT_WIDTH, heads=1)
         position_net = PositionNet(_TEXT_WIDTH, _TEXT_WIDTH) if unet.config.object_gate else None
         image_encoder = ImageEncoder((16, 16, 32, _TEXT_WIDTH)) if unet.config.image_gate else None
     for part in (unet, vae, text_encoder, image_encoder):

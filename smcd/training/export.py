@@ -60,13 +60,6 @@ def export(
         warn_of_left_out(out, pipe, read_config(TrainConfig, found / checkpoint.CONFIG).train_text_encoder)
 
 
-def export_checkpoint(config: ExportConfig) -> None:
-    """Run `smcd export`."""
-    dtype = getattr(torch, config.dtype)
-    export(Path(config.checkpoint), Path(config.out), config.published, config.ema, config.overrides, dtype)
-    print(f"wrote {config.out}")
-
-
 def export_finished(folder: Path, ema: bool) -> None:
     """Write the model of a run's latest checkpoint, with `ema` its running average, as `pipeline/` in its folder."""
     out, source = folder / "pipeline", checkpoint.latest_in(folder)

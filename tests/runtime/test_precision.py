@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smcd.runtime.precision import cpu_computes_bfloat16, usable_precision
+from smcd.runtime.precision import _speed_of, cpu_computes_bfloat16, usable_precision
 from tests.training import runs
 
 
@@ -22,6 +22,18 @@ def test_precision_that_a_device_has(monkeypatch, caplog, bfloat16, device, aske
     monkeypatch.setattr("smcd.runtime.precision.cpu_computes_bfloat16", lambda: bfloat16)
     assert usable_precision(asked, device) == used
     assert (f"{asked} is slow on this CPU: using float32" in caplog.text) == (used != asked)
+
+
+@pytest.mark.parametrize(("bfloat16", "faster"), [(400.0, True), (55.0, False), (2.0, False)])
+def test_bfloat16_is_used_where_its_products_are_faster(monkeypatch, bfloat16, faster):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    speeds = {torch.bfloat16: bfloat16, torch.float32: 50.0}
+    monkeypatch.setattr("smcd.runtime.precision._speed_of", speeds.__getitem__)
+    assert cpu_computes_bfloat16() == faster
+
+
+def test_the_speed_of_products_is_measured():
+    assert 0.1 < _speed_of(torch.float32) < 1e5
 
 
 def test_torch_without_onednn_is_taken_for_a_cpu_without_bfloat16(monkeypatch):
