@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from smcd.config import DataConfig, configured
+from smcd.config import DataConfig, check, configured
 from smcd.config.options import option, section
 from smcd.convert.base import load_model
 from smcd.data.build import video_sources
@@ -65,8 +65,9 @@ def make_small_model(options: Options) -> Path:
     Raises:
         InputError: no VAE, options that make no sense, or data that do not fit.
     """
-    if not 0 < options.beta_start <= options.beta_end < 1:
-        raise InputError(f"betas are from {options.beta_start} to {options.beta_end}; they must rise, between 0 and 1")
+    check(options)
+    if options.beta_start > options.beta_end:
+        raise InputError(f"betas are from {options.beta_start} to {options.beta_end}; they must rise")
     if options.vae is None:
         raise InputError("no VAE: train one first, scripts/train_vae.py, and name its folder, --vae")
     vae = load_model(AutoencoderKL, Path(options.vae), "")
