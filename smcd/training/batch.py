@@ -5,7 +5,8 @@ same on every device, and for any number of processes and workers.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -72,6 +73,21 @@ def draw(keys: Sequence[Key], shape: Sequence[int], drops: Drops, num_timesteps:
     )
 
 
+@contextmanager
+def _few_warnings(seen: Iterator[int]) -> Iterator[None]:
+    """Let only the first few messages on texts that are cut pass, since every epoch would repeat them."""
+
+    def is_early(_: logging.LogRecord) -> bool:
+        return next(seen) < _WARNINGS
+
+    text_logger = logging.getLogger("smcd.text")
+    text_logger.addFilter(is_early)
+    try:
+        yield
+    finally:
+        text_logger.removeFilter(is_early)
+
+
 class Encoders:
     """The frozen VAE and text encoder of a pipeline; if the text encoder trains, prompts are given as tokens."""
 
@@ -82,8 +98,7 @@ class Encoders:
         frozen = [self.vae] if trained_text_encoder else [self.vae, self.text_encoder]
         for part in frozen:
             nn.Module.to(part, device, dtype).eval().requires_grad_(False)
-        warnings = count()
-        logging.getLogger("smcd.text").addFilter(lambda _: next(warnings) < _WARNINGS)
+        self._warnings = count()
         self._phrases: dict[str, Tensor] = {"": torch.zeros(pipe.text_encoder.config.hidden_size, device=device)}
 
     @torch.no_grad()
@@ -99,8 +114,9 @@ class Encoders:
         draws = draw(keys, mean.shape[1:], drops, self.num_timesteps)
         latents = mean + std * draws.posterior_noise.to(self.device)
         noise, timesteps = draws.noise.to(self.device), draws.timesteps.to(self.device)
-        conditions = self._conditions(batch, latents[:, :, 0]).drop(**draws.drops)
-        return Example(latents, noise, timesteps, conditions, self._tokens(batch, draws))
+        with _few_warnings(self._warnings):
+            conditions, tokens = self._conditions(batch, latents[:, :, 0]), self._tokens(batch, draws)
+        return Example(latents, noise, timesteps, conditions.drop(**draws.drops), tokens)
 
     @cached_property
     def _null_text(self) -> Tensor:
