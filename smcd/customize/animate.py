@@ -36,7 +36,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
     import torch  # here, so that what is wrong in the input is said at once
 
     from smcd.sampler import Sampler, on_device, with_defaults
-    from smcd.sprites.built_in import log_overlap, warn_of_limits
+    from smcd.sprites.feedback import log_overlap, warn_of_limits
 
     config = with_defaults(config)
     with on_device() as state:

@@ -14,7 +14,7 @@ from smcd.convert import sampling_defaults
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError
 from smcd.sampler import Sampler, clip_generator, with_defaults
-from smcd.sprites.built_in import overlap_of_colors, unknown_words
+from smcd.sprites.feedback import overlap_of_colors, unknown_words
 from smcd.sprites.layouts import make_world
 from smcd.sprites.world import make_clip
 

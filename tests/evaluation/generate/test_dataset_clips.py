@@ -10,7 +10,7 @@ import pytest
 
 from smcd.config import EvaluationConfig, load
 from smcd.data.youtube_vis import held_out_names
-from smcd.evaluation.generate import run
+from smcd.evaluation.generate import dataset_videos
 from smcd.evaluation.generate.dataset_clips import EvaluationClips, present_boxes
 from smcd.evaluation.metrics.manifest import differences, read_manifest
 from smcd.runtime.errors import InputError
@@ -18,7 +18,7 @@ from smcd.sprites.world import WORLDS, make_clip
 
 
 def clips_of(config) -> EvaluationClips:
-    return run.clips_of(run.complete(config))
+    return dataset_videos.clips_of(dataset_videos.complete(config))
 
 
 def test_got10k_is_the_whole_val_split_with_one_object(config, data):

@@ -136,7 +136,7 @@ def test_seeds_can_be_added_even_to_one(config, tmp_path):
 def test_nothing_is_left_to_do(config, tmp_path, monkeypatch, capsys):
     run_evaluation(config(max_clips=2))
     before = clips_in(tmp_path / "out")
-    monkeypatch.setattr("smcd.evaluation.generate.run.Sampler", None)  # no weights are loaded
+    monkeypatch.setattr("smcd.evaluation.generate.dataset_videos.Sampler", None)  # no weights are loaded
     (tmp_path / "out" / "report" / "old.txt").write_text("old")
     run_evaluation(config(max_clips=2, tracker="csrt"))
     assert clips_in(tmp_path / "out") == before
