@@ -62,7 +62,7 @@ def train(options: Options) -> Path:
     `output_dir` gets `checkpoint.pt`, `curve.jsonl` (step, error, divergence) and at the end `vae/`.
 
     Raises:
-        InputError: options or data that do not fit; a loss that is no number.
+        InputError: options or data that do not fit; a loss that is not a number.
     """
     out = Path(options.output_dir)
     if (out / "vae").is_dir():

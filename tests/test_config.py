@@ -94,6 +94,10 @@ tracker: {project: p}
         ("seed: 1\nfps: 2\nseed: 3\n", "config.yaml:3: seed is given twice"),
         ("a: [1\nb: 2\n", r"config.yaml:\d: is not YAML"),
         ("seed: 2020-13-45\n", "config.yaml:1: seed: "),
+        ("prompt: {a: b}\n", "config.yaml:1: prompt: "),
+        ("fps: 2\nformat: [[gif]]\n", "config.yaml:2: format: "),
+        ("format: &x [*x]\n", "config.yaml:1: format: "),
+        ("? [a]\n: b\n", "config.yaml:1: the file should hold key: value lines"),
     ],
 )
 def test_bad_yaml(tmp_path, text, message):
@@ -110,6 +114,9 @@ def test_bad_files_and_overrides(tmp_path):
         load("sed=1")
     with pytest.raises(InputError, match="validation_data is a section"):
         load("validation_data=3")
+    for key in ("train_data.dataset_names", "train_data.dataset_names.SBUGrounding"):
+        with pytest.raises(InputError, match=r"train_data.dataset_names holds sections"):
+            load_training(f"{key}=3")
     with pytest.raises(InputError, match=r"seed=\[1: "):
         load("seed=[1")
     with pytest.raises(InputError, match="seed=x: "):

@@ -132,6 +132,9 @@ def _find(config: Any, key: str, prefix: str = "") -> tuple[Any, str, Any]:
     if first in hints and not rest:
         if is_dataclass(value):
             raise InputError(f"{key} is a section: set one of its options, {key}.{fields(value)[0].name}=...")
+        if get_origin(hints[first]) is dict:
+            below = fields(get_args(hints[first])[1])[0].name
+            raise InputError(f"{prefix}{first} holds sections: set an option of one, {prefix}{first}.NAME.{below}=...")
         return config, first, hints[first]
     sections = [declared for declared in fields(config) if is_dataclass(hints[declared.name])]
     inside = [declared for declared in sections if first in get_type_hints(hints[declared.name])]
@@ -150,7 +153,9 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     if is_list and isinstance(value, str):  # "a,b" or "[a, b]"
         parts = value.strip().removeprefix("[").removesuffix("]").split(",")
         value = [part.strip() for part in parts if part.strip()]
-    if isinstance(value, list) == is_list and str in (kind, *get_args(kind)) and value is not None:
+    texts = value if is_list and isinstance(value, list) else [value]
+    are_texts = all(isinstance(text, str) for text in texts)
+    if are_texts and str in (kind, *get_args(kind)):
         return value
 
     from omegaconf import OmegaConf  # slow to import, and not needed for --help
@@ -159,6 +164,8 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     if value in ("null", "") and type(None) in get_args(kind):
         value = None
     try:
+        if value is not None and not are_texts:
+            raise TypeError
         option = OmegaConf.structured(make_dataclass("Option", [("value", kind)]))
         return OmegaConf.to_object(OmegaConf.merge(option, {"value": value})).value
     except (OmegaConfBaseException, ValueError, TypeError):
@@ -211,15 +218,24 @@ def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
                 made = get_args(kind)[1]()
                 getattr(config, name)[inner.value] = _set_section(made, below, path, f"{key}.*.")
         else:
-            plain = None if value.tag == _NULL else yaml.BaseLoader("").construct_object(value, deep=True)
+            plain = None if value.tag == _NULL else _texts(value, f"{where}: {key}")
             setattr(config, name, _typed(kind, plain, f"{where}: {key}"))
     return config
 
 
 def _entries(node: Any, path: Path, prefix: str) -> list[tuple[Any, Any]]:
     """The keys and values of a node of a YAML file."""
-    if node.id == "mapping":
-        return node.value
     if node.tag == _NULL:
         return []
-    raise InputError(f"{path}:{node.start_mark.line + 1}: {prefix.rstrip('.')} should hold key: value lines")
+    if node.id != "mapping" or any(key.id != "scalar" for key, _ in node.value):
+        where = f"{path}:{node.start_mark.line + 1}"
+        raise InputError(f"{where}: {prefix.rstrip('.') or 'the file'} should hold key: value lines")
+    return node.value
+
+
+def _texts(node: Any, where: str) -> Any:
+    """What a node of a YAML file holds, with every scalar as a text."""
+    try:
+        return yaml.BaseLoader("").construct_object(node, deep=True)
+    except yaml.YAMLError:  # a list that holds itself
+        raise InputError(f"{where}: cannot be read") from None

@@ -98,7 +98,7 @@ def is_own(folder: Path) -> bool:
 def own_defaults(folder: Path) -> dict[str, Any]:
     """Some of `frame_height`, `frame_width`, `guidance_scale`: the defaults of the SMCDPipeline in this folder, if any.
 
-    Raises an InputError if one of them is no number.
+    Raises an InputError if one of them is not a number.
     """
     index = pipeline_index(folder) if is_own(folder) else {}
     given = {name: index[name] for name in _DEFAULTS if name in index}

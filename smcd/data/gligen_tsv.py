@@ -154,7 +154,7 @@ def read_offsets(tsv: Path) -> np.ndarray:
         offsets = np.array(lines, dtype=np.int64)
     except (ValueError, OverflowError):
         wrong = next((n for n, line in enumerate(lines) if not (line.isascii() and line.isdigit())), len(lines) - 1)
-        raise InputError(f"{path}:{wrong + 1}: {lines[wrong][:40]!r} is no byte offset; {_ANEW}") from None
+        raise InputError(f"{path}:{wrong + 1}: {lines[wrong][:40]!r} is not a byte offset; {_ANEW}") from None
     if not len(offsets):
         raise InputError(f"{path}: is empty; {_ANEW}")
     falling = np.flatnonzero(np.diff(offsets) <= 0)

@@ -85,7 +85,7 @@ def check_frames(folder: Path, labels: Path, length: int) -> None:
 def read_meta(path: Path) -> tuple[str, str, tuple[int, int]]:
     """Object class, motion class and size (width, height in pixels) from `meta_info.ini`.
 
-    Raises an InputError if a key is missing, or the resolution is no size.
+    Raises an InputError if a key is missing, or the resolution is not a size.
     """
     # not with configparser: a url may hold a %
     pairs = (line.partition(":") for line in read_text(path).splitlines())

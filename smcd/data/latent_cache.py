@@ -177,7 +177,7 @@ class LatentCache:
             rows = file.get_slice(f"{video.name}/{key}")[frames[0] : frames[-1] + 1]
             content[key] = rows[:: frames.step].transpose(0, 1).float()
         for key in _TEXTS:
-            if (name := f"{video.name}/{key}") in file.keys():  # noqa: SIM118  # it is no dict
+            if (name := f"{video.name}/{key}") in file.keys():  # noqa: SIM118  # it is not a dict
                 content[key] = file.get_tensor(name).float()
         return content
 

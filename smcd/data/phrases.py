@@ -64,7 +64,7 @@ def read_phrases(path: Path) -> tuple[list[str], Tensor, str | None]:
             # the embeddings are memory-mapped: only the rows that are used are read
             return phrases, file.get_tensor("embeddings"), (file.metadata() or {}).get("text_encoder")
     except (OSError, SafetensorError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no file of phrase embeddings ({first_line(error)})") from None
+        raise InputError(f"{path}: is not a file of phrase embeddings ({first_line(error)})") from None
 
 
 def as_table(path: Path, vectors: Iterable[Any]) -> Tensor:
@@ -72,7 +72,7 @@ def as_table(path: Path, vectors: Iterable[Any]) -> Tensor:
     try:
         return torch.stack([torch.tensor(vector, dtype=torch.float32).reshape(-1) for vector in vectors])
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: is no file of phrase embeddings ({first_line(error)})") from None
+        raise InputError(f"{path}: is not a file of phrase embeddings ({first_line(error)})") from None
 
 
 def write_phrases(path: Path, phrases: Sequence[str], embeddings: Tensor, encoder: str) -> None:

@@ -152,7 +152,7 @@ class Annotations:
 def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]:
     """The extent of a COCO mask (run lengths, as numbers or compressed), xywh in pixels; `size` is height and width.
 
-    Raises an InputError if it is no run-length code of a mask of this size.
+    Raises an InputError if it is not a run-length code of a mask of this size.
     """
     from pycocotools import mask as coco
 
@@ -165,7 +165,7 @@ def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]
             mask = coco.frPyObjects(mask, *mask["size"])
         return [float(value) for value in coco.toBbox(mask)]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{where}: the segmentation is no run-length code ({first_line(error)})") from None
+        raise InputError(f"{where}: the segmentation is not a run-length code ({first_line(error)})") from None
 
 
 def caption_of(phrases: Sequence[str]) -> str:

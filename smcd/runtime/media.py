@@ -24,7 +24,7 @@ _LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names
 def read_image(path: Path) -> PIL.Image.Image:
     """An RGB image as a viewer shows it: EXIF orientation applied, transparency on white, deep grays scaled to 8 bits.
 
-    Raises an InputError for a file that is no image, is cut off, or has more than `MAX_PIXELS`.
+    Raises an InputError for a file that is not an image, is cut off, or has more than `MAX_PIXELS`.
     """
     try:
         image: PIL.Image.Image = PIL.Image.open(path)

@@ -16,7 +16,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 
 
-class MissingModel(Exception):  # noqa: N818  # it is no failure: the report leaves the column out and says why
+class MissingModel(Exception):  # noqa: N818  # it is not a failure: the report leaves the column out and says why
     """A model cannot be loaded; the text is the reason that the report gives."""
 
 

@@ -104,7 +104,7 @@ def read_info(path: Path) -> dict[str, Any]:
         found = {"step": int(info["step"]), "settings": dict(info["settings"])}
         return found | {"frozen": info.get("frozen"), "clips": dict(info.get("clips", {}))}
     except (OSError, ValueError, TypeError, LookupError) as error:
-        raise InputError(f"{path}: is no checkpoint of this program ({first_line(error)})") from None
+        raise InputError(f"{path}: is not a checkpoint of this program ({first_line(error)})") from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ def export(
         ema, overrides: see `load_checkpoint`.
 
     Raises:
-        InputError: `source` is no checkpoint, `out` exists or cannot be written; nothing is written then.
+        InputError: `source` is not a checkpoint, `out` exists or cannot be written; nothing is written then.
     """
     found = checkpoint.find(source)
     if found is None:

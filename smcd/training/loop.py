@@ -47,7 +47,7 @@ def train(config: TrainConfig) -> None:
     code 143 or 130.
 
     Raises:
-        InputError: a config, data or weights that do not fit; a loss that is no number; too little memory or disk.
+        InputError: a config, data or weights that do not fit; a loss that is not a number; too little memory or disk.
     """
     check(config)
     config = resolved(config)
@@ -152,7 +152,7 @@ def check_numbers(
     The processes bring them together once a step, so that all of them stop after the same one.
 
     Raises:
-        InputError: a loss that is no finite number. Gradients may be infinite where a scaler skips such a step (fp16).
+        InputError: a loss that is not finite. Gradients may be infinite where a scaler skips such a step (fp16).
     """
     norm = losses.new_zeros(()) if norm is None else whole(torch.as_tensor(norm)).to(losses).reshape(())
     numbers = torch.stack([losses.mean(), norm, losses.new_tensor(float(signals.received))])

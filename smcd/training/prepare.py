@@ -1,6 +1,7 @@
 """The prepare command: what training reads besides a dataset's own files is encoded and written once."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -87,24 +88,27 @@ def prepare(config: PrepareConfig) -> list[str]:
     """
     check(config)
     with shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
-        encoders = None
-        if not config.dry_run:
+
+        @cache
+        def encoders() -> Encoders:
             dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
-            encoders = Encoders(Base.find(config.model, config.tokenizer), dtype, state.device, config.frames_at_once)
-        summary = in_main(state, lambda: _write_files(config, encoders))
+            return Encoders(Base.find(config.model, config.tokenizer), dtype, state.device, config.frames_at_once)
+
+        load = None if config.dry_run else encoders  # once the data are read, and only by processes that need them
+        summary = in_main(state, lambda: _write_files(config, load))
         if config.latents:
-            summary += _write_latents(config, Path(config.latents), encoders, state)
+            summary += _write_latents(config, Path(config.latents), load, state)
         return summary if state.is_main_process else []
 
 
-def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
-    """Check a dataset and write everything but the latents (without encoders, nothing); returns a summary."""
+def _write_files(config: PrepareConfig, load: Callable[[], Encoders] | None) -> list[str]:
+    """Check a dataset and write everything but the latents (nothing, if `load` is None); returns a summary."""
     if config.dataset == "sprites":
         return []
     root = path = Path(str(config.data))
     on_error = config.on_error
     if config.dataset == "gligen":
-        return _write_gligen(path, encoders, config.overwrite, on_error)
+        return _write_gligen(path, load, config.overwrite, on_error)
     sources: list[AnnotatedVideos] = []
     if config.dataset == "youvis":
         sources.append(YouTubeVIS(path, "include", 1, on_error))  # checks everything before anything is written
@@ -117,15 +121,15 @@ def _write_files(config: PrepareConfig, encoders: Encoders | None) -> list[str]:
         if not splits:
             raise InputError(f"{root}: has no folder train or val; see docs/data.md")
         sources += [GOT10k(path, split, on_error=on_error) for split in splits]
-    if encoders is not None and config.dataset == "youvis":
-        prepare_youtube_vis(root, encoders.embed, config.overwrite, on_error)
-    elif encoders is not None:
+    if load is not None and config.dataset == "youvis":
+        prepare_youtube_vis(root, load().embed, config.overwrite, on_error)
+    elif load is not None:
         phrases = {p for source in sources for n in range(len(source.names)) for p in source.video(n).phrases}
-        write_embeddings(root / "obj_embedding.json", phrases, encoders.embed, config.overwrite)
+        write_embeddings(root / "obj_embedding.json", phrases, load().embed, config.overwrite)
     return [line for source in sources for line in summarize(source.name, len(source.names), source.dropped)]
 
 
-def _write_gligen(path: Path, encoders: Encoders | None, overwrite: bool, on_error: str) -> list[str]:
+def _write_gligen(path: Path, load: Callable[[], Encoders] | None, overwrite: bool, on_error: str) -> list[str]:
     places = ("GLIGEN/GROUNDING", "GROUNDING", "")
     found = [name for name in SETS if any((path / below / name).is_dir() for below in places)]
     if not found:
@@ -133,13 +137,16 @@ def _write_gligen(path: Path, encoders: Encoders | None, overwrite: bool, on_err
     lines = []
     for dataset in (GligenTSV(path, name, on_error=on_error) for name in found):
         phrases, broken = dataset.check_rows()
-        if encoders is not None:
+        if load is not None:
+            encoders = load()
             prepare_gligen(dataset.folder, phrases, encoders.embed, encoders.hashes.text_encoder, overwrite)
         lines += summarize(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
     return lines
 
 
-def _write_latents(config: PrepareConfig, folder: Path, encoders: Encoders | None, state: PartialState) -> list[str]:
+def _write_latents(
+    config: PrepareConfig, folder: Path, load: Callable[[], Encoders] | None, state: PartialState
+) -> list[str]:
     """Write this process's share of a cache below `folder`; returns a summary in the main process."""
     same = ("split", "width", "height", "resize", "on_error")
     data = DataConfig(
@@ -152,11 +159,11 @@ def _write_latents(config: PrepareConfig, folder: Path, encoders: Encoders | Non
     )
     [source] = video_sources(data)
     frames = sum(len(source.video(index)) for index in range(len(source.names)))
-    if encoders is None:
+    if load is None:
         return [f"latents: {len(source.names)} videos with {frames} frames would be encoded"]
     if not frames:
         raise InputError(f"{source.name}: no video is left")
-    size = (config.height, config.width, config.resize)
+    encoders, size = load(), (config.height, config.width, config.resize)
     settings = cache_settings(encoders.hashes, source, *size, config.texts)
     folder = cache_folder(folder, settings)
     writer = CacheWriter(folder, source)

@@ -214,6 +214,12 @@ def test_options_that_make_no_sense(data, options, message):
         prepare(**{"dataset": "youvis", "data": data, "model": "none"} | options)
 
 
+@pytest.mark.parametrize("dataset", ["got10k", "youvis", "gligen", "videos"])
+def test_data_are_read_before_the_model(tmp_path, dataset):
+    with pytest.raises(InputError, match=str(tmp_path)):
+        prepare(dataset, tmp_path, "no/such/model")
+
+
 def test_the_documented_python(data, monkeypatch):
     """docs/data.md, "Reading it from Python"."""
     text = Path("docs/data.md").read_text().partition("## Reading it from Python")[2]

@@ -139,8 +139,8 @@ def test_a_wrong_lineidx(data):
     with pytest.raises(InputError, match=r"train-00.tsv:2: no row starts at byte \d+"):
         clip_of(GligenTSV(data, "flickr"), 1)
     for text, message in (
-        ("0\nx\n", r"train-00.lineidx:2: 'x' is no byte offset"),
-        ("0\n²\n", r"train-00.lineidx:2: '²' is no byte offset"),
+        ("0\nx\n", r"train-00.lineidx:2: 'x' is not a byte offset"),
+        ("0\n²\n", r"train-00.lineidx:2: '²' is not a byte offset"),
         ("7\n", r"train-00.lineidx:1: 7 is not above"),
         (f"0\n{offsets[1]}\n{offsets[1]}\n", r"train-00.lineidx:3: \d+ is not above"),
         ("\n".join(offsets[:3]), r"train-00.lineidx:3: train-00.tsv has more rows"),
@@ -160,11 +160,11 @@ def test_a_wrong_lineidx(data):
     ("changes", "message"),
     [
         ({"annos": []}, "train-00.tsv:1: has no annos"),
-        ({"annos": [{"bbox": [1, 2, float("nan"), 4], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is no box"),
+        ({"annos": [{"bbox": [1, 2, float("nan"), 4], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is not a box"),
         ({"annos": [{"tokens_positive": [[0, 3]]}]}, "train-00.tsv:1: anno 0: "),
         ({"image": "AAAA"}, "cannot be read as an image"),
         ({"image": "?"}, "train-00.tsv:1: the image is not base64"),
-        ({"annos": [{"bbox": [9, 9, -3, -3], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is no box"),
+        ({"annos": [{"bbox": [9, 9, -3, -3], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is not a box"),
     ],
 )
 def test_broken_rows(data, changes, message):

@@ -39,10 +39,10 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none.json: is missing"):
         PhraseEmbeddings([tmp_path / "none.json"])
     uneven = published(tmp_path / "uneven.json", {"a": [1.0], "b": [1.0, 2.0]})
-    with pytest.raises(InputError, match="is no file of phrase embeddings"):
+    with pytest.raises(InputError, match="is not a file of phrase embeddings"):
         PhraseEmbeddings([uneven])
     (tmp_path / "cut.safetensors").write_bytes(b"1234")
-    with pytest.raises(InputError, match="is no file of phrase embeddings"):
+    with pytest.raises(InputError, match="is not a file of phrase embeddings"):
         PhraseEmbeddings([tmp_path / "cut.safetensors"])
 
 

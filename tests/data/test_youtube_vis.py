@@ -62,7 +62,7 @@ def test_boxes_of_masks():
     assert box_of_mask({"counts": b"054", "size": [3, 3]}, (3, 3), "here") == [0, 0, 2, 3]  # compressed
     assert box_of_mask({"counts": [9], "size": [3, 3]}, (3, 3), "here")[2:] == [0, 0]
     for counts, size in (([0, 50], [3, 3]), ([0, -5, 14], [3, 3]), ([0, 5, 4], [3, 4]), ("x", 3)):
-        with pytest.raises(InputError, match="here: the segmentation is no run-length code"):
+        with pytest.raises(InputError, match="here: the segmentation is not a run-length code"):
             box_of_mask({"counts": counts, "size": size}, (3, 3), "here")
 
 
@@ -132,8 +132,8 @@ def set_in(key, number, value):
 
 BREAKAGES = {
     "unknown category": (set_in("category_id", 0, 999), r"annotation 1: category_id 999 is unknown"),
-    "NaN": (set_in("bboxes", 0, [[1, 2, float("nan"), 3]] * FRAMES), r"annotation 1 .*frame 0: \[1.* is no box"),
-    "negative": (set_in("bboxes", 0, [[1, 2, -3, 3]] * FRAMES), "is no box"),
+    "NaN": (set_in("bboxes", 0, [[1, 2, float("nan"), 3]] * FRAMES), r"annotation 1 .*frame 0: \[1.* is not a box"),
+    "negative": (set_in("bboxes", 0, [[1, 2, -3, 3]] * FRAMES), "is not a box"),
     "neither": (
         lambda c: [c["annotations"][0].pop(key) for key in ("bboxes", "segmentations")],
         'neither "bboxes" nor "segmentations"',
@@ -144,7 +144,7 @@ BREAKAGES = {
     ),
     "broken masks": (
         lambda c: c["annotations"][0].update(bboxes=None, segmentations=[{"counts": [1, 2]}] * FRAMES),
-        "no run-length code",
+        "not a run-length code",
     ),
     "always absent": (
         lambda c: [

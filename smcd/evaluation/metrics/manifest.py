@@ -47,7 +47,7 @@ class Clip:
         for f, row in enumerate(self.boxes):
             for box in row:
                 if box is not None and not _is_box(box):
-                    raise InputError(f"{name}, frame {f}: {box} is no box x1, y1, x2, y2 in 0..1")
+                    raise InputError(f"{name}, frame {f}: {box} is not a box x1, y1, x2, y2 in 0..1")
 
     def pixel_boxes(self, height: int, width: int) -> np.ndarray:
         """Boxes F N 4 in pixels, NaN where the object is absent."""
