@@ -17,7 +17,7 @@ from smcd.data.clips import Video, VideoSource, read_frames
 from smcd.data.gligen_tsv import SETS, GligenTSV
 from smcd.data.got10k import GOT10k
 from smcd.data.label_files import folder_of
-from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings
+from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings, encoder_hash
 from smcd.data.made_files import prepare_gligen, prepare_youtube_vis, write_embeddings
 from smcd.data.video_folder import VideoFolder
 from smcd.data.youtube_vis import YouTubeVIS
@@ -31,16 +31,21 @@ _BLOCK = 64  # frames of a video that are read together
 
 
 class Encoders:
-    """A model's text encoder and VAE, hashed before they are cast.
+    """A model's text encoder and, for latents, its VAE; both are hashed then, before they are cast.
 
     What they give is of `dtype`; they compute in it on a GPU, in float32 on a CPU, which is slow in 16 bits.
     """
 
-    def __init__(self, base: Base, dtype: torch.dtype, device: torch.device, frames_at_once: int):
+    def __init__(self, base: Base, dtype: torch.dtype, device: torch.device, frames_at_once: int, with_vae: bool):
         self.dtype, self._frames_at_once = dtype, frames_at_once
-        self._tokenizer, self._text_encoder, self._vae = base.tokenizer(), base.text_encoder(), base.vae()
-        self.hashes = EncoderHashes.of(self._vae, self._text_encoder)
-        for encoder in (self._vae, self._text_encoder):
+        self._tokenizer, self._text_encoder = base.tokenizer(), base.text_encoder()
+        self.text_hash = encoder_hash(self._text_encoder)
+        encoders = [self._text_encoder]
+        if with_vae:
+            self._vae = base.vae()
+            self.hashes = EncoderHashes(encoder_hash(self._vae), self.text_hash)
+            encoders.append(self._vae)
+        for encoder in encoders:
             # not diffusers' `to`, which warns of float32 modules where there are none
             nn.Module.to(encoder, device, torch.float32 if device.type == "cpu" else dtype)
 
@@ -92,7 +97,8 @@ def prepare(config: PrepareConfig) -> list[str]:
         @cache
         def encoders() -> Encoders:
             dtype = getattr(torch, config.dtype or ("float16" if state.device.type == "cuda" else "float32"))
-            return Encoders(Base.find(config.model, config.tokenizer), dtype, state.device, config.frames_at_once)
+            base, with_vae = Base.find(config.model, config.tokenizer), bool(config.latents)
+            return Encoders(base, dtype, state.device, config.frames_at_once, with_vae)
 
         load = None if config.dry_run else encoders  # once the data are read, and only by processes that need them
         summary = in_main(state, lambda: _write_files(config, load))
@@ -139,7 +145,7 @@ def _write_gligen(path: Path, load: Callable[[], Encoders] | None, overwrite: bo
         phrases, broken = dataset.check_rows()
         if load is not None:
             encoders = load()
-            prepare_gligen(dataset.folder, phrases, encoders.embed, encoders.hashes.text_encoder, overwrite)
+            prepare_gligen(dataset.folder, phrases, encoders.embed, encoders.text_hash, overwrite)
         lines += summarize(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
     return lines
 
