@@ -125,7 +125,7 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
     _check_architecture(pipe, config)
     check_size(config.validation_data.video_length, *config.validation_data.size, pipe.size_multiple)
     try:
-        check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
+        check_parts(pipe.unet.config, pipe.scheduler, pipe.position_net, pipe.image_encoder)
         pipe.scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
         first = first_timestep(pipe.scheduler, config.validation_data.num_inference_steps)
     except ValueError as error:

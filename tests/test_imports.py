@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "smcd"
 # Each may import those before it.
-NETWORKS = ("models", "conditions", "schedulers", "latents", "text", "inputs", "guidance", "pipeline")
+NETWORKS = ("models", "conditions", "schedulers", "latents", "text", "inputs", "guidance", "parts", "pipeline")
 READS = {"config", "tracking", "sprites", "data", "convert"}
 ALLOWED = {  # from the bottom up: what of smcd each folder may import besides itself and `runtime`
     "runtime": set(),

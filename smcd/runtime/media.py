@@ -35,6 +35,11 @@ def read_image(path: Path) -> PIL.Image.Image:
     except Exception as error:  # a broken file can make Pillow's parsers raise anything
         fix = "save it again as PNG or JPEG, of at most 100 megapixels"
         raise InputError(f"{path}: cannot be read as an image ({first_line(error)}); {fix}") from None
+    return as_shown(image)
+
+
+def as_shown(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The image in RGB as a viewer shows it, see `read_image`."""
     with contextlib.suppress(Exception):  # broken EXIF data leave the image as it is
         image = PIL.ImageOps.exif_transpose(image)
     return _as_rgb(image)
