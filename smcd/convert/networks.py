@@ -28,7 +28,7 @@ def build_networks(
     position_net = image_encoder = None
     for part, gate in (("position_net", "object_gate"), ("visual_encoder", "image_gate")):
         if unet.config[gate] and part not in weights and (needs_position_net or part != "position_net"):
-            file = f"{PUBLISHED_FILES[part]} ({part})"
+            file = f"{part} ({PUBLISHED_FILES[part]})"
             raise InputError(f"the UNet has an {gate.replace('_', ' ')}, but the checkpoint has no {file}")
     if unet.config.object_gate and "position_net" in weights:
         position_net = build(PositionNet, position_net_config, weights["position_net"])
