@@ -18,8 +18,8 @@ from smcd.runtime.media import as_shown, read_image
 from smcd.schedulers import has_betas
 
 Image = PIL.Image.Image | np.ndarray | Tensor | str | Path
-_ROUNDING = 1e-3  # by so much a picture of floats may leave 0..1
 Images = Image | Sequence[Image | None] | None  # for one clip, for each clip, or none
+_ROUNDING = 1e-3  # by so much a picture of floats may leave 0..1
 
 
 def count_prompts(prompt: Any, prompt_embeds: Tensor | None) -> int:
@@ -132,8 +132,11 @@ def image_pixels(image: Images, batch_size: int, size: tuple[int, int]) -> list[
     images = list(image) if isinstance(image, list | tuple) else [image] * batch_size
     if len(images) != batch_size:
         raise ValueError(f"{len(images)} images for {batch_size} prompts")
-    given = [None if picture is None else 2 * _rgb(picture)[None] - 1 for picture in images]
-    return [None if x is None else nn.functional.interpolate(x, size, mode="bilinear", antialias=True) for x in given]
+
+    def pixels(picture: Any) -> Tensor:
+        return nn.functional.interpolate(2 * _rgb(picture)[None] - 1, size, mode="bilinear", antialias=True)
+
+    return [None if picture is None else pixels(picture) for picture in images]
 
 
 def _rgb(picture: Any) -> Tensor:

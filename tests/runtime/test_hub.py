@@ -164,19 +164,26 @@ def test_a_model_of_the_scores_that_breaks_off_is_missing_not_a_traceback(hub, t
 
 
 def start(hub: Hub, cache: Path) -> subprocess.Popen:
-    code = "from smcd.runtime.command import command; from smcd.runtime.hub import hub_folder\n"
+    """A command that downloads, as a process of its own."""
+    code = "import time; time.sleep = lambda _: None\n"
+    code += "from smcd.runtime.command import command; from smcd.runtime.hub import hub_folder\n"
     code += "with command(): hub_folder('owner/name', ['*'])"
     settings = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(cache), "HF_HUB_DOWNLOAD_TIMEOUT": "30"}
     return subprocess.Popen([sys.executable, "-c", code], env=os.environ | settings, stderr=subprocess.PIPE, text=True)
 
 
-def test_the_first_ctrl_c_ends_a_download(hub, tmp_path):
-    hub.breaks["b.safetensors"] = "stalled"
+@pytest.mark.parametrize(
+    ("end", "code", "last"),
+    [("broken", 2, "error: owner/name: the download broke off"), ("stalled", 130, "error: interrupted")],
+)
+def test_a_command_ends_in_one_line_when_its_download_breaks_off_or_at_the_first_ctrl_c(hub, tmp_path, end, code, last):
+    hub.breaks["b.safetensors"] = end
     process = start(hub, tmp_path / "cache")
-    assert hub.halfway.wait(60)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=15)
-    assert process.returncode == 130
-    assert said.splitlines()[-1] == "error: interrupted"
+    if end == "stalled":
+        assert hub.halfway.wait(60)
+        process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said.splitlines()[-1].startswith(last)
     assert "Traceback" not in said
     assert not list((tmp_path / "cache").rglob("*.incomplete"))
