@@ -134,7 +134,8 @@ def image_pixels(image: Images, batch_size: int, size: tuple[int, int]) -> list[
         raise ValueError(f"{len(images)} images for {batch_size} prompts")
 
     def pixels(picture: Any) -> Tensor:
-        return nn.functional.interpolate(2 * _rgb(picture)[None] - 1, size, mode="bilinear", antialias=True)
+        squashed = nn.functional.interpolate(2 * _rgb(picture)[None] - 1, size, mode="bilinear", antialias=True)
+        return squashed.contiguous(memory_format=torch.channels_last)  # the VAE then rounds alike for every form
 
     return [None if picture is None else pixels(picture) for picture in images]
 

@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from smcd.guidance import Guidance
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.runtime.built_in import BUILT_IN
+from smcd.runtime.errors import InputError
 from smcd.runtime.hub import hub_folder
 
 FULL_SIZE = 256  # height and width that the full model was trained with
@@ -65,7 +66,11 @@ class Parts(DiffusionPipeline):
         parts, _ = cls._get_signature_keys(cls)
         patterns = [cls.config_name, *(f"{part}/*" for part in parts if part not in kwargs)]
         known = {"variant", "revision", "token", "cache_dir", "local_files_only", "force_download"} & kwargs.keys()
-        return hub_folder(pretrained_model_name, patterns, **{name: kwargs[name] for name in known})
+        folder = hub_folder(pretrained_model_name, patterns, **{name: kwargs[name] for name in known})
+        if not (folder / cls.config_name).is_file():
+            fix = "for published weights, see docs/checkpoints.md"
+            raise InputError(f"{pretrained_model_name}: is no saved pipeline, it has no {cls.config_name}; {fix}")
+        return folder
 
     @property
     def components(self) -> dict[str, Any]:

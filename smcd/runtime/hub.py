@@ -47,8 +47,6 @@ def hub_folder(
             except (LocalEntryNotFoundError, HFValidationError):
                 raise InputError(f"{repo_id}: {_complaint(repo_id, error, begun=False)}") from error
         names = _once(filter_repo_objects([file.rfilename for file in info.siblings], allow_patterns=patterns), variant)
-        if not names:
-            raise InputError(f"{repo_id}: none of its files are what is needed ({', '.join(patterns)})")
         try:
             for name in names:  # one by one in this thread, so that the first Ctrl-C ends it
                 hf_hub_download(repo_id, name, force_download=force_download, **{**where, "revision": info.sha})

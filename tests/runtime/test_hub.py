@@ -12,7 +12,7 @@ import torch
 from transformers import CLIPModel
 
 from smcd import SMCDPipeline
-from smcd.convert import load_pipeline
+from smcd.convert import load_pipeline, sampling_defaults
 from smcd.runtime.errors import InputError
 from smcd.runtime.hub import hub_folder
 from smcd.runtime.pretrained import MissingModel, Pretrained
@@ -121,16 +121,24 @@ def test_a_download_that_breaks_off_says_so_and_goes_on_the_next_time(hub, end):
         ("owner/gated", r"restricted and you are not in the authorized list.*accept its terms on .*/owner/gated, then"),
         ("owner/none", r"no such repository, or hides it from you \(Invalid username or password.\): check the name"),
         ("ow ner/name", "no hub id has this form"),
-        ("owner/other", r"none of its files are what is needed \(\*\.json\)"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line_with_its_reason(hub, tmp_path, repo_id, message):
-    (tmp_path / "other").mkdir()
-    hub.repositories |= {"owner/other": tmp_path / "other", "owner/gated": hub.repositories["owner/name"]}
+def test_what_the_hub_refuses_is_one_line_with_its_reason(hub, repo_id, message):
+    hub.repositories["owner/gated"] = hub.repositories["owner/name"]
     hub.gated.add("owner/gated")
     with pytest.raises(InputError, match=message) as caught:
         hub_folder(repo_id, ["*.json"])
     assert "\n" not in str(caught.value)
+
+
+def test_a_repository_that_is_no_pipeline_is_named(hub):
+    with pytest.raises(InputError, match=r"owner/name: is no saved pipeline, it has no model_index\.json; for"):
+        SMCDPipeline.from_pretrained("owner/name")
+
+
+def test_a_base_without_model_index_says_nothing_of_its_defaults(hub, pipe, tmp_path):
+    hub.repositories["owner/published"] = write_published(tmp_path / "published", pipe)
+    assert sampling_defaults("owner/published", "owner/name") == {"height": 256, "width": 256, "guidance_scale": 7.5}
 
 
 def test_a_revision_that_is_not_there_is_named(hub):
