@@ -19,7 +19,7 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_text
 from smcd.runtime.media import read_frame
 
-SETS = ("flickr", "sbu", "gqa")
+SETS = {"flickr": ("flickr", "flickr30k", "flickr_tsv"), "sbu": ("sbu", "sbu_tsv"), "gqa": ("gqa", "gqa_tsv")}
 _SMALLEST = 0.01  # boxes of a smaller part of the image's area are dropped
 _ANEW = "download the .tsv and its .lineidx again"
 
@@ -39,7 +39,7 @@ class GligenTSV:
     Images are cropped to squares of `size` pixels at random; objects are sorted by area, the largest first.
 
     Args:
-        path: the folder that holds `GLIGEN/GROUNDING`, or GROUNDING itself.
+        path: the folder that holds `GLIGEN/GROUNDING`, or one of these two; see `set_places`.
         name: flickr, sbu or gqa.
         max_objects: N, filled up with absent objects.
         crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centered whole square.
@@ -63,10 +63,8 @@ class GligenTSV:
         self.size, self.max_objects, self.crop_ratio = size, max_objects, crop_ratio
         self._filter = PIL.Image.Resampling.BILINEAR if resize == "antialiased" else PIL.Image.Resampling.BOX
         self._phrase_embeddings, self._on_error = phrase_embeddings, on_error
-        self.folder = folder_of(Path(path), f"GLIGEN/GROUNDING/{name}", f"GROUNDING/{name}", name)
+        self.folder = folder_of(Path(path), *set_places(name), holds="*.tsv")
         self.files = sorted(self.folder.glob("*.tsv"))
-        if not self.files:
-            raise InputError(f"{self.folder}: holds no .tsv files; see docs/data.md")
         self.dropped: dict[str, str] = {}
         self._offsets = [self._read_offsets(file) for file in self.files]
         self._ends = np.cumsum([len(offsets) for offsets in self._offsets])
@@ -144,6 +142,12 @@ class GligenTSV:
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
         order = [n for n in np.argsort(-areas, kind="stable") if areas[n] >= _SMALLEST]
         return boxes[order].astype(np.float32), [row.phrases[n] for n in order]
+
+
+def set_places(name: str) -> list[str]:
+    """Where the .tsv files of a set may lie: as documented here, in GLIGEN's own layout, or in a clone from the hub."""
+    tops = ("GLIGEN/GROUNDING/", "GROUNDING/", "GLIGEN/", "")
+    return [f"{top}{folder}{below}" for top in tops for folder in SETS[name] for below in ("", "/tsv")]
 
 
 def read_offsets(tsv: Path) -> np.ndarray:

@@ -27,7 +27,7 @@ class GOT10k(AnnotatedVideos):
     "A {object_class} that is {motion_class}. ". Where `absence.label` says so, the object is absent.
 
     Args:
-        path: the folder that holds `got10k` or `got-10k`.
+        path: the folder that holds `got10k` (or `GOT-10k`, ...), or got10k itself.
         split: train or val (of test only the first boxes are public).
         min_frames, on_error: see `AnnotatedVideos`.
 
@@ -35,14 +35,13 @@ class GOT10k(AnnotatedVideos):
     """
 
     def __init__(self, path: Path, split: str = "train", min_frames: int = 8, on_error: str = "error"):
-        root = folder_of(Path(path), "got10k", "got-10k")
-        self.folder = folder_of(root, split)
+        self.folder = folder_of(Path(path), *split_places(split))
         found = sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and entry.name[0] not in "._")
         if not found:
             raise InputError(f"{self.folder}: holds no sequences; see docs/data.md")
         broken = [name for name in found if split == "train" and int(re.sub(r"\D", "", name[-6:]) or 0) in BROKEN]
         unused = dict.fromkeys(broken, "on the published list of broken sequences")
-        path_of_captions = root / f"got10k_{split}_caption.json"
+        path_of_captions = self.folder.parent / f"got10k_{split}_caption.json"
         captions = read_json(path_of_captions) if path_of_captions.is_file() else {}
 
         def read(name: str) -> Video:
@@ -53,6 +52,11 @@ class GOT10k(AnnotatedVideos):
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         folder = self.folder / self.names[index]
         return [read_frame(folder / f"{frame + 1:08d}.jpg", size) for frame in frames]
+
+
+def split_places(split: str) -> tuple[str, str]:
+    """Where a split may lie: in the folder that holds got10k, or in got10k itself."""
+    return f"got10k/{split}", split
 
 
 def read_sequence(folder: Path, caption: str | None = None) -> Video:

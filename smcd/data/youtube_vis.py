@@ -18,6 +18,7 @@ from smcd.runtime.files import read_json
 from smcd.runtime.media import read_frame
 
 HELD_OUT = 180  # videos of train that are kept for evaluation
+_PLACES = ("youvis/train", "ytvis_2021/train", "youtube_vis_2021/train", "youtube_vis/train", "ytvis/train", "train")
 
 
 class YouTubeVIS(AnnotatedVideos):
@@ -27,7 +28,7 @@ class YouTubeVIS(AnnotatedVideos):
     The prompt of a video is its entry in `caption.json`, if there is one, otherwise it is made of its categories.
 
     Args:
-        path: the folder that holds `youvis`.
+        path: the folder that holds `youvis` (or `ytvis_2021`, `YouTube-VIS`, ...), or youvis itself.
         held_out: the videos of `held_out_names`: "exclude" (training), "only" (evaluation), "include" (both).
         min_frames, on_error: see `AnnotatedVideos`.
 
@@ -35,9 +36,8 @@ class YouTubeVIS(AnnotatedVideos):
     """
 
     def __init__(self, path: Path, held_out: str = "exclude", min_frames: int = 8, on_error: str = "error"):
-        root = folder_of(Path(path), "youvis")
-        self.folder = folder_of(root / "train", "JPEGImages")
-        annotations = Annotations(root / "train" / "instances.json", root / "caption.json")
+        annotations = Annotations(Path(path))
+        self.folder = folder_of(annotations.folder, "JPEGImages")
         unused, away = {}, set(held_out_names(annotations.names))
         if held_out == "exclude":
             unused = dict.fromkeys(sorted(away), "held out for evaluation")
@@ -58,10 +58,17 @@ def held_out_names(names: Iterable[str]) -> list[str]:
 
 
 class Annotations:
-    """`instances.json` with `caption.json`: what is known of each video, by its name."""
+    """`instances.json` with `caption.json`: what is known of each video, by its name.
 
-    def __init__(self, path: Path, captions: Path):
-        self._path, self._captions_path = path, captions
+    `path` is that of `YouTubeVIS`. Outside of youvis/train, the file of annotations may be called `train.json`.
+    """
+
+    def __init__(self, path: Path):
+        self.folder = folder_of(path, *_PLACES)
+        self.root = self.folder.parent
+        files = [self.folder / "instances.json", self.root / "train.json"]
+        self._path = path = next((file for file in files if file.is_file()), files[0])
+        self.captions_path = captions = self.root / "caption.json"
         content = read_json(path)
         self.captions: dict[str, Any] = read_json(captions) if captions.is_file() else {}
         self._categories = {
@@ -110,7 +117,7 @@ class Annotations:
         boxes = np.where(present[..., None], boxes, 0).astype(np.float32)
         prompt = self.captions.get(name) or caption_of(phrases)
         if not isinstance(prompt, str):
-            raise InputError(f"{self._captions_path}: the caption of {name} is not a text")
+            raise InputError(f"{self.captions_path}: the caption of {name} is not a text")
         return Video(name, prompt, phrases, boxes, present.astype(np.float32), where)
 
     def category(self, track: dict) -> str:

@@ -156,7 +156,7 @@ def test_nothing_left_is_an_error(data, model):
         prepare("gligen", data, model, on_error="skip")
     shutil.rmtree(data / "got10k" / "train")
     shutil.rmtree(data / "got10k" / "val")
-    with pytest.raises(InputError, match="has no folder train or val"):
+    with pytest.raises(InputError, match="has no folder got10k/train or got10k/val"):
         prepare("got10k", data, model)
 
 

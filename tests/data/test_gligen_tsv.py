@@ -81,6 +81,19 @@ def test_the_crop_is_what_the_boxes_say(data):
             assert seen == pytest.approx(clip.boxes[0, 0].numpy(), abs=0.012)
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("flickr", "flickr30k/tsv"), ("sbu", "SBU/tsv"), ("gqa", "gqa/tsv"), ("flickr", "flickr_tsv"), ("sbu", "sbu_tsv")],
+)
+def test_the_folders_of_gligen_and_of_its_hub_pages(data, name, folder):
+    files, target = data / "GLIGEN" / "GROUNDING" / name, data / "GLIGEN" / "GROUNDING" / folder
+    files.rename(data / "away")
+    target.parent.mkdir(exist_ok=True)
+    (data / "away").rename(target)
+    assert GligenTSV(data, name).folder.samefile(target)
+    assert len(GligenTSV(data / "GLIGEN" / "GROUNDING", name)) == CLIPS
+
+
 def test_more_objects_than_slots(shared_data):
     whole = GligenTSV(shared_data, "gqa", SIZE, 8, crop_ratio=1)
     one = GligenTSV(shared_data, "gqa", SIZE, 1, crop_ratio=1)

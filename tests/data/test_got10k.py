@@ -44,9 +44,14 @@ def test_frames_are_those_of_the_world(shared_data):
     assert min(errors) < 6
 
 
-def test_the_folder_may_be_called_got_10k(data):
-    (data / "got10k").rename(data / "got-10k")
+@pytest.mark.parametrize("name", ["got-10k", "GOT-10k", "GOT10K", "GOT_10k"])
+def test_the_folder_may_be_called_otherwise(data, name):
+    (data / "got10k").rename(data / name)
     assert len(GOT10k(data).names) == CLIPS
+
+
+def test_the_path_may_be_that_of_the_dataset_itself(data):
+    assert len(GOT10k(data / "got10k").names) == CLIPS
 
 
 def test_captions_from_the_file(data):
@@ -154,9 +159,9 @@ def test_broken_frames_are_errors_that_name_the_file(data):
 
 
 def test_missing_folders(tmp_path, data):
-    with pytest.raises(InputError, match="has no folder got10k or got-10k"):
+    with pytest.raises(InputError, match="has no folder got10k/train"):
         GOT10k(tmp_path)
-    with pytest.raises(InputError, match="has no folder val"):
+    with pytest.raises(InputError, match="has no folder got10k/val"):
         GOT10k(data, "val")
     shutil.rmtree(data / "got10k" / "train")
     (data / "got10k" / "train").mkdir()

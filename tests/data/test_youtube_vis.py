@@ -92,6 +92,14 @@ def test_captions_fall_back_to_the_categories(data):
     assert caption_of(["owl", "dog", "dog", "car"]) == "An owl, a dog and a car."
 
 
+@pytest.mark.parametrize("name", ["ytvis_2021", "YouTube-VIS", "youtube_vis_2021"])
+def test_the_folder_may_be_called_otherwise(data, name):
+    (data / "youvis").rename(data / name)
+    (data / name / "train" / "instances.json").rename(data / name / "train.json")
+    assert len(YouTubeVIS(data).names) == CLIPS
+    assert len(YouTubeVIS(data / name).names) == CLIPS
+
+
 def test_held_out_videos(data):
     names = [f"{n:04x}" for n in range(2000)]
     chosen = held_out_names(names)
