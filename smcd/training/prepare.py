@@ -142,6 +142,7 @@ def _write_gligen(path: Path, load: Callable[[], Encoders] | None, overwrite: bo
         phrases, broken = dataset.check_rows()
         if load is not None:
             encoders = load()
+            dataset.write_missing_lineidx()
             prepare_gligen(dataset.folder, phrases, encoders.embed, encoders.text_hash, overwrite)
         lines += summarize(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
     return lines

@@ -117,7 +117,12 @@ def test_youtube_vis(data, model, pipe):
 
 
 def test_gligen(data, model, pipe):
+    index = data / "GLIGEN" / "GROUNDING" / "sbu" / "train-00.lineidx"
+    index.unlink()
+    prepare("gligen", data, model, dry_run=True)
+    assert not index.exists()
     prepare("gligen", data, model)
+    assert index.is_file()
     files = [str(data / "GLIGEN" / "GROUNDING" / name / "phrases.safetensors") for name in ("flickr", "sbu", "gqa")]
     config = DataConfig(name="gligen", data_path=str(data), phrase_embeddings=files)
     mixture, order = build_data(config, 0)
