@@ -97,7 +97,7 @@ def check_text(value: Any, where: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or value != value.encode("utf-8", "ignore").decode():  # no lone surrogates
-        raise InputError(f"{where} is {str(value)[:40]!r}, not a text")
+        raise InputError(f"{where} is {repr(value)[:40]}, not a text")
     return value if value.strip() else ""
 
 

@@ -12,7 +12,7 @@ import PIL.Image
 
 from smcd.data.annotated import AnnotatedVideos
 from smcd.data.clips import Video
-from smcd.data.label_files import check_box, folder_of, xyxy
+from smcd.data.label_files import check_box, check_text, folder_of, read_captions, xyxy
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import read_json
 from smcd.runtime.media import read_frame
@@ -68,9 +68,8 @@ class Annotations:
         self.root = self.folder.parent
         files = [self.folder / "instances.json", self.root / "train.json"]
         self._path = path = next((file for file in files if file.is_file()), files[0])
-        self.captions_path = captions = self.root / "caption.json"
+        self.captions_path = self.root / "caption.json"
         content = read_json(path)
-        self.captions: dict[str, Any] = read_json(captions) if captions.is_file() else {}
         self._categories = {
             self._get(item, "id", f"category {n}", int): self._get(item, "name", f"category {n}", str)
             for n, item in enumerate(self._get(content, "categories", "the file", list))
@@ -87,6 +86,7 @@ class Annotations:
         for n, track in enumerate(self._get(content, "annotations", "the file (only train has them)", list)):
             self._tracks[self._get(track, "video_id", f"annotation {n}", int)].append(track)
         self.names = sorted(self._videos)
+        self.captions = read_captions(self.captions_path, self.names)
         self.categories = sorted(set(self._categories.values()))
 
     def _get(self, item: Any, key: str, what: str, kind: Any) -> Any:
@@ -115,9 +115,8 @@ class Annotations:
         if not present.any():
             raise InputError(f"{where}: its objects are absent in all frames")
         boxes = np.where(present[..., None], boxes, 0).astype(np.float32)
-        prompt = self.captions.get(name) or caption_of(phrases)
-        if not isinstance(prompt, str):
-            raise InputError(f"{self.captions_path}: the caption of {name} is not a text")
+        prompt = check_text(self.captions.get(name), f"{self.captions_path}: the caption of {name}")
+        prompt = prompt or caption_of(phrases)
         return Video(name, prompt, phrases, boxes, present.astype(np.float32), where)
 
     def category(self, track: dict) -> str:

@@ -92,6 +92,21 @@ def test_captions_fall_back_to_the_categories(data):
     assert caption_of(["owl", "dog", "dog", "car"]) == "An owl, a dog and a car."
 
 
+def test_captions_that_fit_no_video_are_told(data, caplog):
+    (data / "youvis" / "caption.json").write_text('{"dog.mp4": "A dog."}')
+    assert YouTubeVIS(data).video(0).prompt != "A dog."
+    assert "caption.json: has a caption for none of the 6 videos (its first key is 'dog.mp4', a video" in caplog.text
+
+
+@pytest.mark.parametrize("caption", ['["A dog."]', "5", '"\\ud800"'])
+def test_a_caption_that_is_none(data, caption):
+    name = YouTubeVIS(data).names[2]
+    (data / "youvis" / "caption.json").write_text(f'{{"{name}": {caption}}}')
+    with pytest.raises(InputError, match=f"caption.json: the caption of {name} is .* not a text"):
+        YouTubeVIS(data)
+    assert list(YouTubeVIS(data, on_error="skip").dropped) == [name]
+
+
 @pytest.mark.parametrize("name", ["ytvis_2021", "YouTube-VIS", "youtube_vis_2021"])
 def test_the_folder_may_be_called_otherwise(data, name):
     (data / "youvis").rename(data / name)

@@ -46,6 +46,22 @@ def test_got10k_is_the_whole_val_split_with_one_object(config, data):
         assert np.array_equal(chosen.frames(clip)[0], first)
 
 
+def test_prompts_are_the_published_ones_unless_captions_are_asked_for(config, data, tmp_path):
+    copy = tmp_path / "data" / "got10k"
+    copy.mkdir(parents=True)
+    (copy / "val").symlink_to(data / "got10k" / "val")
+    (copy / "got10k_val_caption.json").write_text('{"GOT-10k_Val_000002": "Something floats by."}')
+    published, plain, captioned = (
+        clips_of(config(**changes)).manifest(1)
+        for changes in ({}, {"path": str(copy.parent)}, {"path": str(copy.parent), "captions": True})
+    )
+    assert plain.sha256 == published.sha256
+    prompts = [clip.prompt for clip in captioned.clips]
+    assert prompts[1] == "Something floats by."
+    assert prompts[::2] == [clip.prompt for clip in published.clips][::2]
+    assert captioned.conventions["set"] == "GOT-10k, all of val; prompts from its file of captions"
+
+
 def test_youtube_vis_is_the_first_videos_of_train(config, data, monkeypatch):
     monkeypatch.setattr("smcd.evaluation.generate.dataset_clips._PUBLISHED_VIDEOS", 7)
     chosen = clips_of(config(dataset="youvis"))
