@@ -1,7 +1,8 @@
 """YouTube-VIS 2021: several tracked objects per video, every fifth frame."""
 
 import hashlib
-from collections import defaultdict
+import logging
+import math
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -16,6 +17,8 @@ from smcd.data.label_files import check_box, check_text, folder_of, read_caption
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import read_json
 from smcd.runtime.media import read_frame
+
+logger = logging.getLogger(__name__)
 
 HELD_OUT = 180  # videos of train that are kept for evaluation
 _PLACES = ("youvis/train", "ytvis_2021/train", "youtube_vis_2021/train", "youtube_vis/train", "ytvis/train", "train")
@@ -43,7 +46,14 @@ class YouTubeVIS(AnnotatedVideos):
             unused = dict.fromkeys(sorted(away), "held out for evaluation")
         elif held_out == "only":
             unused = dict.fromkeys(sorted({*annotations.names} - away), "not held out")
-        super().__init__("youvis/train", annotations.names, annotations.video, unused, min_frames, on_error)
+
+        def read(name: str) -> Video:
+            files = [self.folder / file for file in annotations.file_names(name)]
+            if missing := next((file for file in files if not file.is_file()), None):
+                raise InputError(f"{missing}: is missing, and the annotations list it")
+            return annotations.video(name)
+
+        super().__init__("youvis/train", annotations.names, read, unused, min_frames, on_error)
         self._files = {name: annotations.file_names(name) for name in self.names}
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
@@ -70,21 +80,24 @@ class Annotations:
         self._path = path = next((file for file in files if file.is_file()), files[0])
         self.captions_path = self.root / "caption.json"
         content = read_json(path)
-        self._categories = {
-            self._get(item, "id", f"category {n}", int): self._get(item, "name", f"category {n}", str)
-            for n, item in enumerate(self._get(content, "categories", "the file", list))
-        }
+        categories = self._by_id(self._get(content, "categories", "the file", list), "category")
+        videos = self._by_id(self._get(content, "videos", "the file", list), "video")
+        self._categories = {n: self._get(item, "name", f"category {n}", str) for n, item in categories.items()}
         self._videos: dict[str, dict] = {}
-        for n, video in enumerate(self._get(content, "videos", "the file", list)):
-            files = self._get(video, "file_names", f"video {n}", list)
-            if not files or not all(isinstance(file, str) for file in files):
-                raise InputError(f"{path}: video {n} has no file_names")
-            self._videos[files[0].split("/")[0]] = video
+        for n, video in enumerate(videos.values()):
+            name = self._name(video, f"video {n}")
+            if name in self._videos:
+                raise InputError(f"{path}: video {n} has the folder of another one, {name}")
+            self._videos[name] = video
         if not self._videos:
             raise InputError(f"{path}: holds no videos")
-        self._tracks: dict[int, list[dict]] = defaultdict(list)
+        self._tracks: dict[int, list[dict]] = {number: [] for number in videos}
+        strays: list[dict] = []
         for n, track in enumerate(self._get(content, "annotations", "the file (only train has them)", list)):
-            self._tracks[self._get(track, "video_id", f"annotation {n}", int)].append(track)
+            self._tracks.get(self._get(track, "video_id", f"annotation {n}", int), strays).append(track)
+        if strays:
+            example = f"such as {strays[0]['video_id']}"
+            logger.warning(f"{path}: {len(strays)} annotations are left out: no video has their video_id ({example})")
         self.names = sorted(self._videos)
         self.captions = read_captions(self.captions_path, self.names)
         self.categories = sorted(set(self._categories.values()))
@@ -96,13 +109,33 @@ class Annotations:
             raise InputError(f'{self._path}: {what}: "{key}" is {str(item[key])[:40]!r}, of the wrong kind')
         return item[key]
 
+    def _by_id(self, items: list, kind: str) -> dict[int, dict]:
+        """Entries by their ids. Raises an InputError where two have the same."""
+        found: dict[int, dict] = {}
+        for n, item in enumerate(items):
+            number = self._get(item, "id", f"{kind} {n}", int)
+            if number in found:
+                raise InputError(f"{self._path}: {kind} {n}: the id {number} was given before")
+            found[number] = item
+        return found
+
+    def _name(self, video: Any, what: str) -> str:
+        """The folder of a video's frames, by which it is called."""
+        files = self._get(video, "file_names", what, list)
+        if not files or not all(isinstance(file, str) for file in files):
+            raise InputError(f"{self._path}: {what} has no file_names")
+        folders = sorted({file.partition("/")[0] for file in files})
+        if len(folders) > 1:
+            raise InputError(f"{self._path}: {what}: its file_names are in several folders ({', '.join(folders[:2])})")
+        return folders[0]
+
     def file_names(self, name: str) -> list[str]:
         """The frames of a video, relative to JPEGImages."""
         return self._videos[name]["file_names"]
 
     def tracks(self, name: str) -> list[dict]:
         """The annotations of a video as they stand in the file."""
-        return self._tracks[self._get(self._videos[name], "id", f"video {name}", int)]
+        return self._tracks[self._videos[name]["id"]]
 
     def video(self, name: str) -> Video:
         """Raises an InputError that names the annotation that is broken."""
@@ -132,7 +165,7 @@ class Annotations:
         """Boxes of one object, F 4, xyxy in 0..1; NaN where absent."""
         what = f"annotation {track.get('id', '?')} (video {name})"
         width, height = (self._get(video, key, f"video {name}", (int, float)) for key in ("width", "height"))
-        if min(width, height) <= 0:
+        if not all(0 < side < math.inf for side in (width, height)):
             raise InputError(f"{self._path}: video {name}: its size is {width} x {height}")
         frames = len(self.file_names(name))
         given, masks = (
@@ -156,10 +189,12 @@ class Annotations:
 
 
 def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]:
-    """The extent of a COCO mask (run lengths, as numbers or compressed), xywh in pixels; `size` is height and width.
+    """The extent of a COCO mask, xywh in pixels: polygons, or run lengths, as numbers or compressed.
 
-    Raises an InputError if it is not a run-length code of a mask of this size.
+    `size` is height and width. Raises an InputError if it is no mask of this size.
     """
+    if isinstance(mask, list):
+        return _box_of_polygons(mask, where)
     from pycocotools import mask as coco
 
     try:
@@ -172,6 +207,18 @@ def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]
         return [float(value) for value in coco.toBbox(mask)]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: the segmentation is not a run-length code ({first_line(error)})") from None
+
+
+def _box_of_polygons(polygons: list, where: str) -> list[float]:
+    """The extent of polygons, each [x1, y1, x2, y2, ...], as xywh; of none, a box without extent."""
+    try:
+        corners = [np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]
+        if any(len(points) < 3 or not np.isfinite(points).all() for points in corners):
+            raise ValueError("a polygon has at least three points")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: the segmentation is not a list of polygons ({first_line(error)})") from None
+    points = np.concatenate(corners) if corners else np.zeros((1, 2))
+    return [*points.min(0).tolist(), *np.ptp(points, axis=0).tolist()]
 
 
 def caption_of(phrases: Sequence[str]) -> str:

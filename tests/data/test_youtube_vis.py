@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco
 
 from smcd.data.clips import Sampling, VideoClips
 from smcd.data.youtube_vis import HELD_OUT, YouTubeVIS, box_of_mask, caption_of, held_out_names
@@ -64,6 +68,48 @@ def test_boxes_of_masks():
     for counts, size in (([0, 50], [3, 3]), ([0, -5, 14], [3, 3]), ([0, 5, 4], [3, 4]), ("x", 3)):
         with pytest.raises(InputError, match="here: the segmentation is not a run-length code"):
             box_of_mask({"counts": counts, "size": size}, (3, 3), "here")
+
+
+@settings(max_examples=50, deadline=None)
+@given(points=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 30)), min_size=3, max_size=6))
+def test_the_mask_of_a_polygon_lies_in_its_extent(points):
+    polygon = [float(value) for point in points for value in point]
+    left, top, width, height = coco.toBbox(coco.merge(coco.frPyObjects([polygon], 32, 42)))
+    x, y, w, h = box_of_mask([polygon], (32, 42), "here")
+    if width * height:
+        assert x - 1 <= left
+        assert y - 1 <= top
+        assert left + width <= x + w + 1
+        assert top + height <= y + h + 1
+
+
+def test_polygons():
+    triangle, far = [1, 2, 5.5, 2, 3, 8], [20, 1, 21, 1, 21, 4]
+    assert box_of_mask([triangle], (32, 32), "here") == [1, 2, 4.5, 6]
+    assert box_of_mask([triangle, far], (32, 32), "here") == [1, 1, 20, 7]
+    assert box_of_mask([], (32, 32), "here")[2:] == [0, 0]
+    for broken in (
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [1, 2, 3, 4, 5, 6],
+        [["a"] * 6],
+        [None],
+        [[float("nan")] * 6],
+    ):
+        with pytest.raises(InputError, match="here: the segmentation is not a list of polygons"):
+            box_of_mask(broken, (32, 32), "here")
+
+
+def test_boxes_from_polygons_where_there_are_no_boxes(data, shared_data):
+    def draw(content):
+        for track in content["annotations"]:
+            corners = [b and [b[0], b[1], b[0] + b[2], b[1], b[0] + b[2], b[1] + b[3]] for b in track.pop("bboxes")]
+            track["segmentations"] = [[polygon] if polygon else [] for polygon in corners]
+
+    edit(data, draw)
+    from_polygons, from_boxes = YouTubeVIS(data), YouTubeVIS(shared_data)
+    for index in range(CLIPS):
+        assert np.abs(from_polygons.video(index).boxes - from_boxes.video(index).boxes).max() < 1e-5
 
 
 def test_an_empty_mask_is_an_absent_object(data):
@@ -128,6 +174,8 @@ def test_held_out_videos(data):
             copy["id"] += 100
             copy["file_names"] = [f"x{name}" for name in copy["file_names"]]
             content["videos"].append(copy)
+            folder = data / "youvis" / "train" / "JPEGImages" / copy["file_names"][0].partition("/")[0]
+            shutil.copytree(folder.with_name(folder.name[1:]), folder)
             for track in [t for t in content["annotations"] if t["video_id"] == video["id"]]:
                 content["annotations"].append({**track, "video_id": copy["id"]})
 
@@ -177,6 +225,10 @@ BREAKAGES = {
         ],
         "absent in all frames",
     ),
+    "an endless size": (
+        lambda c: c["videos"][0].update(width=float("inf")),
+        r"video \w+: its size is inf x 48",
+    ),
     "a category of the wrong kind": (set_in("category_id", 0, [1]), '"category_id" is .* of the wrong kind'),
     "boxes of the wrong kind": (set_in("bboxes", 0, 5), "\"bboxes\" is '5', of the wrong kind"),
     "no size": (lambda c: c["videos"][0].update(width=None), "\"width\" is 'None', of the wrong kind"),
@@ -185,6 +237,22 @@ BREAKAGES = {
         "has no annotations",
     ),
 }
+
+
+def test_annotations_of_an_unknown_video_are_told(data, caplog):
+    edit(data, lambda content: content["annotations"].append(content["annotations"][0] | {"video_id": 999}))
+    assert len(YouTubeVIS(data).names) == CLIPS
+    assert "1 annotations are left out: no video has their video_id (such as 999)" in caplog.text
+
+
+def test_a_missing_frame_is_an_error_or_drops_its_video(data):
+    name = YouTubeVIS(data).names[1]
+    files = sorted((data / "youvis" / "train" / "JPEGImages" / name).iterdir())
+    files[3].unlink()
+    with pytest.raises(InputError, match=rf"{name}/{files[3].name}: is missing, and the annotations list it"):
+        YouTubeVIS(data)
+    dataset = YouTubeVIS(data, on_error="skip")
+    assert list(dataset.dropped) == [name]
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
@@ -207,6 +275,16 @@ def test_a_broken_video_is_an_error_or_dropped(data, breakage):
         ('{"videos": [], "categories": [], "annotations": []}', "holds no videos"),
         ('{"videos": null, "categories": [], "annotations": []}', "\"videos\" is 'None', of the wrong kind"),
         ('{"videos": [], "categories": [{"id": [], "name": 1}]}', "category 0: \"id\" is '\\[\\]', of the wrong kind"),
+        (
+            '{"videos": [{"id": 1, "file_names": ["a/0"]}, {"id": 2, "file_names": ["a/1"]}], "categories": []}',
+            "video 1 has the folder of another one, a",
+        ),
+        ('{"videos": [{"id": 1}, {"id": 1}], "categories": []}', "video 1: the id 1 was given before"),
+        ('{"categories": [{"id": 1, "name": "a"}, {"id": 1}]}', "category 1: the id 1 was given before"),
+        (
+            '{"videos": [{"id": 1, "file_names": ["a/0.jpg", "b/1.jpg"]}], "categories": []}',
+            r"video 0: its file_names are in several folders \(a, b\)",
+        ),
         ('{"videos": [{"id": 1}], "categories": [], "annotations": []}', 'video 0 has no "file_names"'),
     ],
 )
