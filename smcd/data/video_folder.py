@@ -17,6 +17,7 @@ from smcd.data.youtube_vis import caption_of
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json
 from smcd.runtime.media import IMAGE_SUFFIXES, VideoFile, read_frame
+from smcd.runtime.names import check_inside
 
 ANNOTATIONS = "annotations.json"
 _BYTES = 65536
@@ -59,6 +60,7 @@ class VideoFolder(AnnotatedVideos):
 
 def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile | list[Path]]:
     """The annotation of one video, and the file or the frames. Raises an InputError where they are broken."""
+    check_inside(name, str(folder / ANNOTATIONS))
     where = f"{folder / ANNOTATIONS}: {name}"
     if not isinstance(content, dict) or "objects" not in content:
         raise InputError(f'{where}: needs "objects"')

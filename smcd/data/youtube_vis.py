@@ -17,6 +17,7 @@ from smcd.data.label_files import check_box, check_text, folder_of, read_caption
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import read_json
 from smcd.runtime.media import read_frame
+from smcd.runtime.names import check_inside
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,8 @@ class Annotations:
         files = self._get(video, "file_names", what, list)
         if not files or not all(isinstance(file, str) for file in files):
             raise InputError(f"{self._path}: {what} has no file_names")
+        for file in files:
+            check_inside(file, f"{self._path}: {what}")
         folders = sorted({file.partition("/")[0] for file in files})
         if len(folders) > 1:
             raise InputError(f"{self._path}: {what}: its file_names are in several folders ({', '.join(folders[:2])})")

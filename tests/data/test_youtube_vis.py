@@ -285,6 +285,13 @@ def test_a_broken_video_is_an_error_or_dropped(data, breakage):
             '{"videos": [{"id": 1, "file_names": ["a/0.jpg", "b/1.jpg"]}], "categories": []}',
             r"video 0: its file_names are in several folders \(a, b\)",
         ),
+        *(
+            (
+                json.dumps({"videos": [{"id": 1, "file_names": ["a/0.jpg", name]}], "categories": []}),
+                "instances.json: video 0: .* is not the path of a file in its folder",
+            )
+            for name in ("/etc/passwd", "a/../../x.jpg", "C:/x.jpg", "a\\..\\x.jpg", "a/1.jpg\n", f"a/{'x' * 256}")
+        ),
         ('{"videos": [{"id": 1}], "categories": [], "annotations": []}', 'video 0 has no "file_names"'),
     ],
 )

@@ -1,6 +1,7 @@
 """Which clips of a dataset are evaluated, and what the manifest says about them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_prompts_are_the_published_ones_unless_captions_are_asked_for(config, da
     assert prompts[1] == "Something floats by."
     assert prompts[::2] == [clip.prompt for clip in published.clips][::2]
     assert captioned.conventions["set"] == "GOT-10k, all of val; prompts from its file of captions"
+
+
+@pytest.mark.parametrize("name", ["seed_33", "report", "GOT-10k*"])
+def test_a_name_that_a_clip_cannot_have_is_refused(config, data, tmp_path, name):
+    folder = tmp_path / "data" / "got10k" / "val"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(data / "got10k" / "val" / "GOT-10k_Val_000001")
+    with pytest.raises(InputError, match=f"'{re.escape(name)}' cannot name a clip"):
+        clips_of(config(path=str(tmp_path / "data"))).manifest(1)
 
 
 def test_youtube_vis_is_the_first_videos_of_train(config, data, monkeypatch):
