@@ -69,8 +69,8 @@ class GligenTSV:
         self._filter = PIL.Image.Resampling.BILINEAR if resize == "antialiased" else PIL.Image.Resampling.BOX
         self._phrase_embeddings, self._on_error = phrase_embeddings, on_error
         self.folder = folder_of(Path(path), *set_places(name), holds="*.tsv")
-        self.files = sorted(self.folder.glob("*.tsv"))
-        check_apart(self.files)
+        self.files = sorted(self.folder.glob("[!.]*.tsv"))
+        check_files(self.files)
         self.dropped: dict[str, str] = {}
         self._without_lineidx: dict[Path, np.ndarray] = {}
         self._offsets = [self._read_offsets(file) for file in self.files]
@@ -167,13 +167,18 @@ def set_places(name: str) -> list[str]:
     return [f"{top}{folder}{below}" for top in tops for folder in SETS[name] for below in ("", "/tsv")]
 
 
-def check_apart(files: Sequence[Path]) -> None:
-    """Raise an InputError where two files begin with the same row, as shards and the file merged from them do."""
+def check_files(files: Sequence[Path]) -> None:
+    """Raise an InputError where two files begin with the same row, as shards and the file merged from them do.
+
+    Also where a clone from the hub has no data yet.
+    """
     seen: dict[bytes, Path] = {}
     for file in files:
         with file.open("rb") as tsv:
-            other = seen.setdefault(tsv.readline(_BEGINNING), file)
-        if other is not file:
+            row = tsv.readline(_BEGINNING)
+        if row.startswith(b"version https://git-lfs"):
+            raise InputError(f"{file}: is only a pointer of Git LFS; run git lfs pull in {file.parent}")
+        if (other := seen.setdefault(row, file)) is not file:
             fix = "keep the shards or the file merged from them, and move the other away"
             raise InputError(f"{file}: begins with the same row as {other.name}, so rows would count twice; {fix}")
 

@@ -188,6 +188,14 @@ def test_a_missing_lineidx_is_found_anew_and_written_on_demand(data):
         GligenTSV(data, "flickr")
 
 
+def test_what_a_clone_or_a_copy_may_hold(data):
+    (tsv(data).with_name("._train-00.tsv")).write_bytes(b"\0\5\x16\7")  # macOS writes these to other file systems
+    assert len(GligenTSV(data, "flickr")) == CLIPS
+    tsv(data).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(InputError, match=r"train-00.tsv: is only a pointer of Git LFS; run git lfs pull"):
+        GligenTSV(data, "flickr")
+
+
 def test_an_image_without_objects(data):
     row = json.loads(tsv(data).read_text().splitlines()[0].partition("\t")[2])
     tsv(data).write_text(f"0\t{json.dumps(row | {'annos': []})}\n")
