@@ -156,7 +156,7 @@ def read_meta(path: Path) -> tuple[str, str, tuple[int, int]]:
             raise InputError(f"{path}: has no line {key}: ...")
     size = re.fullmatch(r"[^\d.-]*(\d{1,9})[^\d.-]+(\d{1,9})[^\d.-]*", values["resolution"])
     if size is None or min(int(size[1]), int(size[2])) < 1:
-        raise InputError(f"{path}: resolution is {values['resolution']!r}, not (width, height)")
+        raise InputError(f"{path}: resolution is {values['resolution'][:40]!r}, not (width, height)")
     return values["object_class"], values["motion_class"], (int(size[1]), int(size[2]))
 
 

@@ -43,10 +43,10 @@ def check_box(box: Any, where: str) -> list[float]:
     """A box x, y, w, h from JSON as four numbers. Raises an InputError if it is not such a box."""
     try:
         values = [float(value) for value in box]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = []
     if len(values) != 4 or not all(map(math.isfinite, values)) or min(values[2:]) < 0:
-        raise InputError(f"{where}: {box} is not a box x, y, w, h")
+        raise InputError(f"{where}: {str(box)[:60]} is not a box x, y, w, h")
     return values
 
 

@@ -161,7 +161,7 @@ class Annotations:
         number = self._get(track, "category_id", what, int)
         if number not in self._categories:
             known = ", ".join(map(str, self._categories))
-            raise InputError(f"{self._path}: {what}: category_id {number} is unknown, of {known}")
+            raise InputError(f"{self._path}: {what}: category_id {str(number)[:20]} is unknown, of {known}")
         return self._categories[number]
 
     def _boxes(self, track: dict, video: dict, name: str) -> np.ndarray:

@@ -204,6 +204,7 @@ def set_in(key, number, value):
 BREAKAGES = {
     "unknown category": (set_in("category_id", 0, 999), r"annotation 1: category_id 999 is unknown"),
     "NaN": (set_in("bboxes", 0, [[1, 2, float("nan"), 3]] * FRAMES), r"annotation 1 .*frame 0: \[1.* is not a box"),
+    "huge": (set_in("bboxes", 0, [[1, 2, 10**400, 3]] * FRAMES), "is not a box"),
     "negative": (set_in("bboxes", 0, [[1, 2, -3, 3]] * FRAMES), "is not a box"),
     "neither": (
         lambda c: [c["annotations"][0].pop(key) for key in ("bboxes", "segmentations")],
