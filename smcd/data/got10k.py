@@ -65,8 +65,8 @@ class GOT10k(AnnotatedVideos):
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
         folder = self.folder / self.names[index]
-        files = [frame_file(folder, frame + 1) for frame in frames]
-        first = frame_size(frame_file(folder, 1))
+        files = [folder / frame_name(frame + 1) for frame in frames]
+        first = frame_size(folder / frame_name(1))
         if other := next((file for file in files if frame_size(file) != first), None):
             raise InputError(f"{other}: has another size than the first frame, {_UNKNOWN}")
         return [read_frame(file, size) for file in files]
@@ -103,24 +103,24 @@ def read_sequence(folder: Path, caption: str = "") -> Video:
 
 def count_alike(folder: Path, length: int) -> int:
     """How many of the first frames have one size, judged by the first and last frame; warns if not all of them."""
-    first = frame_size(frame_file(folder, 1))
-    if frame_size(frame_file(folder, length)) == first:
+    first = frame_size(folder / frame_name(1))
+    if frame_size(folder / frame_name(length)) == first:
         return length
 
     def differs(number: int) -> bool:
-        return frame_size(frame_file(folder, number)) != first
+        return frame_size(folder / frame_name(number)) != first
 
     count = bisect_left(range(1, length + 1), True, key=differs)
-    file = frame_file(folder, count + 1)
+    file = folder / frame_name(count + 1)
     (w, h), (width, height) = frame_size(file), first
     change = f"is {w} x {h}, the frames before are {width} x {height}, {_UNKNOWN}"
     logger.warning(f"{file}: {change}: only the first {count} of {length} frames are used")
     return count
 
 
-def frame_file(folder: Path, number: int) -> Path:
-    """A frame, counted from 1."""
-    return folder / f"{number:08d}.jpg"
+def frame_name(number: int) -> str:
+    """The file of a frame; the first has the number 1."""
+    return f"{number:08d}.jpg"
 
 
 def frame_size(file: Path) -> tuple[int, int]:
@@ -139,8 +139,8 @@ def check_frames(folder: Path, labels: Path, length: int) -> None:
     if len(found) > length:
         raise InputError(f"{labels}:{length}: ends after {length} lines, but there are {len(found)} frames")
     for number in range(1, length + 1):
-        if (file := frame_file(folder, number)).name not in found:
-            raise InputError(f"{file}: is missing, and {labels.name} has {length} lines")
+        if (name := frame_name(number)) not in found:
+            raise InputError(f"{folder / name}: is missing, and {labels.name} has {length} lines")
 
 
 def read_meta(path: Path) -> tuple[str, str, tuple[int, int]]:
