@@ -28,7 +28,8 @@ _PLACES = ("youvis/train", "ytvis_2021/train", "youtube_vis_2021/train", "youtub
 class YouTubeVIS(AnnotatedVideos):
     """The annotated videos of YouTube-VIS 2021 (those of train), a `VideoSource`.
 
-    Boxes come from `bboxes`, or from `segmentations` where there are none; where both are null the object is absent.
+    Boxes come from `bboxes`, or from `segmentations` (run lengths or polygons) where there are none; where both are
+    null the object is absent. All frames must be there.
     The prompt of a video is its entry in `caption.json`, if there is one, otherwise it is made of its categories.
 
     Args:
