@@ -12,10 +12,12 @@ import PIL.Image
 from smcd.data.annotated import AnnotatedVideos
 from smcd.data.clips import Video
 from smcd.data.key_frames import make_track, parse_objects
+from smcd.data.label_files import check_text
 from smcd.data.youtube_vis import caption_of
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json
 from smcd.runtime.media import IMAGE_SUFFIXES, VideoFile, read_frame
+from smcd.runtime.names import check_inside
 
 ANNOTATIONS = "annotations.json"
 _BYTES = 65536
@@ -58,6 +60,7 @@ class VideoFolder(AnnotatedVideos):
 
 def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile | list[Path]]:
     """The annotation of one video, and the file or the frames. Raises an InputError where they are broken."""
+    check_inside(name, str(folder / ANNOTATIONS))
     where = f"{folder / ANNOTATIONS}: {name}"
     if not isinstance(content, dict) or "objects" not in content:
         raise InputError(f'{where}: needs "objects"')
@@ -79,9 +82,7 @@ def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile 
     phrases = [phrase for phrase, _ in objects]
     boxes = np.array([[box or (0, 0, 0, 0) for box in track] for track in tracks], dtype=np.float32).swapaxes(0, 1)
     box_mask = np.array([[box is not None for box in track] for track in tracks], dtype=np.float32).T
-    caption = content.get("caption") or caption_of(phrases)
-    if not isinstance(caption, str) or not caption.strip():
-        raise InputError(f"{where}: the caption is {caption!r}, not a text")
+    caption = check_text(content.get("caption"), f"{where}: the caption") or caption_of(phrases)
     return Video(name, caption, phrases, boxes, box_mask, where, _fingerprint(frames)), frames
 
 

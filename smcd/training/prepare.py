@@ -14,9 +14,9 @@ from smcd.convert.base import Base
 from smcd.data.annotated import AnnotatedVideos
 from smcd.data.build import summarize, video_sources
 from smcd.data.clips import Video, VideoSource, read_frames
-from smcd.data.gligen_tsv import SETS, GligenTSV
-from smcd.data.got10k import GOT10k
-from smcd.data.label_files import folder_of
+from smcd.data.gligen_tsv import SETS, GligenTSV, set_places
+from smcd.data.got10k import GOT10k, split_places
+from smcd.data.label_files import find_folder
 from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings, encoder_hash
 from smcd.data.made_files import prepare_gligen, prepare_youtube_vis, write_embeddings
 from smcd.data.video_folder import VideoFolder
@@ -111,33 +111,30 @@ def _write_files(config: PrepareConfig, load: Callable[[], Encoders] | None) -> 
     """Check a dataset and write everything but the latents (nothing, if `load` is None); returns a summary."""
     if config.dataset == "sprites":
         return []
-    root = path = Path(str(config.data))
-    on_error = config.on_error
+    path, on_error = Path(str(config.data)), config.on_error
     if config.dataset == "gligen":
         return _write_gligen(path, load, config.overwrite, on_error)
     sources: list[AnnotatedVideos] = []
     if config.dataset == "youvis":
         sources.append(YouTubeVIS(path, "include", 1, on_error))  # checks everything before anything is written
-        root = folder_of(path, "youvis")
     elif config.dataset == "videos":
         sources.append(VideoFolder(path, on_error=on_error))
     else:
-        root = folder_of(path, "got10k", "got-10k")
-        splits = [split for split in ("train", "val") if (root / split).is_dir()]
+        splits = [split for split in ("train", "val") if find_folder(path, *split_places(split))]
         if not splits:
-            raise InputError(f"{root}: has no folder train or val; see docs/data.md")
+            raise InputError(f"{path}: has no folder got10k/train or got10k/val; see docs/data.md")
         sources += [GOT10k(path, split, on_error=on_error) for split in splits]
     if load is not None and config.dataset == "youvis":
-        prepare_youtube_vis(root, load().embed, config.overwrite, on_error)
+        prepare_youtube_vis(path, load().embed, config.overwrite, on_error)
     elif load is not None:
         phrases = {p for source in sources for n in range(len(source.names)) for p in source.video(n).phrases}
+        root = sources[0].folder.parent if isinstance(sources[0], GOT10k) else path
         write_embeddings(root / "obj_embedding.json", phrases, load().embed, config.overwrite)
     return [line for source in sources for line in summarize(source.name, len(source.names), source.dropped)]
 
 
 def _write_gligen(path: Path, load: Callable[[], Encoders] | None, overwrite: bool, on_error: str) -> list[str]:
-    places = ("GLIGEN/GROUNDING", "GROUNDING", "")
-    found = [name for name in SETS if any((path / below / name).is_dir() for below in places)]
+    found = [name for name in SETS if find_folder(path, *set_places(name), holds="*.tsv")]
     if not found:
         raise InputError(f"{path}: holds none of GLIGEN/GROUNDING/{{{','.join(SETS)}}}; see docs/data.md")
     lines = []
@@ -145,6 +142,7 @@ def _write_gligen(path: Path, load: Callable[[], Encoders] | None, overwrite: bo
         phrases, broken = dataset.check_rows()
         if load is not None:
             encoders = load()
+            dataset.write_missing_lineidx()
             prepare_gligen(dataset.folder, phrases, encoders.embed, encoders.text_hash, overwrite)
         lines += summarize(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
     return lines

@@ -117,7 +117,12 @@ def test_youtube_vis(data, model, pipe):
 
 
 def test_gligen(data, model, pipe):
+    index = data / "GLIGEN" / "GROUNDING" / "sbu" / "train-00.lineidx"
+    index.unlink()
+    prepare("gligen", data, model, dry_run=True)
+    assert not index.exists()
     prepare("gligen", data, model)
+    assert index.is_file()
     files = [str(data / "GLIGEN" / "GROUNDING" / name / "phrases.safetensors") for name in ("flickr", "sbu", "gqa")]
     config = DataConfig(name="gligen", data_path=str(data), phrase_embeddings=files)
     mixture, order = build_data(config, 0)
@@ -156,7 +161,7 @@ def test_nothing_left_is_an_error(data, model):
         prepare("gligen", data, model, on_error="skip")
     shutil.rmtree(data / "got10k" / "train")
     shutil.rmtree(data / "got10k" / "val")
-    with pytest.raises(InputError, match="has no folder train or val"):
+    with pytest.raises(InputError, match="has no folder got10k/train or got10k/val"):
         prepare("got10k", data, model)
 
 

@@ -93,6 +93,8 @@ def test_short_videos_are_dropped(folder):
 
 BAD = {
     "no such file": ({"b.mp4": {"objects": OBJECTS}}, r"b.mp4: .*No such file"),
+    "an absolute path": ({__file__: {"objects": OBJECTS}}, "is not the path of a file in its folder"),
+    "another folder": ({"walk/../a.mp4": {"objects": OBJECTS}}, "'walk/../a.mp4' is not the path of a file"),
     "no objects": ({"a.mp4": {}}, r'a.mp4: needs "objects"'),
     "empty objects": ({"a.mp4": {"objects": []}}, r"a.mp4: should be a list of objects"),
     "unknown key": ({"a.mp4": {"objects": OBJECTS, "prompt": "x"}}, 'unknown key "prompt"'),

@@ -1,5 +1,6 @@
 """The folder of an evaluation: where clips lie, which of them are done, and writing a clip."""
 
+import glob
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +9,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from smcd.evaluation.metrics.manifest import Clip, Manifest, differences, read_manifest
-from smcd.evaluation.metrics.truth import MANIFEST_NAME
+from smcd.evaluation.metrics.manifest import CONFIG_NAME, MANIFEST_NAME, Clip, Manifest, differences, read_manifest
 from smcd.runtime import media
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import check_writable, new_file, new_folder
-
-CONFIG_NAME, REPORT_NAME = "config.yaml", "report"
 
 
 class ClipFolders:
@@ -55,7 +53,7 @@ class ClipFolders:
             folder.mkdir(parents=True, exist_ok=True)
         for name in self._sequences:
             for folder in {self.root, *folders}:
-                for left in folder.glob(f".{name}.*.partial"):  # of a run that was killed
+                for left in folder.glob(f".{glob.escape(name)}.*.partial"):  # of a run that was killed
                     shutil.rmtree(left)
             if self._by_seed and self._lone_seed is not None and (self.root / name).is_dir():
                 (self.root / name).rename(self.folder(self._lone_seed, name))

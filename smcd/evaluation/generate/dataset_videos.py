@@ -13,13 +13,13 @@ from accelerate import PartialState
 from torch import nn
 
 from smcd.config import EvaluationConfig, check, flat, read_config
-from smcd.evaluation.generate.clip_folders import CONFIG_NAME, REPORT_NAME, ClipFolders
+from smcd.evaluation.generate.clip_folders import ClipFolders
 from smcd.evaluation.generate.dataset_clips import EvaluationClips
 from smcd.evaluation.generate.sampling import Group, missing_groups, sample_groups
 from smcd.evaluation.metrics.evaluate import evaluate
+from smcd.evaluation.metrics.manifest import CONFIG_NAME, MANIFEST_NAME, REPORT_NAME
 from smcd.evaluation.metrics.report import summary_text, write_report
 from smcd.evaluation.metrics.scoring import Options, check_scoring
-from smcd.evaluation.metrics.truth import MANIFEST_NAME
 from smcd.runtime.errors import InputError
 from smcd.runtime.hashes import weights_hash
 from smcd.runtime.processes import in_main

@@ -6,17 +6,23 @@
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json, write_json
+from smcd.runtime.names import stays_inside
 
 FORMAT = "smcd manifest 1"
+MANIFEST_NAME, CONFIG_NAME, REPORT_NAME = "manifest.json", "config.yaml", "report"  # beside the folders of the clips
+_TAKEN = re.compile(rf"{re.escape(MANIFEST_NAME)}|{re.escape(CONFIG_NAME)}|{REPORT_NAME}|seed_\d+", re.IGNORECASE)
+_NO_FOLDER = re.compile(r"[/*?]|^\.|[. ]$")  # hidden folders are temporary, and Windows ignores dots at the end
+_LONGEST = 200  # bytes; temporary names are longer
 Boxes = list[list[list[float] | None]]  # F N, xyxy in 0..1 of the frame, None where the object is absent
 
 
@@ -35,8 +41,7 @@ class Clip:
 
     def __post_init__(self) -> None:
         name, count, objects = self.sequence, len(self.frames), len(self.phrases)
-        if not name or name in (".", "..") or "/" in name or "\\" in name:
-            raise InputError(f"{name!r} cannot name a clip: it names a folder, too")
+        check_clip_name(name)
         if count < 2:
             raise InputError(f"{name}: {count} frames; a clip has at least 2")
         for what, rows in (("boxes", self.boxes), ("cover", self.cover)):
@@ -54,6 +59,17 @@ class Clip:
         rows = [[[math.nan] * 4 if box is None else box for box in row] for row in self.boxes]
         shape = len(self.frames), len(self.phrases), 4
         return np.array(rows, dtype=np.float64).reshape(shape) * [width, height, width, height]
+
+
+def check_clip_name(name: str) -> None:
+    """Raise an InputError if a clip cannot be called so: its folder lies beside the other files of an evaluation."""
+    if _TAKEN.fullmatch(name) or PureWindowsPath(name).is_reserved():
+        raise InputError(
+            f"{name!r} cannot name a clip: a file or folder of the evaluation, or of Windows, is called so"
+        )
+    if not stays_inside(name) or _NO_FOLDER.search(name) or len(name.encode()) > _LONGEST:
+        fix = f"use up to {_LONGEST} bytes without / \\ * ? and line breaks, and no dot or space at the ends"
+        raise InputError(f"{name[:80]!r} cannot name a clip, whose folder is called so: {fix}")
 
 
 def _is_box(box: Any) -> bool:
@@ -74,7 +90,7 @@ class Manifest:
     conventions: dict[str, str] = field(default_factory=dict)  # split, start, stride, resizing in words, for the report
 
     def __post_init__(self) -> None:
-        names = [clip.sequence for clip in self.clips]
+        names = [clip.sequence.casefold() for clip in self.clips]  # some file systems do not tell capitals apart
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f"manifest: clips of the same name: {', '.join(twice)}")
         if not names:

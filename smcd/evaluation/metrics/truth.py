@@ -6,12 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from smcd.data.label_files import read_numbers
-from smcd.evaluation.metrics.manifest import Boxes, Clip, Manifest, box_lists, frames_sha256, read_manifest
+from smcd.evaluation.metrics.manifest import (
+    MANIFEST_NAME,
+    Boxes,
+    Clip,
+    Manifest,
+    box_lists,
+    frames_sha256,
+    read_manifest,
+)
 from smcd.evaluation.metrics.videos import Videos, find_videos
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_text
-
-MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,16 @@ def test_pixel_boxes(manifest):
     assert without.pixel_boxes(32, 64).shape == (2, 0, 4)
 
 
+BAD_NAMES = [
+    *("../x", "/x", "a/b", "a\\b", "C:x", "", "..", ".x", "x.", "x ", "a*b", "a?", "a\nb", "\x1b[2J", "x" * 201),
+    *("report", "Report", "manifest.json", "config.yaml", "seed_33", "nul.txt"),
+]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sequence": "../x"}, "cannot name a clip"),
+        *(({"sequence": name}, "cannot name a clip") for name in BAD_NAMES),
         ({"frames": [0]}, "at least 2"),
         ({"classes": []}, "0 classes for 1 phrases"),
         ({"boxes": [[[0, 0, 1, 1]]]}, "one per frame"),
@@ -88,6 +94,10 @@ def test_files_that_are_no_manifests(manifest, tmp_path):
         read_manifest(path)
     path.write_text(json.dumps(content | {"clips": content["clips"] * 2}))
     with pytest.raises(InputError, match="same name: sprite_000, sprite_001"):
+        read_manifest(path)
+    shouted = [content["clips"][0], content["clips"][0] | {"sequence": "SPRITE_000"}]
+    path.write_text(json.dumps(content | {"clips": shouted}))
+    with pytest.raises(InputError, match="same name: sprite_000"):
         read_manifest(path)
     path.write_text(json.dumps(content | {"clips": []}))
     with pytest.raises(InputError, match="no clip in it"):
