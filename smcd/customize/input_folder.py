@@ -30,11 +30,7 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it should hold img.png and bbox.txt or objects.json")
-    images = sorted(path for path in folder.glob("img.*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if len(images) != 1:
-        found = ", ".join(path.name for path in images) or f"none of img{', img'.join(IMAGE_SUFFIXES)}"
-        raise InputError(f"{folder}: needs one image, found {found}")
-    image = read_image(images[0])
+    image = read_image(_find_image(folder))
     paths = [path for path in (folder / "bbox.txt", folder / "objects.json") if path.is_file()]
     if len(paths) != 1:
         found = "both bbox.txt and objects.json" if paths else "neither bbox.txt nor objects.json"
@@ -51,3 +47,16 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
         objects = [(phrase or prompt, read_bbox_txt(path, num_frames, image.size))]
     tracks = [make_track(keys, num_frames, image.size, f"{path} ({name})") for name, keys in objects]
     return CustomInput(image, [list(frame) for frame in zip(*tracks, strict=True)], [name for name, _ in objects])
+
+
+def _find_image(folder: Path) -> Path:
+    """`img.png`, in capitals or another format, or else the only image of the folder."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    chosen = [name for name in images if Path(name).stem.lower() == "img"] or images
+    if len(chosen) != 1:
+        found = ", ".join(chosen) or f"none of img{', img'.join(IMAGE_SUFFIXES)} among {', '.join(names) or 'no files'}"
+        raise InputError(f"{folder}: needs one image, found {found}")
+    if Path(chosen[0]).stem.lower() != "img":
+        logger.warning(f"{folder}: there is no img.png, so {chosen[0]} is animated, the only image")
+    return folder / chosen[0]

@@ -120,7 +120,7 @@ def _write_files(config: PrepareConfig, load: Callable[[], Encoders] | None) -> 
         sources.append(YouTubeVIS(path, "include", 1, on_error))  # checks everything before anything is written
         root = folder_of(path, "youvis")
     elif config.dataset == "videos":
-        sources.append(VideoFolder(path, on_error=on_error))
+        sources.append(VideoFolder(path, on_error=on_error, every_frame=True))
     else:
         root = folder_of(path, "got10k", "got-10k")
         splits = [split for split in ("train", "val") if (root / split).is_dir()]
