@@ -127,6 +127,19 @@ def test_broken_videos_are_errors_or_dropped(folder):
         VideoFolder(folder)
 
 
+def test_damaged_frames_are_found_if_all_are_asked_for(folder):
+    picture = folder / "walk" / "frame_5.png"
+    for damage, message in (
+        (lambda: picture.write_bytes(picture.read_bytes()[:-30]), r"frame_5\.png: cannot be read"),
+        (lambda: PIL.Image.new("RGB", (32, 24)).save(picture), r"frame_5\.png: 32 x 24 pixels; the first frame has 64"),
+    ):
+        damage()
+        assert VideoFolder(folder).names == ["a.gif", "a.mp4", "walk"]
+        with pytest.raises(InputError, match=message):
+            VideoFolder(folder, every_frame=True)
+        assert list(VideoFolder(folder, on_error="skip", every_frame=True).dropped) == ["walk"]
+
+
 def test_an_empty_folder_of_frames(folder):
     (folder / "none").mkdir()
     write(folder, {"none": {"objects": OBJECTS}})
