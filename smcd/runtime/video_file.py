@@ -17,7 +17,6 @@ from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.media import MAX_PIXELS, as_rgb
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
-_KINDS = "mp4, mov, webm, mkv, avi or gif"
 _ONLY = {"format_whitelist": "mov,matroska,avi,gif", "protocol_whitelist": "file"}
 # SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND, which old versions of PyAV do not name. By default the conversion
 # to RGB makes frames darker by more than 1 of 255, and white gray, and repeats colors in blocks of 2 x 2.
@@ -70,9 +69,10 @@ class VideoFile:
             return [found[number] for number in frames]
 
     def _find(self, frames: Collection[int]) -> dict[int, PIL.Image.Image] | None:
-        """Frames by their number, decoded from the nearest key frame that gives them whole; None if none does."""
-        keys = self._keys[: bisect_right(self._keys, self._times[min(frames)])] if self._times else []
-        return next(filter(None, (self._decode(frames, key) for key in (*reversed(keys), None))), None)
+        """Frames by their number, decoded from a key frame before them, or else from the start; None if that fails."""
+        before = bisect_right(self._keys, self._times[min(frames)]) if self._times else 0
+        nearest = reversed(self._keys[max(0, before - 2) : before])
+        return next(filter(None, (self._decode(frames, key) for key in (*nearest, None))), None)
 
     def _decode(self, frames: Collection[int], key: int | None) -> dict[int, PIL.Image.Image] | None:
         """Frames by their number, decoded from the time of a key frame on (None: from the start).
@@ -121,7 +121,8 @@ class VideoFile:
             yield
         except Exception as error:  # a broken file can make a decoder raise anything
             reason = getattr(error, "strerror", None) or first_line(error)
-            fix = f"; give a whole {_KINDS}, made anew if need be (ffmpeg -i {self.path.name} new.mp4)"
+            kinds = ", ".join(VIDEO_SUFFIXES)
+            fix = f"; give a whole file of {kinds}, made anew if need be (ffmpeg -i {self.path.name} new.mp4)"
             raise InputError(f"{self.path}: {complaint} ({reason}){fix if self.path.is_file() else ''}") from None
 
 

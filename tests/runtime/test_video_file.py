@@ -219,8 +219,8 @@ BAD = {
         lambda path: write_jpegs(path, [PIL.Image.new("RGB", (64, 64))] * 4, [1, 2, 2, 3]),
         "frame 2 is not shown after the frame before it",
     ),
-    "list.mp4": (write_playlist, "give a whole mp4, mov, webm, mkv, avi or gif"),
-    "empty.mp4": (lambda path: path.write_bytes(b""), "give a whole mp4"),
+    "list.mp4": (write_playlist, r"give a whole file of \.mp4, \.mov, "),
+    "empty.mp4": (lambda path: path.write_bytes(b""), "give a whole file"),
     "none.mp4": (lambda path: None, "No such file"),
 }
 
