@@ -9,7 +9,7 @@ import PIL.Image
 from smcd.data.key_frames import PixelBox, make_track, parse_objects, read_bbox_txt
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json
-from smcd.runtime.media import IMAGE_SUFFIXES, read_image
+from smcd.runtime.media import IMAGE_SUFFIXES, images_in, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +51,13 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
 
 def _find_image(folder: Path) -> Path:
     """`img.png`, in capitals or another format, or else the only image of the folder."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    chosen = [name for name in images if Path(name).stem.lower() == "img"] or images
+    images = images_in(folder)
+    chosen = [path for path in images if path.stem.lower() == "img"] or images
     if len(chosen) != 1:
-        found = ", ".join(chosen) or f"none of img{', img'.join(IMAGE_SUFFIXES)} among {', '.join(names) or 'no files'}"
-        raise InputError(f"{folder}: needs one image, found {found}")
-    if Path(chosen[0]).stem.lower() != "img":
-        logger.warning(f"{folder}: there is no img.png, so {chosen[0]} is animated, the only image")
-    return folder / chosen[0]
+        names = [path.name for path in chosen or sorted(folder.iterdir())]
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        none = "" if chosen else f"none of img{', img'.join(IMAGE_SUFFIXES)} among "
+        raise InputError(f"{folder}: needs one image, found {none}{shown or 'no files'}")
+    if chosen[0].stem.lower() != "img":
+        logger.warning(f"{folder}: there is no img.png, so the only image, {chosen[0].name}, is animated")
+    return chosen[0]

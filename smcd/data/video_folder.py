@@ -15,7 +15,7 @@ from smcd.data.key_frames import make_track, parse_objects
 from smcd.data.youtube_vis import caption_of
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json
-from smcd.runtime.media import IMAGE_SUFFIXES, read_frame
+from smcd.runtime.media import IMAGE_SUFFIXES, images_in, read_frame
 from smcd.runtime.video_file import VideoFile
 
 ANNOTATIONS = "annotations.json"
@@ -67,8 +67,7 @@ def read_video(folder: Path, name: str, content: Any, every_frame: bool) -> tupl
     path = folder / name
     frames: VideoFile | list[Path]
     if path.is_dir():
-        files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        frames = sorted(files, key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
+        frames = sorted(images_in(path), key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
         if not frames:
             raise InputError(f"{path}: holds no frames ({', '.join(IMAGE_SUFFIXES)})")
         length, size = len(frames), read_frame(frames[0]).size

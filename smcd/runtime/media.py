@@ -1,7 +1,4 @@
-"""Images and videos on disk: read, resize, write, draw boxes. Frames are uint8 arrays F H W 3.
-
-`video_file.py` reads videos.
-"""
+"""Images on disk, and videos to write: read, resize, draw boxes. Frames are uint8 arrays F H W 3."""
 
 import contextlib
 from collections.abc import Sequence
@@ -31,6 +28,12 @@ def _open_image(file: Path | BinaryIO) -> PIL.Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels are too many")
     return image
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The files of a folder that are called images; not those that macOS hides beside them."""
+    paths = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    return [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
 
 
 def read_image(path: Path) -> PIL.Image.Image:

@@ -132,7 +132,7 @@ def _picture(frame: av.VideoFrame) -> PIL.Image.Image:
     pixels = frame.to_ndarray(format="rgba" if alpha else "rgb24", interpolation=_TO_RGB, threads=1)
     image = as_rgb(PIL.Image.fromarray(pixels))
     try:
-        matrix = bytes(frame.side_data["DISPLAYMATRIX"])
+        matrix = bytes(frame.side_data["DISPLAYMATRIX"])  # type: ignore[typeddict-item]
     except (KeyError, ValueError):  # there is none, or beside it is a kind of data that PyAV cannot name (EXIF is one)
         if frame.rotation:
             raise

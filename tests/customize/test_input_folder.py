@@ -53,7 +53,7 @@ def test_the_only_image_is_taken_with_a_warning(tmp_path, caplog):
     write(tmp_path, f"0: {BOX}", image="photo.jpg")
     (tmp_path / "._photo.jpg").write_bytes(b"")  # beside every file that macOS copies
     assert read(tmp_path).image.size == (WIDTH, HEIGHT)
-    assert "there is no img.png, so photo.jpg is animated" in caplog.text
+    assert "there is no img.png, so the only image, photo.jpg, is animated" in caplog.text
     with pytest.raises(InputError, match=r"needs one image, found other\.png, photo\.jpg"):
         read(write(tmp_path, image="other.png"))
     (tmp_path / "img.png").write_bytes((tmp_path / "other.png").read_bytes())

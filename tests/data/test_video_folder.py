@@ -61,6 +61,7 @@ def test_frames_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):
     (tmp_path / "walk").mkdir()
     for f in range(12):
         PIL.Image.fromarray(np.full((8, 8, 3), 20 * f, np.uint8)).save(tmp_path / "walk" / f"{f}.png")
+        (tmp_path / "walk" / f"._{f}.png").write_bytes(b"")  # macOS hides such files beside those that it copies
     write(tmp_path, {"walk": {"objects": [{"phrase": "a", "boxes": {"0": [0, 0, 4, 4]}}]}})
     shades = [np.asarray(image).mean() for image in VideoFolder(tmp_path).images(0, range(12), None)]
     assert shades == [20 * f for f in range(12)]

@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 
 from smcd.runtime.errors import InputError
-from smcd.runtime.media import IMAGE_SUFFIXES, read_image
+from smcd.runtime.media import images_in, read_image
 from smcd.runtime.video_file import VIDEO_SUFFIXES, VideoFile
 
 logger = logging.getLogger(__name__)
@@ -110,9 +110,7 @@ def seeds_of(root: Path) -> dict[int | None, Path]:
 
 def _image_files(folder: Path) -> list[Path]:
     """Images of a folder in the order of the numbers that end their names."""
-    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
-    files = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(files, key=lambda path: (int((re.findall(r"\d+", path.stem) or [-1])[-1]), path.name))
+    return sorted(images_in(folder), key=lambda path: (int((re.findall(r"\d+", path.stem) or [-1])[-1]), path.name))
 
 
 def require_all(videos: Videos, sequences: Sequence[str], allow_partial: bool) -> list[str]:
