@@ -16,8 +16,9 @@ from smcd.data.label_files import check_text
 from smcd.data.youtube_vis import caption_of
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json
-from smcd.runtime.media import IMAGE_SUFFIXES, VideoFile, read_frame
+from smcd.runtime.media import IMAGE_SUFFIXES, images_in, read_frame
 from smcd.runtime.names import check_inside
+from smcd.runtime.video_file import VideoFile
 
 ANNOTATIONS = "annotations.json"
 _BYTES = 65536
@@ -29,14 +30,14 @@ class VideoFolder(AnnotatedVideos):
         {"dog.mp4": {"caption": "A dog runs.", "objects": [{"phrase": "dog", "boxes": {"0": [10, 80, 90, 160]}}]},
          "walk":    {"objects": [...]}}
 
-    A name is that of an mp4, webm or gif, or of a folder of frames (in the order of the numbers in their names). Boxes
-    are x1, y1, x2, y2 in pixels at key frames, as in `objects.json` of custom inputs. Without a caption the prompt
-    is made of the phrases.
+    A name is that of a file (mp4, mov, webm, mkv, avi, gif), or of a folder of frames (in the order of the numbers in
+    their names). Boxes are x1, y1, x2, y2 in pixels at key frames, as in `objects.json` of custom inputs. Without a
+    caption the prompt is made of the phrases. With `every_frame`, all frames are read to find damaged ones.
 
     Raises an InputError if something is missing or broken; the message names the file, the video and the object.
     """
 
-    def __init__(self, path: Path, min_frames: int = 8, on_error: str = "error"):
+    def __init__(self, path: Path, min_frames: int = 8, on_error: str = "error", every_frame: bool = False):
         folder = Path(path).resolve()
         content = read_json(folder / ANNOTATIONS)
         if not content:
@@ -44,7 +45,7 @@ class VideoFolder(AnnotatedVideos):
         self._frames: dict[str, VideoFile | list[Path]] = {}
 
         def read(name: str) -> Video:
-            video, self._frames[name] = read_video(folder, name, content[name])
+            video, self._frames[name] = read_video(folder, name, content[name], every_frame)
             return video
 
         place = hashlib.sha1(str(folder).encode()).hexdigest()[:6]
@@ -58,7 +59,7 @@ class VideoFolder(AnnotatedVideos):
         return [read_frame(files[frame], size) for frame in frames]
 
 
-def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile | list[Path]]:
+def read_video(folder: Path, name: str, content: Any, every_frame: bool) -> tuple[Video, VideoFile | list[Path]]:
     """The annotation of one video, and the file or the frames. Raises an InputError where they are broken."""
     check_inside(name, str(folder / ANNOTATIONS))
     where = f"{folder / ANNOTATIONS}: {name}"
@@ -69,13 +70,15 @@ def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile 
     path = folder / name
     frames: VideoFile | list[Path]
     if path.is_dir():
-        files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        frames = sorted(files, key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
+        frames = sorted(images_in(path), key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
         if not frames:
             raise InputError(f"{path}: holds no frames ({', '.join(IMAGE_SUFFIXES)})")
         length, size = len(frames), read_frame(frames[0]).size
+        for file in frames if every_frame else []:
+            if (other := read_frame(file).size) != size:
+                raise InputError(f"{file}: {other[0]} x {other[1]} pixels; the first frame has {size[0]} x {size[1]}")
     else:
-        frames = VideoFile(path)
+        frames = VideoFile(path, every_frame)
         length, size = frames.length, (frames.width, frames.height)
     objects = parse_objects(content["objects"], length, size, where)
     tracks = [make_track(keys, length, size, f"{where} ({phrase})") for phrase, keys in objects]
@@ -93,4 +96,5 @@ def _fingerprint(frames: VideoFile | list[Path]) -> str:
     with frames.path.open("rb") as file:
         first, size = file.read(_BYTES), frames.path.stat().st_size
         file.seek(max(0, size - _BYTES))
-        return hashlib.sha1(f"{size}".encode() + first + file.read()).hexdigest()[:16]
+        # "shown": caches from before frames were numbered as players show them do not fit
+        return hashlib.sha1(f"shown {size}".encode() + first + file.read()).hexdigest()[:16]

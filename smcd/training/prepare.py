@@ -118,7 +118,7 @@ def _write_files(config: PrepareConfig, load: Callable[[], Encoders] | None) -> 
     if config.dataset == "youvis":
         sources.append(YouTubeVIS(path, "include", 1, on_error))  # checks everything before anything is written
     elif config.dataset == "videos":
-        sources.append(VideoFolder(path, on_error=on_error))
+        sources.append(VideoFolder(path, on_error=on_error, every_frame=True))
     else:
         splits = [split for split in ("train", "val") if find_folder(path, *split_places(split))]
         if not splits:

@@ -44,9 +44,22 @@ def test_key_frames_are_interpolated(tmp_path):
     assert [frame[0][0] for frame in boxes] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
-@pytest.mark.parametrize("image", ["img.jpg", "img.jpeg", "img.webp", "img.PNG"])
+@pytest.mark.parametrize("image", ["img.jpg", "img.jpeg", "img.webp", "img.PNG", "IMG.PNG", "img.bmp"])
 def test_image_formats(tmp_path, image):
     assert read(write(tmp_path, f"0: {BOX}", image=image)).image.mode == "RGB"
+
+
+def test_the_only_image_is_taken_with_a_warning(tmp_path, caplog):
+    write(tmp_path, f"0: {BOX}", image="photo.jpg")
+    (tmp_path / "._photo.jpg").write_bytes(b"")  # beside every file that macOS copies
+    assert read(tmp_path).image.size == (WIDTH, HEIGHT)
+    assert "there is no img.png, so the only image, photo.jpg, is animated" in caplog.text
+    with pytest.raises(InputError, match=r"needs one image, found other\.png, photo\.jpg"):
+        read(write(tmp_path, image="other.png"))
+    (tmp_path / "img.png").write_bytes((tmp_path / "other.png").read_bytes())
+    caplog.clear()
+    assert read(tmp_path).image.size == (WIDTH, HEIGHT)
+    assert not caplog.text
 
 
 def test_windows_files_are_read(tmp_path):
@@ -170,6 +183,9 @@ def test_bad_folders(tmp_path):
         read(write(tmp_path / "c", objects=one_object()), phrase="cat")
     with pytest.raises(InputError, match="needs one image, found none of"):
         read(write(tmp_path / "d", BOX, image=None))
+    (tmp_path / "d" / "img.heic").write_bytes(b"")
+    with pytest.raises(InputError, match=r"needs one image, found none of .* among bbox\.txt, img\.heic"):
+        read(tmp_path / "d")
     with pytest.raises(InputError, match=r"needs one image, found img\.jpg, img\.png"):
         read(write(write(tmp_path / "e", BOX), image="img.jpg"))
     write(tmp_path / "f")
