@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from smcd.runtime.errors import InputError
+
+_MOST_DIGITS = 300  # of an integer in a JSON file: with more, it could not become a float
+_RISKY = re.compile(r"(?<!\\)(?:\\\\)*\\u(0000|[dD][89a-fA-F]..)")  # in JSON: NUL, and what may be half a character
 
 
 @contextmanager
@@ -83,30 +87,59 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
-    """The content of a JSON file that holds an object, or a list (`kind`), and gives no key twice.
+    """The content of a JSON file. Raises an InputError if the file is missing, or as `parse_json` does."""
+    return parse_json(read_text(path), str(path), kind)
 
-    Raises an InputError naming the line if the file is missing or holds something else.
+
+def parse_json(text: str, where: str, kind: type = dict) -> Any:
+    """The content of a JSON text that holds an object, or a list (`kind`).
+
+    Raises an InputError naming the line for what is not JSON, and for what would fail later: a key that is given twice,
+    nesting of a thousand levels, a number beyond those of floats, and texts with NUL or half a character.
     """
-    text = read_text(path)
     try:
-        content = json.loads(text, object_pairs_hook=_unique)
+        content = json.loads(text, object_pairs_hook=_unique, parse_int=_integer)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: is not JSON ({error.msg}); was it cut off?") from None
+        raise InputError(f"{where}:{error.lineno}: is not JSON ({_explained(text, error)})") from None
     except RecursionError:
-        raise InputError(f"{path}: is nested too deeply") from None
-    except ValueError as error:  # a key that is given twice, a number of thousands of digits
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{where}: is nested too deeply") from None
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+    if found := _RISKY.search(text):
+        line = f"{where}:{text.count(chr(10), 0, found.start()) + 1}"
+        if found[1] == "0000":
+            raise InputError(f"{line}: holds the character NUL (\\u0000), which no name or text may")
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{line}: holds half a character (a lone \\u{found[1]} or another like it)") from None
     if not isinstance(content, kind):
-        raise InputError(f"{path}: should be a JSON {'object' if kind is dict else 'list'}")
+        raise InputError(f"{where}: should be a JSON {'object' if kind is dict else 'list'}")
     return content
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f'key "{next(name for name in names if names.count(name) > 1)}" is given twice')
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f'key "{twice[:100]}" is given twice')
     return content
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"holds a number of {len(digits)} digits, which is too large")
+    return int(digits)
+
+
+def _explained(text: str, error: json.JSONDecodeError) -> str:
+    """What is wrong, where Python's parser says it in other words."""
+    before = text[: error.pos].rstrip(" \t\r\n,")
+    if found := re.compile(r"\s*,\s*([]}])").match(text, len(before)):
+        return f"delete the comma before the {found[1]}"
+    is_whole = text[error.pos :].strip() and not error.msg.startswith("Unterminated")
+    return error.msg if is_whole else f"{error.msg}; was it cut off?"
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
