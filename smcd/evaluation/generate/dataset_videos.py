@@ -33,7 +33,7 @@ _FREE = {  # may change from run to run: the manifest tells of the data, and the
 }
 _TOLD = (  # what the report says about how the videos were made
     *("weights_sha256", "seeds", "scheduler", "num_inference_steps", "guidance_scale", "img_free_guidance"),
-    *("ti_free_guidance", "box_free_guidance", "mixed_precision", "dtype", "batch_size"),
+    *("ti_free_guidance", "box_free_guidance", "negative_prompt", "mixed_precision", "dtype", "batch_size"),
 )
 
 
@@ -135,6 +135,8 @@ def _sample_share(
     sampler = Sampler(config, state.device) if mine else None
     if sampler is not None:
         sampler.check_paths("an image", "boxes")
+        if state.is_main_process:
+            sampler.warn_if_unusual(data().objects)
 
     def begin() -> None:
         if sampler is not None:  # the main process always has a share
