@@ -1,11 +1,14 @@
 """Folders and files that appear only when they are complete; text and JSON files."""
 
+import fcntl
+import glob
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +19,75 @@ _RISKY = re.compile(r"(?<!\\)(?:\\\\)*\\u(0000|[dD][89a-fA-F]..)")  # in JSON: N
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     """A folder to write into that becomes `out` when everything succeeded; otherwise nothing is left.
 
-    Raises an InputError if `out` exists and is not an empty folder, or cannot be written.
+    Raises an InputError if `out` exists and is not an empty folder (unless it is to be replaced), or cannot be written.
     """
     out = out.expanduser().absolute()
-    check_new(out)
+    if not replace:
+        check_new(out)
     new_parents = [parent for parent in out.parents if not parent.exists()]
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        with _writing(out):
-            temporary.mkdir(parents=True)
+        with _writing(out), hidden(out) as temporary:
             yield temporary
             for path in (*temporary.rglob("*"), temporary):
                 sync(path)
-            if out.is_dir():
-                out.rmdir()
-            temporary.rename(out)
+            if out.is_dir() and any(out.iterdir()):
+                with hidden(out) as old:
+                    try:
+                        out.rename(old)
+                        temporary.rename(out)
+                    finally:
+                        if not out.exists():  # Ctrl-C came between the two
+                            old.rename(out)
+            else:
+                temporary.rename(out)
             sync(out.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
         for parent in new_parents:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+@contextmanager
+def hidden(out: Path, is_folder: bool = True) -> Iterator[Path]:
+    """A new folder, or file, with a hidden name beside `out`; at the end it is deleted unless it was renamed.
+
+    It stays locked as long as this process lives. What killed processes left of the same `out` has no lock, and goes.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    hexadecimal, (stem, end) = "[0-9a-f]" * 8, (glob.escape(out.stem), glob.escape(out.suffix))
+    for left in out.parent.glob(f".{stem}.{hexadecimal}.partial{end}"):
+        with suppress(OSError), _locked(left):  # a BlockingIOError tells of a process that lives
+            _delete(left)
+    temporary = out.with_name(f".{out.stem}.{secrets.token_hex(4)}.partial{out.suffix}")
+    temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)
+    try:
+        with ExitStack() as lock:
+            with suppress(OSError):  # some network drives have no locks: there, what is left stays
+                lock.enter_context(_locked(temporary))
+            yield temporary
+    finally:
+        _delete(temporary)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder; the system frees it when the process ends, however it ends."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def check_new(out: Path) -> None:
@@ -63,15 +111,10 @@ def new_file(out: Path) -> Iterator[Path]:
 
     Raises an InputError if it cannot be written; the old one is as it was.
     """
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}.partial{out.suffix}")
-    try:
-        with _writing(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            sync(temporary)
-            temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _writing(out), hidden(out, is_folder=False) as temporary:
+        yield temporary
+        sync(temporary)
+        temporary.replace(out)
 
 
 def read_text(path: Path) -> str:

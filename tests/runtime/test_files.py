@@ -1,9 +1,14 @@
 """JSON, and files and folders that are whole or not there."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import parse_json
+from smcd.runtime.files import new_file, new_folder, parse_json
 
 
 @pytest.mark.parametrize(
@@ -42,3 +47,47 @@ def test_many_keys_are_checked_at_once():
     text = ",".join(f'"{n}":0' for n in range(100_000))
     with pytest.raises(InputError, match='key "99999" is given twice'):
         parse_json(f'{{{text},"99999":0}}', "where")
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_a_killed_run_left_goes_with_the_next_one(tmp_path):
+    code = "from pathlib import Path; from smcd.runtime.files import new_file, new_folder; import os\n"
+    code += "with new_folder(Path('a.b')) as a, new_file(Path('c.json')) as c:\n"
+    code += "    (a / 'part').touch(); c.write_text('part'); os.kill(os.getpid(), 9)"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment).returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 2
+    mine = tmp_path / ".a.mine.partial.b"
+    mine.touch()
+    with new_folder(tmp_path / "a.b"), new_file(tmp_path / "c.json"):
+        pass
+    assert names(tmp_path) == [mine.name, "a.b", "c.json"]
+
+
+def test_what_another_live_run_writes_stays(tmp_path):
+    with new_folder(tmp_path / "a", replace=True) as first, new_file(tmp_path / "b") as one:
+        (first / "first").touch()
+        one.write_text("one")
+        with new_folder(tmp_path / "a"), new_file(tmp_path / "b"):
+            pass
+        assert (tmp_path / "b").read_text() == ""
+    assert names(tmp_path / "a") == ["first"]
+    assert (tmp_path / "b").read_text() == "one"
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_a_folder_is_replaced_by_a_whole_one_or_not_at_all(tmp_path):
+    with new_folder(tmp_path / "a") as folder:
+        (folder / "old").touch()
+    with pytest.raises(InputError, match="exists already"), new_folder(tmp_path / "a"):
+        pass
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "a", replace=True):
+        raise KeyboardInterrupt
+    assert names(tmp_path / "a") == ["old"]
+    with new_folder(tmp_path / "a", replace=True) as folder:
+        (folder / "new").touch()
+    assert names(tmp_path / "a") == ["new"]
+    assert names(tmp_path) == ["a"]

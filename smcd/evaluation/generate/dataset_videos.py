@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
@@ -166,7 +165,6 @@ def _write_scores(root: Path, options: Options) -> None:
     known, target = made | made["validation_data"], root / REPORT_NAME
     generator = {"weights": made["trained_ckpt_path"]} | {name: known[name] for name in _TOLD}
     evaluation = evaluate(root, root / MANIFEST_NAME, options, generator=generator)
-    shutil.rmtree(target, ignore_errors=True)
-    write_report(target, evaluation)
+    write_report(target, evaluation, replace=True)
     print(summary_text(evaluation))
     print(f"the report: {target / 'index.html'}")

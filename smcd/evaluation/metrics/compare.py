@@ -10,7 +10,7 @@ from smcd.evaluation.metrics.columns import BY_NAME
 from smcd.evaluation.metrics.pages import comparison_page, number
 from smcd.evaluation.metrics.report import PAGE_NAME, read_report
 from smcd.evaluation.metrics.summary import bootstrap, interval_of, pooled
-from smcd.runtime.errors import InputError
+from smcd.runtime.errors import InputError, shown
 from smcd.runtime.files import new_folder, write_json
 
 FORMAT = "smcd comparison 1"
@@ -121,9 +121,9 @@ def _lines(names: Sequence[str], reports: Sequence[Report]) -> dict[str, dict[st
 
 def comparison_text(comparison: Report) -> str:
     """The table for a terminal."""
-    lines = [["metric", *comparison["methods"]]]
+    lines = [["metric", *map(shown, comparison["methods"])]]
     for metric in comparison["metrics"]:
-        lines.append([metric["label"], *(_text(entry, metric["digits"]) for entry in metric["methods"])])
+        lines.append([shown(metric["label"]), *(_text(entry, metric["digits"]) for entry in metric["methods"])])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join(rows)

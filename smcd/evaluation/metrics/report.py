@@ -23,14 +23,18 @@ FORMAT = "smcd report 1"
 JSON_NAME, PAGE_NAME = "report.json", "index.html"
 _PACKAGES = ("smcd", "torch", "transformers", "torchmetrics", "opencv-contrib-python-headless", "numpy", "pillow")
 _DESCRIBED = ("name", "label", "needs", "convention", "higher_is_better", "digits")
+_FORMULA = ("=", "+", "-", "@", "\t")  # a cell that begins so would be computed by a spreadsheet: a ' goes before it
 _FACTS = ("static_ao", "ceiling_ao", "frames_scored", "objects_scored", "frames_sha256")
 
 
-def write_report(folder: Path, evaluation: Evaluation) -> None:
-    """Write the three files into a folder, which appears when complete. Raises an InputError if it exists already."""
+def write_report(folder: Path, evaluation: Evaluation, replace: bool = False) -> None:
+    """Write the three files into a folder, which appears when complete, perhaps in place of an earlier report.
+
+    Raises an InputError if it exists already and is not to be replaced.
+    """
     report = report_json(evaluation)
     page = report_page(report, best_and_worst(evaluation))
-    with new_folder(folder) as temporary:
+    with new_folder(folder, replace) as temporary:
         write_json(temporary / JSON_NAME, report, indent=1)
         _write_csv(temporary / "clips.csv", evaluation)
         (temporary / PAGE_NAME).write_text(page, encoding="utf-8")
@@ -82,7 +86,9 @@ def _write_csv(path: Path, evaluation: Evaluation) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row | {"classes": "; ".join(row["classes"])} for row in evaluation.rows)
+        for row in evaluation.rows:
+            texts = {"sequence": row["sequence"], "classes": "; ".join(row["classes"])}
+            writer.writerow(row | {name: f"'{text}" if text[:1] in _FORMULA else text for name, text in texts.items()})
 
 
 def summary_text(evaluation: Evaluation) -> str:

@@ -103,6 +103,15 @@ def test_names_from_outside_are_escaped_in_pages(folder, clips, tmp_path):
     assert "<script>" not in (tmp_path / "report" / "index.html").read_text()
 
 
+def test_cells_that_a_spreadsheet_would_compute_are_quoted(clips, tmp_path):
+    named = {"=1+1": clips["sprite_000"], "plain": clips["sprite_001"]}
+    write_truth(tmp_path / "truth", named)
+    write_predictions(tmp_path / "pred", {name: clip.frames for name, clip in named.items()})
+    write_report(tmp_path / "report", evaluate(tmp_path / "pred", tmp_path / "truth", NOTHING))
+    with (tmp_path / "report" / "clips.csv").open() as file:
+        assert [row["sequence"] for row in csv.DictReader(file)] == ["'=1+1", "plain"]
+
+
 def test_missing_models_leave_their_columns_out(folder, tmp_path):
     options = Options(tracker="sam2", sam2=str(tmp_path), clip=str(tmp_path), dino="none")
     evaluation = evaluate(folder / "still", folder / "truth", options)
