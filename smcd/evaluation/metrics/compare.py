@@ -14,6 +14,7 @@ from smcd.runtime.errors import InputError, shown
 from smcd.runtime.files import new_folder, write_json
 
 FORMAT = "smcd comparison 1"
+_KEPT = ("dataset", "sha256", "height", "width", "conventions", "clips")  # what comparisons say of the manifest
 Report = Mapping[str, Any]
 
 
@@ -34,7 +35,7 @@ def compare(paths: Sequence[Path], allow_partial: bool = False) -> dict[str, Any
     whole = all(len(sequences) == report["scored"]["clips"] for report in reports)
     return {
         "format": FORMAT,
-        "manifest": reports[0]["manifest"],
+        "manifest": {key: reports[0]["manifest"][key] for key in _KEPT},
         "methods": names,
         "clips": len(sequences),
         "tracker": next((report["models"]["tracker"] for report in reports if "tracker" in report["models"]), None),
@@ -115,7 +116,7 @@ def verdict(entry: Mapping[str, Any], higher_is_better: bool) -> str:
 def _lines(names: Sequence[str], reports: Sequence[Report]) -> dict[str, dict[str, list[float | None]]]:
     """IoU over time of the methods, and beside it what the first report says about the true videos."""
     lines = [dict(report["iou_over_time"]) for report in reports]
-    own = {name: line.pop("predictions") for name, line in zip(names, lines, strict=True) if line}
+    own = {name: line.pop("predictions", []) for name, line in zip(names, lines, strict=True) if line}
     return {"methods": own, "beside": lines[0]}
 
 

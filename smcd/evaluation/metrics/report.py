@@ -12,9 +12,9 @@ from typing import Any
 
 from smcd.evaluation.metrics.columns import COLUMNS
 from smcd.evaluation.metrics.evaluate import Evaluation
-from smcd.evaluation.metrics.manifest import read_formatted
 from smcd.evaluation.metrics.pages import number, report_page
 from smcd.evaluation.metrics.pictures import best_and_worst
+from smcd.evaluation.metrics.schema import ComparedReport, read_formatted
 from smcd.evaluation.metrics.summary import class_overlaps
 from smcd.runtime.files import new_folder, write_json
 from smcd.tracking.grounding import success
@@ -109,5 +109,6 @@ def summary_text(evaluation: Evaluation) -> str:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The JSON of a report, given its folder or file. Raises an InputError if there is none."""
-    return read_formatted(path / JSON_NAME if path.is_dir() else path, "report", FORMAT)
+    """The JSON of a report, given its folder or file. Raises an InputError if there is none, or entries do not fit."""
+    file = path / JSON_NAME if path.is_dir() else path
+    return read_formatted(file, "report", FORMAT, ComparedReport)[0]

@@ -1,9 +1,12 @@
 """Comparisons of reports: paired differences, and reports that do not compare."""
 
+import copy
 import json
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from smcd.evaluation.metrics.compare import compare, comparison_text, verdict, write_comparison
 from smcd.evaluation.metrics.evaluate import evaluate
@@ -41,6 +44,64 @@ def test_what_a_report_holds_is_escaped_in_the_page(reports, tmp_path):
     page = (tmp_path / "out" / "index.html").read_text()
     assert "<script>" not in page
     assert page.count("&lt;script&gt;") > 4
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("<script>\x1b[2J" * 99),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_report_is_compared_or_refused_in_one_line(reports, tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("any")
+    report = copy.deepcopy(read_report(reports[0]))
+    del report["clips"][2:]
+    place = report
+    for _ in range(data.draw(st.integers(0, 3))):  # somewhere inside
+        keys = list(place) if isinstance(place, dict) else range(len(place)) if isinstance(place, list) else ()
+        inside = [key for key in keys if isinstance(place[key], dict | list) and place[key]]
+        if not inside:
+            break
+        place = place[data.draw(st.sampled_from(inside))]
+    key = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+    place[key] = data.draw(anything)
+    (folder / "report.json").write_text(json.dumps(report))
+    message = ""
+    try:
+        comparison = compare([reports[0], folder], allow_partial=True)
+        write_comparison(folder / "out", comparison)
+        assert "\x1b" not in comparison_text(comparison)
+        assert "<script>" not in (folder / "out" / "index.html").read_text()
+    except InputError as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r.update(name="x" * 10**6), "name: String should have at most 300"),
+        (lambda r: r["columns"].extend(r["columns"] * 100), "columns: List should have at most 100"),
+        (lambda r: r["columns"][0].update(digits=10**6), "columns.0.digits: Input should be less than"),
+        (lambda r: r["iou_over_time"].update(predictions=[2]), "iou_over_time.predictions.0.*less than or equal to 1"),
+        (lambda r: r["iou_over_time"].update(predictions=[0] * 10**5), "iou_over_time.predictions: List should have"),
+        (lambda r: r["clips"][1].update(ao=1e300), "clips.1.ao.*: Input should be less than"),
+        (lambda r: r["clips"][1].update(ao=float("nan")), "clips.1.ao"),
+        (lambda r: r["clips"][1].update(frames_scored=-1), "clips.1.frames_scored: Input should be greater"),
+        (lambda r: r["clips"][1].pop("frames_scored"), "clips.1: frames_scored is missing"),
+        (lambda r: r["manifest"].pop("sha256"), "manifest.sha256: Field required"),
+    ],
+)
+def test_entries_of_another_type_or_out_of_range(reports, tmp_path, change, message):
+    report = read_report(reports[0])
+    change(report)
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with pytest.raises(InputError, match=f"report.json: {message}") as error:
+        compare([reports[0], tmp_path])
+    assert "\n" not in str(error.value)
 
 
 def test_a_method_does_not_differ_from_itself(reports):
