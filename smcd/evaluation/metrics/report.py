@@ -1,4 +1,4 @@
-"""The report of an evaluation: report.json, clips.csv and a page with pictures, index.html."""
+"""The report of an evaluation: report.json, clips.csv, a strip of each clip, and a page with pictures, index.html."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from typing import Any
 from smcd.evaluation.metrics.columns import COLUMNS
 from smcd.evaluation.metrics.evaluate import Evaluation
 from smcd.evaluation.metrics.pages import number, report_page
-from smcd.evaluation.metrics.pictures import best_and_worst
+from smcd.evaluation.metrics.pictures import STRIPS, best_and_worst, write_strips
 from smcd.evaluation.metrics.schema import ComparedReport, read_formatted
 from smcd.evaluation.metrics.summary import class_overlaps
 from smcd.runtime.files import new_folder, write_json
@@ -28,7 +28,7 @@ _FACTS = ("static_ao", "ceiling_ao", "frames_scored", "objects_scored", "frames_
 
 
 def write_report(folder: Path, evaluation: Evaluation, replace: bool = False) -> None:
-    """Write the three files into a folder, which appears when complete, perhaps in place of an earlier report.
+    """Write the files and the strips into a folder, which appears when complete, perhaps in place of an earlier report.
 
     Raises an InputError if it exists already and is not to be replaced.
     """
@@ -38,6 +38,7 @@ def write_report(folder: Path, evaluation: Evaluation, replace: bool = False) ->
         write_json(temporary / JSON_NAME, report, indent=1)
         _write_csv(temporary / "clips.csv", evaluation)
         (temporary / PAGE_NAME).write_text(page, encoding="utf-8")
+        write_strips(temporary / STRIPS, evaluation)
 
 
 def report_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,9 +1,13 @@
 """Comparisons of reports: paired differences, and reports that do not compare."""
 
+import base64
 import copy
 import json
 import re
+import shutil
 
+import imageio.v3 as imageio
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,12 +16,13 @@ from smcd.evaluation.metrics.compare import compare, comparison_text, verdict, w
 from smcd.evaluation.metrics.evaluate import evaluate
 from smcd.evaluation.metrics.report import read_report, write_report
 from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_image
 from tests.evaluation.metrics.layout import noisy, write_predictions
 
 
 def test_comparison(reports, tmp_path):
     comparison = compare(reports)
-    write_comparison(tmp_path / "out", comparison)
+    write_comparison(tmp_path / "out", comparison, reports)
     metrics = {metric["name"]: metric for metric in comparison["metrics"]}
     near, still = metrics["ao"]["methods"]
     assert still["difference"] == pytest.approx(still["mean"] - near["mean"])
@@ -28,10 +33,55 @@ def test_comparison(reports, tmp_path):
     assert verdict({"difference_interval": [-1, 1]}, True) == "unclear"
     assert metrics["fvd_8x2"]["methods"][1]["difference_interval"] is None
     text = comparison_text(comparison)
-    assert re.search(r"^AO +0\.\d+ +0\.\d+ \(-0\.\d+ worse\)$", text, re.MULTILINE)
+    assert re.search(r"^AO +0\.\d+ +0\.\d+ \(-0\.\d+ too few clips\)$", text, re.MULTILINE)
     page = (tmp_path / "out" / "index.html").read_text()
     assert "still - near" in page
     assert page.count("<svg") == 1
+    assert "fewer than 20 clips are too few" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_the_page_plays_the_same_clip_of_all_methods_side_by_side(reports, tmp_path):
+    comparison = compare(reports)
+    spread = [abs(near - still) for near, still in (clip["values"] for clip in comparison["most_different"]["clips"])]
+    assert spread == sorted(spread, reverse=True)
+    write_comparison(tmp_path / "out", comparison, reports)
+    page = (tmp_path / "out" / "index.html").read_text()
+    videos = re.findall(r'src="data:video/mp4;base64,([^"]+)"', page)
+    assert len(videos) == 5
+    assert re.search(r"<span>true video</span><span>near</span><span>still</span>", page)
+    (tmp_path / "video.mp4").write_bytes(base64.b64decode(videos[0]))
+    frames = imageio.imread(tmp_path / "video.mp4")
+    assert frames.shape == (8, 128, 3 * (127 + 4) + 1, 3)
+    true, near, still = (frames[:, :127, start : start + 127].astype(float) for start in (0, 131, 262))
+    assert np.abs(true[-1] - near[-1]).mean() < np.abs(true[-1] - still[-1]).mean()
+    write_comparison(tmp_path / "small", compare([*reports, reports[0]]), [*reports, reports[0]])
+    assert (tmp_path / "small" / "index.html").stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize("content", [None, b"", "wide", "rows", "long"])
+def test_strips_that_are_missing_or_of_another_shape_leave_their_videos_out(reports, tmp_path, content):
+    shutil.copytree(reports[1], tmp_path / "report")
+    path = tmp_path / "report" / "clips" / "sprite_000.jpg"
+    path.unlink()
+    if content is not None:
+        shapes = {"wide": (270, 8 * 136, 3), "rows": (3 * 135, 8 * 135, 3), "long": (135, 9 * 135, 3)}
+        path.write_bytes(content) if content == b"" else write_image(path, np.zeros(shapes[content], np.uint8))
+    paths = [reports[0], tmp_path / "report"]
+    write_comparison(tmp_path / "out", compare(paths), paths)
+    assert (tmp_path / "out" / "index.html").read_text().count("data:video/mp4") == 4
+
+
+def test_a_difference_is_called_one_from_20_clips_on(reports, tmp_path):
+    for name, path in zip("ab", reports, strict=True):
+        report = read_report(path)
+        report["clips"] = [row | {"sequence": f"{row['sequence']}_{n}"} for row in report["clips"] for n in range(4)]
+        report["scored"]["clips"] = 20
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    assert re.search(
+        r"^AO .*\(-0\.\d+ worse\)$", comparison_text(compare([tmp_path / "a", tmp_path / "b"])), re.MULTILINE
+    )
 
 
 def test_what_a_report_holds_is_escaped_in_the_page(reports, tmp_path):

@@ -91,6 +91,7 @@ def test_report(near, reports):
 def test_page(reports):
     page = (reports[0] / "index.html").read_text()
     assert page.count("data:image/jpeg;base64,") == COUNT
+    assert page.count("data:video/mp4;base64,") == COUNT
     assert page.count("<svg") == 1
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
     assert "true video, tracked" in page

@@ -173,6 +173,11 @@ def test_where_the_true_frames_are_found(clips, manifest, tmp_path):
     predictions = write_predictions(tmp_path / "pred", {name: clip.frames for name, clip in clips.items()})
     assert read_truth(tmp_path / "alone", predictions).videos is None
     assert read_truth(tmp_path / "alone", truth).videos.root == truth  # the published layout holds both
+    seeds = tmp_path / "seeds"  # an evaluation with several seeds
+    for seed in (33, 34):
+        write_truth(seeds / f"seed_{seed}", clips, with_manifest=False)
+    manifest.write(seeds / "manifest.json")
+    assert read_truth(seeds, predictions).videos.root == read_truth(seeds).videos.root == seeds / "seed_33"
     plain = tmp_path / "plain"  # images directly in a clip's folder, beside a manifest: whose are they?
     for name, clip in clips.items():
         write_frames(plain / name, "frame", clip.frames)
