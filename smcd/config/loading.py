@@ -184,7 +184,7 @@ def did_you_mean(name: str, known: Iterable[str], first: Sequence[str] = ()) -> 
 
 def _set_yaml(config: Any, path: Path) -> None:
     """Set what a YAML file says."""
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: cannot be read (there is no such file)")
     text = read_text(path)
     if len(text) > _MOST_CHARACTERS:

@@ -15,7 +15,8 @@ from typing import Any
 from smcd.runtime.errors import InputError
 
 _MOST_DIGITS = 300  # of an integer in a JSON file: with more, it could not become a float
-_RISKY = re.compile(r"(?<!\\)(?:\\\\)*\\u(0000|[dD][89a-fA-F]..)")  # in JSON: NUL, and what may be half a character
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON spells it
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # what may be half a character
 
 
 @contextmanager
@@ -148,14 +149,15 @@ def parse_json(text: str, where: str, kind: type = dict) -> Any:
         raise InputError(f"{where}: is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
-    if found := _RISKY.search(text):
-        line = f"{where}:{text.count(chr(10), 0, found.start()) + 1}"
-        if found[1] == "0000":
-            raise InputError(f"{line}: holds the character NUL (\\u0000), which no name or text may")
+    if found := _NUL.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise InputError(f"{where}:{line}: holds the character NUL (\\u0000), which no name or text may")
+    if _HALF.search(text):
         try:
             json.dumps(content, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{line}: holds half a character (a lone \\u{found[1]} or another like it)") from None
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):x}"
+            raise InputError(f"{where}: holds half a character ({half} without its other half)") from None
     if not isinstance(content, kind):
         raise InputError(f"{where}: should be a JSON {'object' if kind is dict else 'list'}")
     return content

@@ -174,7 +174,7 @@ def test_bad_bbox_txt(tmp_path, text, message):
         (one_object(color="red"), 'object 1: unknown key "color"'),
         (one_object(phrase=" "), '"phrase" should be a name'),
         (one_object(phrase=3), '"phrase" should be a name'),
-        (one_object(phrase="\ud800"), "objects.json:1: holds half a character"),
+        (one_object(phrase="\ud800"), "objects.json: holds half a character"),
         (one_object(phrase="a\0b"), "objects.json:1: holds the character NUL"),
         (one_object(boxes={}), "at least one frame with a box"),
         (one_object(boxes={"0": None}), "at least one frame with a box"),

@@ -23,8 +23,8 @@ from smcd.runtime.files import new_file, new_folder, parse_json
         ('{"a": ' + "1" * 5000 + "}", "where: holds a number of 5000 digits"),
         ('{"a": ' * 2000, "where: is nested too deeply"),
         (r'{"a": "\u0000"}', "where:1: holds the character NUL"),
-        ('{"a":\n"\\ud800"}', "where:2: holds half a character"),
-        (r'{"a": "\\\udc00"}', "where:1: holds half a character"),
+        ('{"a":\n"\\ud800"}', "where: holds half a character"),
+        (r'{"a": "\\\udc00"}', "where: holds half a character"),
         ("[]", "where: should be a JSON object"),
     ],
 )

@@ -73,9 +73,7 @@ class Manifest:
     height: Side  # of the scored frames
     width: Side
     clips: list[Clip]
-    conventions: dict[Name, Text] = field(
-        default_factory=dict
-    )  # split, start, stride, resizing in words, for the report
+    conventions: dict[Name, Text] = field(default_factory=dict)  # split, start, stride, resizing, for the report
 
     def __post_init__(self) -> None:
         names = [clip.sequence for clip in self.clips]

@@ -21,6 +21,7 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json
 
 Name = Annotated[str, Field(max_length=300)]  # what stands in a cell of a table: a name, a label, a hash
+FolderName = Annotated[Name, Field(pattern=r"^[^/\\]+$")]
 Text = Annotated[str, Field(max_length=20_000)]
 Count = Annotated[int, Strict(), Field(ge=0, le=10**9)]
 Side = Annotated[int, Strict(), Field(ge=1, le=65_536)]  # pixels
@@ -56,7 +57,7 @@ class _Statistic(BaseModel):
 
 _VALUES: dict[str, Any] = {column.name: (Number | None, None) for column in COLUMNS}
 _WEIGHTS: dict[str, Any] = {column.weight: (Count | None, None) for column in COLUMNS if column.weight}
-_Row = create_model("_Row", sequence=(Name, ...), static_ao=(Number | None, None), **_VALUES, **_WEIGHTS)
+_Row = create_model("_Row", sequence=(FolderName, ...), static_ao=(Number | None, None), **_VALUES, **_WEIGHTS)
 
 
 def _weighted(row: Any) -> Any:

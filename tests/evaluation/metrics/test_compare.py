@@ -142,6 +142,7 @@ def test_any_report_is_compared_or_refused_in_one_line(reports, tmp_path_factory
         (lambda r: r["clips"][1].update(ao=float("nan")), "clips.1.ao"),
         (lambda r: r["clips"][1].update(frames_scored=-1), "clips.1.frames_scored: Input should be greater"),
         (lambda r: r["clips"][1].pop("frames_scored"), "clips.1: frames_scored is missing"),
+        (lambda r: r["clips"][1].update(sequence="../x"), "clips.1.sequence: String should match"),
         (lambda r: r["manifest"].pop("sha256"), "manifest.sha256: Field required"),
     ],
 )
