@@ -10,11 +10,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from smcd.evaluation.metrics.schema import Count, Name, Number, Side, Text, read_formatted
+from smcd.evaluation.metrics.schema import Count, Name, Number, Side, Text, Texts, read_formatted
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import write_json
 
@@ -27,9 +28,9 @@ class Clip:
     """One clip of F frames with N objects. Raises an InputError for lists or boxes that do not fit."""
 
     sequence: Name  # also of its folder
-    frames: list[Count]  # their numbers in the source video
+    frames: Annotated[list[Count], Field(max_length=10_000)]  # their numbers in the source video
     prompt: Text
-    phrases: list[Text]  # what each object is called
+    phrases: Annotated[list[Text], Field(max_length=1000)]  # what each object is called
     classes: list[Name]  # the class that each object counts for; "" for none
     boxes: Boxes
     frames_sha256: Name  # of the F true frames at the manifest's size
@@ -73,7 +74,7 @@ class Manifest:
     height: Side  # of the scored frames
     width: Side
     clips: list[Clip]
-    conventions: dict[Name, Text] = field(default_factory=dict)  # split, start, stride, resizing, for the report
+    conventions: Texts = field(default_factory=dict)  # split, start, stride, resizing, for the report
 
     def __post_init__(self) -> None:
         names = [clip.sequence for clip in self.clips]

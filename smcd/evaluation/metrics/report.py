@@ -16,6 +16,7 @@ from smcd.evaluation.metrics.pages import number, report_page
 from smcd.evaluation.metrics.pictures import STRIPS, best_and_worst, write_strips
 from smcd.evaluation.metrics.schema import ComparedReport, read_formatted
 from smcd.evaluation.metrics.summary import class_overlaps
+from smcd.runtime.errors import shown
 from smcd.runtime.files import new_folder, write_json
 from smcd.tracking.grounding import success
 
@@ -106,7 +107,7 @@ def summary_text(evaluation: Evaluation) -> str:
         f"  baseline NOT as expected: {row['name']}" for row in evaluation.baselines if row["as_expected"] is False
     ]
     lines += [f"  left out: {name}: {reason}" for name, reason in evaluation.left_out.items()]
-    return "\n".join(lines)
+    return shown("\n".join(lines))
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from smcd.runtime.files import read_json
 Name = Annotated[str, Field(max_length=300)]  # what stands in a cell of a table: a name, a label, a hash
 FolderName = Annotated[Name, Field(pattern=r"^[^/\\]+$")]
 Text = Annotated[str, Field(max_length=20_000)]
+Texts = Annotated[dict[Name, Text], Field(max_length=100)]
 Count = Annotated[int, Strict(), Field(ge=0, le=10**9)]
 Side = Annotated[int, Strict(), Field(ge=1, le=65_536)]  # pixels
 Number = Annotated[StrictInt | Annotated[float, Strict()], Field(ge=-1e9, le=1e9)]  # not NaN; an integer stays one
@@ -36,7 +37,7 @@ class _Manifest(BaseModel):
     height: Side
     width: Side
     clips: Count
-    conventions: Annotated[dict[Name, Text], Field(max_length=100)]
+    conventions: Texts
 
 
 class _Scored(BaseModel):

@@ -106,6 +106,7 @@ def test_files_that_are_no_manifests(manifest, tmp_path):
         ({"height": True}, "height: Input should be a valid integer"),
         ({"dataset": "x" * 10_000}, "dataset: String should have at most 300 characters"),
         ({"conventions": {"a": 1}}, "conventions.a: Input should be a valid string"),
+        ({"conventions": {str(n): "" for n in range(101)}}, "conventions: Dictionary should have at most 100"),
         ({"clips": {}}, "clips: Input should be a valid list"),
         ({"clips": [None]}, "clips.0: "),
         ({"clips": 0}, "clips: Input should be a valid list"),
