@@ -22,6 +22,7 @@ _HEIGHT = 127  # pixels of a frame in the page; from 128 on boxes have labels, w
 _GAP = 4  # pixels of white around each frame
 _PER_END = 4  # clips shown from each end
 _MOST_STRIPS, _MOST_FRAMES = 500, 64  # of more clips or frames, the first or evenly spaced ones are kept
+_WIDEST = 8192  # pixels of a video
 TRUTH = "true video"
 
 
@@ -68,11 +69,13 @@ def write_strips(folder: Path, evaluation: Evaluation) -> None:
 def video_of(reports: Mapping[str, Path], sequence: str, height: int, width: int) -> Video | None:
     """A clip of several reports (method -> folder): the truth, if one of them has it, then each method's result.
 
-    None if one of them has no strip of the clip; `height` and `width` are those of the manifest.
+    None if one of them has no strip of the clip, or they are too many for one video; `height` and `width` are those of
+    the manifest.
     """
     strips = [_read_strip(folder / STRIPS / f"{sequence}.jpg", height, width) for folder in reports.values()]
     found = [rows for rows in strips if rows is not None]
-    if len(found) < len(strips) or len({rows.shape[1:] for rows in found}) > 1:
+    is_too_wide = (len(strips) + 1) * _width(height, width) > _WIDEST
+    if len(found) < len(strips) or len({rows.shape[1:] for rows in found}) > 1 or is_too_wide:
         return None
     shown = {name: rows[-1] for name, rows in zip(reports, found, strict=True)}
     truth = next((rows[0] for rows in found if len(rows) == 2), None)
@@ -120,8 +123,8 @@ def _drawn(evaluation: Evaluation, row: Row) -> dict[str, np.ndarray]:
 
 
 def _width(height: int, width: int) -> int:
-    """How wide frames of this shape are in pages."""
-    return max(1, round(width * _HEIGHT / height))
+    """How wide frames of this shape are in pages; very wide ones are squashed: 64 of them must fit into a JPEG."""
+    return min(max(1, round(width * _HEIGHT / height)), 7 * _HEIGHT)
 
 
 def _with_boxes(frames: np.ndarray, boxes: Boxes, phrases: list[str]) -> np.ndarray:
