@@ -1,6 +1,5 @@
 """Folders and files that appear only when they are complete; text and JSON files."""
 
-import fcntl
 import glob
 import json
 import os
@@ -60,13 +59,13 @@ def hidden(out: Path, is_folder: bool = True) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     hexadecimal, (stem, end) = "[0-9a-f]" * 8, (glob.escape(out.stem), glob.escape(out.suffix))
     for left in out.parent.glob(f".{stem}.{hexadecimal}.partial{end}"):
-        with suppress(OSError), _locked(left):  # a BlockingIOError tells of a process that lives
+        with suppress(OSError, ImportError), _locked(left):  # a BlockingIOError tells of a process that lives
             _delete(left)
     temporary = out.with_name(f".{out.stem}.{secrets.token_hex(4)}.partial{out.suffix}")
     temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)
     try:
         with ExitStack() as lock:
-            with suppress(OSError):  # some network drives have no locks: there, what is left stays
+            with suppress(OSError, ImportError):  # some network drives have no locks: there, what is left stays
                 lock.enter_context(_locked(temporary))
             yield temporary
     finally:
@@ -76,6 +75,8 @@ def hidden(out: Path, is_folder: bool = True) -> Iterator[Path]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file or folder; the system frees it when the process ends, however it ends."""
+    import fcntl  # Windows has none
+
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
