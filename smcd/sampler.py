@@ -13,6 +13,7 @@ from accelerate import PartialState
 from diffusers.utils import is_xformers_available
 from torch import nn
 
+from smcd.conditions import NULL_OBJECTS
 from smcd.config import ModelConfig, check
 from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
 from smcd.inputs import Image, check_parts, check_paths, check_size
@@ -29,6 +30,8 @@ from smcd.schedulers import first_timestep, make_scheduler
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=ModelConfig)
 
+_TRAINED_FRAMES = 8
+_FAR = 2  # what is so many times more or less than in training gets a warning
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -77,6 +80,21 @@ class Sampler:
         except InputError as error:
             raise InputError(f"{self.config.trained_ckpt_path}: {error}") from None
 
+    def warn_if_unusual(self, objects: int, image: tuple[int, int] | None = None) -> None:
+        """Log in one line what is far from training: the video, its number of objects, an image (width, height)."""
+        sampling, own, far = self.config.validation_data, self.pipe.config, []
+        height, width = sampling.size
+        if _is_far(width, own.frame_width) or _is_far(height, own.frame_height):
+            far.append(f"{width} x {height} pixels, not {own.frame_width} x {own.frame_height}")
+        if _is_far(sampling.video_length, _TRAINED_FRAMES):
+            far.append(f"{sampling.video_length} frames, not {_TRAINED_FRAMES}")
+        if objects > NULL_OBJECTS:
+            far.append(f"{objects} objects, not up to {NULL_OBJECTS}")
+        if image is not None and _is_far(image[0] * height, image[1] * width):
+            far.append(f"an image of {image[0]} x {image[1]} pixels, squashed to {width} x {height}")
+        if far:
+            logger.warning(f"far from what the model was trained with, so expect less: {'; '.join(far)}")
+
     def __call__(
         self,
         prompts: list[str],
@@ -105,6 +123,7 @@ class Sampler:
                 image_guidance_scale=config.img_free_guidance,
                 text_image_guidance_scale=config.ti_free_guidance,
                 box_guidance_scale=config.box_free_guidance,
+                negative_prompt=config.negative_prompt,
                 generator=generators,
                 low_memory=config.low_memory,
                 return_dict=False,
@@ -112,6 +131,10 @@ class Sampler:
         if not np.isfinite(frames).all():
             raise InputError("the network gave NaN or infinity: broken weights, or try --mixed_precision bf16 or no")
         return list(to_uint8(frames))
+
+
+def _is_far(value: float, usual: float) -> bool:
+    return not usual / _FAR < value < usual * _FAR
 
 
 def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dtype | None) -> SMCDPipeline:

@@ -45,6 +45,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
             return []  # more processes than videos
         sampler = Sampler(config, state.device, progress_bar=True)
         sampler.check_paths(given.image, given.boxes)
+        sampler.warn_if_unusual(len(given.phrases), given.image.size)
         built_in = config.trained_ckpt_path == SPRITES
         if built_in:
             warn_of_limits(sampler.pipe.tokenizer, [prompt, *given.phrases])

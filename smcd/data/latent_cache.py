@@ -96,8 +96,6 @@ class CacheWriter:
             changed = [f"{key} {old.get(key)} -> {value}" for key, value in settings.items() if old.get(key) != value]
             raise InputError(f"{path}: the cache was begun otherwise ({', '.join(changed)}); delete its folder")
         write_json(path, settings, indent=1)
-        for left_over in self.folder.glob(".*.partial*"):
-            left_over.unlink()
         missing = [number for number in range(len(self.shards)) if not self._is_right(number)]
         if missing:
             (self.folder / _INDEX).unlink(missing_ok=True)

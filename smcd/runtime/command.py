@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from smcd.runtime.errors import InputError
+from smcd.runtime.errors import InputError, shown
 
 
 @contextmanager
@@ -15,7 +15,9 @@ def command() -> Iterator[None]:
 
     Ctrl-C ends it with exit code 130, SIGTERM with 143, both as exceptions, so that half-written files are removed.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("httpx", "httpx2", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if {"-h", "--help"} & {*sys.argv} and hasattr(signal, "SIGPIPE"):
@@ -29,6 +31,11 @@ def command() -> Iterator[None]:
         sys.exit(_failed("interrupted", 128 + signal.SIGINT))
 
 
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
 def _failed(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(shown(f"error: {message}"), file=sys.stderr)
     return code

@@ -44,6 +44,35 @@ def test_key_frames_are_interpolated(tmp_path):
     assert [frame[0][0] for frame in boxes] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} {} {} {}",
+        "{}\t{}\t{}\t{}",
+        "{};{};{};{}",
+        "{} , {}; {}  {}",
+        "[{}, {}, {}, {}],",
+        "({} {} {} {})",
+        "{},{},{},{},",
+    ],
+)
+@pytest.mark.parametrize("frame", ["", "{k}: ", "{k}:"])
+def test_other_separators_comments_headers_and_blank_lines(tmp_path, line, frame):
+    lines = [frame.format(k=k) + line.format(x, 10, x + 50, 30) for k, x in enumerate((0, 10, 20, 30))]
+    text = f"# by hand\n\nx1 y1 x2 y2\n{lines[0]}  # start\n{lines[1]}\n \n{lines[2]}\n{lines[3]}\n\n"
+    assert read(write(tmp_path, text)).boxes == [[(x / 100, 0.2, (x + 50) / 100, 0.6)] for x in (0, 10, 20, 30)]
+
+
+def test_boxes_as_a_list_of_all_frames(tmp_path):
+    objects = [{"phrase": "cat", "boxes": [[0, 0, 50, 50], None, [50, 0, 100, 50], [0, 0, 100, 50]]}]
+    assert read(write(tmp_path, objects=objects), phrase=None).boxes == [
+        [(0, 0, 0.5, 1)],
+        [None],
+        [(0.5, 0, 1, 1)],
+        [(0, 0, 1, 1)],
+    ]
+
+
 @pytest.mark.parametrize("image", ["img.jpg", "img.jpeg", "img.webp", "img.PNG", "IMG.PNG", "img.bmp"])
 def test_image_formats(tmp_path, image):
     assert read(write(tmp_path, f"0: {BOX}", image=image)).image.mode == "RGB"
@@ -107,7 +136,13 @@ def one_object(**changes) -> list:
         ("", "bbox.txt: is empty"),
         ("\n \n", "bbox.txt: is empty"),
         (f"{BOX}\n10,20,30\n{BOX}\n{BOX}", "bbox.txt:2: a box is four numbers"),
-        (f"{BOX}\n\n{BOX}\n{BOX}", "bbox.txt:2: a box is four numbers"),
+        (f"{BOX}\n\n{BOX}\n{BOX}", "3 lines for 4 frames"),
+        ("# nothing\nx1,y1,x2,y2\n", "bbox.txt: is empty"),
+        (f"{BOX}\n\n10,,60,30", "bbox.txt:3: a box is four numbers x1,y1,x2,y2 in pixels, separated by commas"),
+        (",10,20,60,30", "bbox.txt:1: a box is four numbers"),
+        ("10,5;10;60,5;30", "bbox.txt:1: a box is four numbers x1,y1,x2,y2 in pixels, separated by commas"),
+        (f"x,y,w,h\n{BOX}", "bbox.txt: the columns are x,y,w,h, but they should be x1,y1,x2,y2"),
+        (f"frame,x1,y1,x2,y2\n0,{BOX}", "bbox.txt: the columns are frame,x1,y1,x2,y2"),
         (f"{BOX}\n{BOX}\na,b,c,d\n{BOX}", "bbox.txt:3: "),
         (f"{BOX}\n{BOX}\nnan,0,1,1\n{BOX}", "bbox.txt:3: "),
         (f"{BOX}\n{BOX}\n0,0,inf,1\n{BOX}", "bbox.txt:3: "),
@@ -142,16 +177,25 @@ def test_bad_bbox_txt(tmp_path, text, message):
         ("[" * 100_000, "nested too deeply"),
         ("{}", "should be a list of objects"),
         ([], "should be a list of objects"),
-        ("[" + "1" * 10_000 + "]", "objects.json: Exceeds the limit"),
+        ("[" + "1" * 10_000 + "]", "objects.json: holds a number of 10000 digits"),
+        (
+            '[{"phrase": "cat", "boxes": {"0": [0, 0, 1, 1],}}]',
+            "objects.json:1: is not JSON (delete the comma before the }",
+        ),
         (["cat"], 'object 1: needs "phrase" and "boxes"'),
         ([{"phrase": "cat"}], 'object 1: needs "phrase" and "boxes"'),
         (one_object(color="red"), 'object 1: unknown key "color"'),
         (one_object(phrase=" "), '"phrase" should be a name'),
         (one_object(phrase=3), '"phrase" should be a name'),
-        (one_object(phrase="\ud800"), '"phrase" should be a name'),
+        (one_object(phrase="\ud800"), "objects.json: holds half a character"),
+        (one_object(phrase="a\0b"), "objects.json:1: holds the character NUL"),
         (one_object(boxes={}), "at least one frame with a box"),
         (one_object(boxes={"0": None}), "at least one frame with a box"),
-        (one_object(boxes=[[0, 0, 1, 1]]), "at least one frame with a box"),
+        (one_object(boxes=[[0, 0, 1, 1]]), 'object 1 ("cat"): 1 boxes for 4 frames'),
+        (one_object(boxes=[None] * 4), "at least one frame with a box"),
+        (one_object(boxes=[0, 0, 1, 1]), "at least one frame with a box"),
+        ([{"Phrase": "cat", "boxes": {"0": [0, 0, 9, 9]}}], 'unknown key "Phrase"; did you mean phrase?'),
+        ([{"phrase": "cat", "bbox": {"0": [0, 0, 9, 9]}}], 'unknown key "bbox"; did you mean boxes?'),
         (one_object(boxes={"9": [0, 0, 1, 1]}), 'object 1 ("cat"): frame 9 is beyond the last frame, 3'),
         (one_object(boxes={"one": [0, 0, 1, 1]}), "'one' is not a frame number"),
         (one_object(boxes={"0": [0, 0, 1]}), 'object 1 ("cat"), frame 0: a box is four numbers'),
@@ -159,7 +203,7 @@ def test_bad_bbox_txt(tmp_path, text, message):
         (one_object(boxes={"0": [0, 0, 1, "1"]}), "a box is [x1, y1, x2, y2] or null"),
         (one_object(boxes={"0": "0,0,1,1"}), "a box is [x1, y1, x2, y2] or null"),
         (one_object(boxes={"0": [0, 0, 1, float("nan")]}), 'object 1 ("cat"), frame 0: a box is four numbers'),
-        (one_object(boxes={"0": [0, 0, 10**400, 1]}), 'object 1 ("cat"), frame 0: a box is four numbers'),
+        (one_object(boxes={"0": [0, 0, 10**400, 1]}), "holds a number of 401 digits"),
         ('[{"phrase": "cat", "boxes": {"0": [0, 0, 1, 1], "0": null}}]', 'key "0" is given twice'),
         (one_object(boxes={"0": [0, 0, 1, 1], "00": [0, 0, 2, 2]}), "frame 0 is given twice"),
     ],

@@ -1,7 +1,5 @@
 """The folder of an evaluation: where clips lie, which of them are done, and writing a clip."""
 
-import glob
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,13 +46,9 @@ class ClipFolders:
 
     def begin(self, settings: dict[str, Any]) -> None:
         """Make the folder ready for writing: manifest, settings, and what an earlier run left behind put in order."""
-        folders = {self.folder(seed, self._sequences[0]).parent for seed in self._seeds}
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+        for seed in self._seeds:
+            self.folder(seed, self._sequences[0]).parent.mkdir(parents=True, exist_ok=True)
         for name in self._sequences:
-            for folder in {self.root, *folders}:
-                for left in folder.glob(f".{glob.escape(name)}.*.partial"):  # of a run that was killed
-                    shutil.rmtree(left)
             if self._by_seed and self._lone_seed is not None and (self.root / name).is_dir():
                 (self.root / name).rename(self.folder(self._lone_seed, name))
         self.manifest.write(self.root / MANIFEST_NAME)

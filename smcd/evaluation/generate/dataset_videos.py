@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
@@ -33,7 +32,7 @@ _FREE = {  # may change from run to run: the manifest tells of the data, and the
 }
 _TOLD = (  # what the report says about how the videos were made
     *("weights_sha256", "seeds", "scheduler", "num_inference_steps", "guidance_scale", "img_free_guidance"),
-    *("ti_free_guidance", "box_free_guidance", "mixed_precision", "dtype", "batch_size"),
+    *("ti_free_guidance", "box_free_guidance", "negative_prompt", "mixed_precision", "dtype", "batch_size"),
 )
 
 
@@ -135,6 +134,8 @@ def _sample_share(
     sampler = Sampler(config, state.device) if mine else None
     if sampler is not None:
         sampler.check_paths("an image", "boxes")
+        if state.is_main_process:
+            sampler.warn_if_unusual(data().objects)
 
     def begin() -> None:
         if sampler is not None:  # the main process always has a share
@@ -164,7 +165,6 @@ def _write_scores(root: Path, options: Options) -> None:
     known, target = made | made["validation_data"], root / REPORT_NAME
     generator = {"weights": made["trained_ckpt_path"]} | {name: known[name] for name in _TOLD}
     evaluation = evaluate(root, root / MANIFEST_NAME, options, generator=generator)
-    shutil.rmtree(target, ignore_errors=True)
-    write_report(target, evaluation)
+    write_report(target, evaluation, replace=True)
     print(summary_text(evaluation))
     print(f"the report: {target / 'index.html'}")
