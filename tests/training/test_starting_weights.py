@@ -13,7 +13,7 @@ from smcd.config import DataConfig, TrainConfig
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
-from smcd.training.run import resolved
+from smcd.training.loop import resolved
 from smcd.training.stages import stage_of
 from smcd.training.starting_weights import _new_image_encoder
 from smcd.training.trained_networks import starting_pipeline
@@ -80,8 +80,7 @@ def test_the_guidance_of_the_sample_videos_becomes_the_pipelines_own(tmp_path, g
     pipe.register_to_config(guidance_scale=3.0)
     pipe.save_pretrained(tmp_path / "start")
     config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "start"))
-    config = replace(config, validation_data=replace(config.validation_data, guidance_scale=given))
-    assert starting_pipeline(config, stage_of(config))[0].config.guidance_scale == own
+    assert starting_pipeline(config, stage_of(config), given)[0].config.guidance_scale == own
 
 
 def test_another_base_unet(base, tmp_path):
