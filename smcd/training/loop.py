@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -60,18 +61,18 @@ def train(config: TrainConfig) -> None:
     out, batches = config.output_dir, (config.gradient_accumulation_steps, config.train_batch_size)
     trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(out))
     accelerator = make_accelerator(out, config.mixed_precision, *batches, config.max_grad_norm, trackers)
-    signal = 0
+    stopped_by = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):
             if not config.dry_run:
-                signal = run_from_start_to_end(config, accelerator)
+                stopped_by = run_from_start_to_end(config, accelerator)
             elif accelerator.is_main_process:
                 print(plan(config, accelerator.num_processes))
     finally:
         accelerator.free_memory()  # first: networks that outlive the process group can hang when they are freed
         accelerator.end_training()  # trackers, and the process group
-    if signal:
-        sys.exit(128 + signal)
+    if stopped_by:
+        sys.exit(128 + stopped_by)
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
@@ -130,6 +131,11 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
             write_json(out / "versions.json", versions, indent=1)
         start_trackers(accelerator, run.options, out, run.step)
         stopped_by = train_steps(config, run, validation, signals)
+    if run.loader.lost_worker:
+        raise InputError(
+            f"a process that reads data was killed, perhaps because memory ran out: training stopped after step "
+            f"{run.step}, and the same command goes on from there; try a lower --num_workers"
+        )
     if stopped_by:
         logger.info(f"stopped after step {run.step}; the same command goes on from there")
         return stopped_by
@@ -170,6 +176,8 @@ def one_step(
     seen: list[str] = []
     for micro_batch in range(options.gradient_accumulation_steps):
         batch = next(batches)
+        if run.loader.lost_worker:  # all processes stop after this step
+            signals.received = signals.received or signal.SIGTERM
         keys = step_keys(run.seed, run.step, options.train_batch_size, micro_batch, *position)
         example = run.encoders(batch, keys, run.model.stage.drops)
         with accelerator.accumulate(run.networks):

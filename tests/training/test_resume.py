@@ -17,9 +17,10 @@ import yaml
 
 from smcd.config import DataConfig, GligenConfig, TrainConfig
 from smcd.data.mixing import ClipLoader
+from smcd.runtime.command import command
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training import checkpoint
+from smcd.training import checkpoint, loop
 from smcd.training.export import export
 from smcd.training.loop import train
 from smcd.training.resume import check_same, settings_of
@@ -135,6 +136,49 @@ def test_a_signal_to_the_whole_group_leaves_a_checkpoint_too(tmp_path):
     assert runs.exit_codes([process]) == [143]
     (left,) = checkpoint.all_in(tmp_path / "out")
     assert checkpoint.read_info(left)["step"] == max(runs.metrics(tmp_path / "out"))
+
+
+def test_a_killed_data_process_ends_the_run_with_a_checkpoint(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=1000, checkpointing_steps=1000, num_workers=2)
+    process = runs.start(train, settings)
+    while not runs_to(tmp_path / "out", 2):
+        assert process.is_alive()
+        time.sleep(0.005)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(workers[0]), signal.SIGKILL)
+    process.join(60)
+    assert process.exitcode == 1
+    (left,) = checkpoint.all_in(tmp_path / "out")
+    assert checkpoint.read_info(left)["step"] == max(runs.metrics(tmp_path / "out"))
+
+
+def test_training_goes_on_when_nobody_reads_its_output(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=2, num_workers=1)
+    process = runs.start(_train_without_readers, settings)
+    process.join(60)
+    assert process.exitcode == 0
+    assert (tmp_path / "out" / "pipeline").is_dir()
+
+
+def test_an_error_ends_a_run_whose_data_processes_ignore_signals(tmp_path):
+    settings = runs.config(tmp_path / "out", num_workers=1)
+    process = runs.start(_fail_while_training, settings)
+    process.join(60)
+    assert process.exitcode == 2
+
+
+def _train_without_readers(settings) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    sys.stdout = sys.stderr = os.fdopen(writer, "w", buffering=1)
+    with command():
+        train(settings)
+
+
+def _fail_while_training(settings) -> None:
+    loop.check_numbers = lambda *_: (_ for _ in ()).throw(InputError("the loss is not finite"))
+    with command():
+        train(settings)
 
 
 def _train_in_a_group(settings) -> None:
