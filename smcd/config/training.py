@@ -8,6 +8,7 @@ from typing import Any
 from smcd.config.data import DataConfig
 from smcd.config.model import GATES, PRECISIONS, SamplingConfig
 from smcd.config.options import option, section
+from smcd.runtime.built_in import TINY
 from smcd.runtime.errors import InputError
 
 SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
@@ -49,7 +50,7 @@ class StageOptions(DrawOptions):
 class StartOptions(DrawOptions):
     """The weights to start from, and how paths that they lack begin."""
 
-    pretrained_model_path: str | None = option(None, "base: folder or hub id; otherwise an untrained tiny model")
+    pretrained_model_path: str | None = option(None, f"base: folder or hub id, or {TINY} for an untrained tiny model")
     root_path: str | None = option(None, "base as a ModelScope folder; pretrained_model_path then gives the tokenizer")
     tokenizer: str | None = option(None, "folder or hub id of the tokenizer, if not in the base")
     pretrained_weight_path: str | None = option(None, "file with the base's UNet, in place of the base's own")
@@ -139,8 +140,14 @@ class TrainConfig(ValidationOptions, LoopOptions, ModelOptions):  # dataclasses 
         if Path(self.output_dir).is_file():
             raise InputError(f"{self.output_dir}: is a file; choose another --output_dir")
         self.train_data.check_folder()
-        if self.validation_steps:
+        if self.validation_steps and (self.eval_data.path or self.eval_data.data_path):
             self.eval_data.check_folder()
+        weights = (self.pretrained_model_path, self.root_path, self.tune_from_ckpt_path, self.pretrained_weight_path)
+        if not self.train_data.made and not any(weights):
+            raise InputError(
+                "no weights: name the base, --pretrained_model_path FOLDER_OR_HUB_ID, or weights to go on from, "
+                f"--tune_from_ckpt_path; --pretrained_model_path {TINY} trains an untrained tiny model, as a trial"
+            )
 
 
 @dataclass

@@ -22,6 +22,9 @@ def command() -> Iterator[None]:
     said: Any = _Lasting(sys.stdout), _Lasting(sys.stderr)
     with redirect_stdout(said[0]), redirect_stderr(said[1]):
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+        if os.environ.get("RANK", "0") != "0":  # of several processes the first one tells what all of them would
+            logging.getLogger().setLevel(logging.WARNING)
+            logging.getLogger("smcd.config").setLevel(logging.ERROR)
         for noisy in ("httpx", "httpx2", "huggingface_hub"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         if {"-h", "--help"} & {*sys.argv} and hasattr(signal, "SIGPIPE"):

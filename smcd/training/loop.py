@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from smcd.config import LoopOptions, OptimizerOptions, TrainConfig, check
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
-from smcd.runtime.built_in import BUILT_IN
+from smcd.runtime.built_in import BUILT_IN, TINY
 from smcd.runtime.errors import InputError, out_of_memory_advice
 from smcd.runtime.files import write_json
 from smcd.runtime.precision import usable_precision
@@ -59,8 +59,9 @@ def train(config: TrainConfig) -> None:
     check(config)
     config = resolved(config)
     out, batches = config.output_dir, (config.gradient_accumulation_steps, config.train_batch_size)
-    trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(out))
-    accelerator = make_accelerator(out, config.mixed_precision, *batches, config.max_grad_norm, trackers)
+    names = [*config.report_to, *(["wandb"] if config.use_wandb else [])]
+    precision, trackers = config.mixed_precision, [] if config.dry_run else make_trackers(names, Path(out))
+    accelerator = make_accelerator(out, "no" if config.dry_run else precision, *batches, config.max_grad_norm, trackers)
     stopped_by = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):
@@ -78,14 +79,19 @@ def train(config: TrainConfig) -> None:
 def resolved(config: TrainConfig) -> TrainConfig:
     """The config as this machine takes it: folders as absolute paths, so that a checkpoint finds them from anywhere,
     and nothing that needs a GPU where there is none."""
-    device = "gpu" if torch.accelerator.is_available() else "cpu"
-    changes: dict[str, Any] = {"mixed_precision": usable_precision(config.mixed_precision, device)}
-    if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
-        logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
-        changes["use_8bit_adam"] = False
+    device, eval_data = "gpu" if torch.accelerator.is_available() else "cpu", config.eval_data
+    changes: dict[str, Any] = {}
+    if not config.dry_run:  # which counts the memory of another machine
+        changes["mixed_precision"] = usable_precision(config.mixed_precision, device)
+        if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
+            logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
+            changes["use_8bit_adam"] = False
+    if config.validation_steps and not eval_data.made and not (eval_data.path or eval_data.data_path):
+        logger.warning("eval_data names no data: nothing will be validated; set eval_data.path, or use sprites there")
+        changes["validation_steps"] = 0
     for name in _PATHS:
         value = getattr(config, name)
-        if value is not None and value not in BUILT_IN and Path(value).expanduser().exists():
+        if value is not None and value not in (*BUILT_IN, TINY) and Path(value).expanduser().exists():
             changes[name] = _absolute(value)
     if "tune_from_ckpt_path" in changes:
         latest = checkpoint.latest_in(Path(changes["tune_from_ckpt_path"]))

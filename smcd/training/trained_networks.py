@@ -11,7 +11,7 @@ from torch import nn
 
 from smcd.config import DataConfig, ModelOptions, StartOptions, TrainConfig, ValidationOptions, read_config
 from smcd.pipeline import SMCDPipeline
-from smcd.runtime.built_in import BUILT_IN
+from smcd.runtime.built_in import BUILT_IN, TINY
 from smcd.runtime.errors import InputError
 from smcd.runtime.hashes import weights_hash
 from smcd.schedulers import first_timestep
@@ -76,6 +76,7 @@ def starting_pipeline(
     `guidance_scale` is None for that of the weights.
     """
     base, weights = options.root_path or options.pretrained_model_path, options.tune_from_ckpt_path
+    base = None if base == TINY else base
     tokenizer = options.tokenizer or (options.pretrained_model_path if options.root_path else None)
     base_unet, new_position_net = options.pretrained_weight_path, options.new_position_net
     found = None if weights is None or weights in BUILT_IN else checkpoint.find(Path(weights))

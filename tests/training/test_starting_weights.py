@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from smcd import SMCDPipeline, SMCDUNet3D
-from smcd.config import DataConfig, TrainConfig
+from smcd.config import DataConfig, TrainConfig, check
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
@@ -71,6 +71,13 @@ def test_fresh_gates_begin_as_told_and_trained_ones_stay(tmp_path):
     assert {value for name, value in alphas.items() if ".image_gate." in name} == {0.5}
     before = SMCDPipeline.from_pretrained(tmp_path / "stage-1").unet.state_dict()
     assert all(value == before[name].item() for name, value in alphas.items() if ".object_gate." in name)
+
+
+def test_the_tiny_model_trains_on_real_data_if_it_is_named(tmp_path):
+    config = runs.config(tmp_path / "out", train_data=DataConfig(path=str(tmp_path)), pretrained_model_path="tiny")
+    check(config)
+    unet, expected = (starting_pipeline(some, stage_of(some))[0].unet for some in (config, runs.config(tmp_path)))
+    assert torch.equal(unet.conv_out.weight, expected.conv_out.weight)
 
 
 @pytest.mark.parametrize(("given", "own"), [(None, 3.0), (2.0, 2.0)])
