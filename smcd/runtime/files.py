@@ -1,14 +1,19 @@
 """Folders and files that appear only when they are complete; text and JSON files."""
 
+import errno
 import json
+import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from smcd.runtime.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -19,21 +24,71 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     out = out.expanduser().absolute()
     check_new(out)
-    new_parents = [parent for parent in out.parents if not parent.exists()]
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    with _new_parents(out):
+        try:
+            with _writing(out):
+                temporary.mkdir(parents=True)
+                yield temporary
+                for path in (*temporary.rglob("*"), temporary):
+                    sync(path)
+                if out.is_dir():
+                    out.rmdir()
+                temporary.rename(out)
+                sync(out.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder, which is made where it is missing, to this process, until it leaves the block or dies.
+
+    Raises an InputError if another process has it, also one of another container or machine that shares the disk.
+    """
+    path = folder / ".lock"
+    with _new_parents(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _lock(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            file.close()
+
+
+def _lock(path: Path) -> IO[str]:
+    """The open file that holds the lock, which no process forked from this one keeps."""
+    import fcntl  # Windows has none
+
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                logger.warning(f"{path}: this disk cannot lock files ({error}): see that no other run writes here")
+                return file
+            file.seek(0)
+            owner = file.read()
+            raise InputError(f"{path.parent}: another run{owner} is writing here; wait for it, or stop it") from None
+        with suppress(FileNotFoundError):
+            if os.path.samefile(path, file.fileno()):  # not that of a run that has just ended, and deleted it
+                file.truncate(0)
+                file.write(f" (process {os.getpid()} on {socket.gethostname()})")
+                file.flush()
+                return file
+        file.close()
+
+
+@contextmanager
+def _new_parents(path: Path) -> Iterator[None]:
+    """Delete the folders above a path that were made inside the block, as far as they are empty at its end."""
+    new = [parent for parent in path.absolute().parents if not parent.exists()]
     try:
-        with _writing(out):
-            temporary.mkdir(parents=True)
-            yield temporary
-            for path in (*temporary.rglob("*"), temporary):
-                sync(path)
-            if out.is_dir():
-                out.rmdir()
-            temporary.rename(out)
-            sync(out.parent)
+        yield
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for parent in new_parents:
+        for parent in new:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
 

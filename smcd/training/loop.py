@@ -5,12 +5,13 @@ import math
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from diffusers.utils import is_bitsandbytes_available
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -19,8 +20,9 @@ from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.runtime.built_in import BUILT_IN, TINY
 from smcd.runtime.errors import InputError, out_of_memory_advice
-from smcd.runtime.files import write_json
+from smcd.runtime.files import locked, write_json
 from smcd.runtime.precision import usable_precision
+from smcd.runtime.processes import in_main
 from smcd.runtime.signals import StopSignals
 from smcd.training import checkpoint, resume
 from smcd.training.batch import step_keys
@@ -64,8 +66,9 @@ def train(config: TrainConfig) -> None:
     accelerator = make_accelerator(out, "no" if config.dry_run else precision, *batches, config.max_grad_norm, trackers)
     stopped_by = 0
     try:
-        with out_of_memory_advice(_OUT_OF_MEMORY):
+        with out_of_memory_advice(_OUT_OF_MEMORY), ExitStack() as stack:
             if not config.dry_run:
+                in_main(PartialState(), lambda: stack.enter_context(locked(Path(out))))
                 stopped_by = run_from_start_to_end(config, accelerator)
             elif accelerator.is_main_process:
                 print(plan(config, accelerator.num_processes))

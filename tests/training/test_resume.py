@@ -408,3 +408,18 @@ def test_resuming_with_more_data_says_so(tmp_path, caplog):
     path.write_text(json.dumps(info | {"clips": dict.fromkeys(info["clips"], 10)}))
     runs.run(replace(settings, max_train_steps=3))
     assert "training goes on in another order" in caplog.text
+
+
+def test_a_second_run_in_the_folder_stops_at_once(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=1000, num_workers=1)
+    process = runs.start(train, settings)
+    while not runs_to(tmp_path / "out", 1):
+        assert process.is_alive()
+        time.sleep(0.005)
+    elsewhere = replace(settings, pretrained_model_path="/nowhere")  # which nothing looks for
+    with pytest.raises(InputError, match=rf"another run \(process {process.pid} on .*\) is writing here"):
+        runs.run(elsewhere)
+    process.kill()
+    process.join()
+    with pytest.raises(InputError, match="/nowhere: no such folder"):  # the lock went with the process
+        runs.run(elsewhere)
