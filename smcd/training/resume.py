@@ -114,12 +114,13 @@ def _take(run: Run) -> checkpoint.Content:
         ema = dict(zip(names, counters.pop("shadow_params"), strict=True))
         state["ema"] = {key: value for key, value in counters.items() if isinstance(value, int | float | bool)}
     kept = (run.step, trained, ema, state, run.options, run.settings)
-    return checkpoint.Content(*kept, run.model.frozen_hash, _clips(run))
+    return checkpoint.Content(*kept, run.model.frozen_hash, *_data(run))
 
 
-def _clips(run: Run) -> dict[str, int]:
-    """How many clips each dataset has."""
-    return {source.name: len(source) for source in run.loader.mixture.sources}
+def _data(run: Run) -> tuple[dict[str, int], dict[str, str]]:
+    """How many clips each dataset has, and its fingerprint."""
+    sources = run.loader.mixture.sources
+    return {source.name: len(source) for source in sources}, {source.name: source.fingerprint for source in sources}
 
 
 def _save_shards(run: Run) -> Path | None:
@@ -147,11 +148,14 @@ def resume(run: Run, which: str) -> None:
         return
     content = checkpoint.read(path)
     checkpoint.check_frozen(path, content.frozen, run.model.frozen_hash)
-    if content.clips and content.clips != _clips(run):
+    clips, data = _data(run)
+    if content.clips and content.clips != clips:
         logger.warning(
-            f"{path}: the clips of the data were {content.clips} there and are {_clips(run)} here: training goes on in "
+            f"{path}: the clips of the data were {content.clips} there and are {clips} here: training goes on in "
             "another order"
         )
+    elif changed := [name for name in data if content.data.get(name, data[name]) != data[name]]:
+        logger.warning(f"{path}: other clips, boxes or captions are in {', '.join(changed)} by now than there")
     _put_back(run, content, path)
     logger.info(f"resumed from {path}")
 

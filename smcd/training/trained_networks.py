@@ -115,8 +115,9 @@ def load_checkpoint(path: Path, ema: bool = True, overrides: Sequence[str] = ())
     """
     config = read_config(TrainConfig, path / checkpoint.CONFIG, overrides)
     pipe, _ = starting_pipeline(config, stage_of(config), config.validation_data.guidance_scale)
-    averaged = ema and (path / checkpoint.EMA).is_file()
-    tensors = checkpoint.read_tensors(path / (checkpoint.EMA if averaged else checkpoint.TRAINED))
+    file = checkpoint.EMA if ema and (path / checkpoint.EMA).is_file() else checkpoint.TRAINED
+    checkpoint.check_files(path, file)
+    tensors = checkpoint.read_tensors(path / file)
     networks = TrainedNetworks(pipe.unet, pipe.position_net, pipe.image_encoder, pipe.scheduler, pipe.text_encoder)
     own = networks.state_dict()
     wrong = [name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape]

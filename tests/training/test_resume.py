@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -19,6 +20,7 @@ from smcd.config import DataConfig, GligenConfig, TrainConfig
 from smcd.data.mixing import ClipLoader
 from smcd.runtime.command import command
 from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_image
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint, loop
 from smcd.training.export import export
@@ -335,6 +337,39 @@ def test_a_checkpoint_of_another_config_is_refused_with_the_differences(tmp_path
         runs.run(replace(settings, resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1")))
     with pytest.raises(InputError, match="no checkpoint to resume from"):
         runs.run(replace(settings, resume_from_checkpoint=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("file", [checkpoint.TRAINED, checkpoint.EMA, checkpoint.STATE])
+def test_a_checkpoint_with_one_wrong_bit_is_not_used(straight, tmp_path, file):
+    path = Path(shutil.copytree(straight / "checkpoint-12", tmp_path / "checkpoint-12"))
+    content = bytearray((path / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / file).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{file}: is damaged.* Delete checkpoint-12, and the same command goes on"):
+        checkpoint.read(path)
+    if file == checkpoint.EMA:  # which is what is exported
+        with pytest.raises(InputError, match="is damaged"):
+            export(path, tmp_path / "model")
+
+
+def test_data_that_changed_since_are_told_of(tmp_path, caplog):
+    videos = tmp_path / "videos"
+    for name in ("a", "b"):
+        (videos / name).mkdir(parents=True)
+        for frame in range(2):
+            write_image(videos / name / f"{frame}.png", np.full((32, 32, 3), 9, np.uint8))
+    labels = {"caption": "A dog.", "objects": [{"phrase": "dog", "boxes": {"0": [0, 0, 9, 9]}}]}
+    (videos / "annotations.json").write_text(json.dumps({"a": labels, "b": labels}))
+    data = DataConfig(name="videos", path=str(videos), n_sample_frames=2, width=32, height=32)
+    settings = runs.config(tmp_path / "out", max_train_steps=1, train_data=data, pretrained_model_path="tiny")
+    runs.run(settings)
+    shutil.move(videos, tmp_path / "elsewhere")  # the same data
+    shutil.copytree(tmp_path / "elsewhere", videos)
+    runs.run(replace(settings, max_train_steps=2))
+    assert "by now than there" not in caplog.text
+    (videos / "annotations.json").write_text(json.dumps({"a": labels, "b": labels | {"caption": "A cat."}}))
+    runs.run(replace(settings, max_train_steps=3))
+    assert "checkpoint-2: other clips, boxes or captions are in videos/" in caplog.text
 
 
 def limit_files(size: int) -> None:
