@@ -1,5 +1,6 @@
 """Options of `smcd train` and `ms_main.py`, by what they say; each function of a run takes the part that it uses."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,9 @@ class OptimizerOptions(DrawOptions):
     max_train_steps: int = option(200_000, "number of steps; a step is one update of the weights", **_POSITIVE)
     train_batch_size: int = option(4, "number of clips in a batch, on each process", **_POSITIVE)
     gradient_accumulation_steps: int = option(1, "number of batches for one step, on each process", **_POSITIVE)
-    num_workers: int = option(4, "number of processes that read data, beside each training process", **_COUNT)
+    num_workers: int = option(
+        min(4, os.cpu_count() or 1), "number of processes that read data, beside each training process", **_COUNT
+    )
     learning_rate: float = option(5e-5, "learning rate of AdamW", above=0)
     scale_lr: bool = option(False, "multiply the rate by accumulation x batch x processes")
     lr_scheduler: str = option("constant", "how the rate changes", SCHEDULES)

@@ -24,6 +24,7 @@ from smcd.runtime.files import locked, write_json
 from smcd.runtime.precision import usable_precision
 from smcd.runtime.processes import in_main
 from smcd.runtime.signals import StopSignals
+from smcd.text import cut_texts_counted
 from smcd.training import checkpoint, resume
 from smcd.training.batch import step_keys
 from smcd.training.distributed import make_accelerator, whole
@@ -129,7 +130,7 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
     resume.check_settings(out, config.resume_from_checkpoint, settings)
     model = make_model(config, validation=config)
     hashes = encoder_hashes(model.pipe, config.train_data, config.eval_data)  # before the encoders are cast
-    with StopSignals() as signals, logging_redirect_tqdm():
+    with StopSignals() as signals, logging_redirect_tqdm(), cut_texts_counted():
         run = make_run(config, accelerator, model, hashes, out, options, settings)
         validation = Validation(run, config) if config.validation_steps else None
         resume.resume(run, config.resume_from_checkpoint)

@@ -82,7 +82,7 @@ def make_run(
     position = (accelerator.process_index, accelerator.num_processes)
     loader = ClipLoader(mixture, order, steps.train_batch_size, steps.num_workers, *position)
     set_seed(seed, device_specific=True)  # for dropout; everything else is drawn by `batch.draw`
-    if kind == DistributedType.FSDP:
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         gates_as_vectors(bare)
     bare.to(device)
     optimizer = _make_optimizer(steps, list(bare.trained().values()), rate, device)

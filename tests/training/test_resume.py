@@ -73,7 +73,7 @@ def test_kill_and_rerun_end_bitwise_equal(straight, tmp_path, trial):
 def test_kill_and_rerun_the_command(straight, tmp_path, trial):
     settings = runs.config(tmp_path / "out", use_ema=True, checkpointing_steps=2, num_workers=1)
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(_plain(settings)))
+    file.write_text(yaml.safe_dump(plain(settings)))
     command = [sys.executable, "ms_main.py", "--config", str(file)]
     started = time.monotonic()
     one_thread = os.environ | {
@@ -92,7 +92,7 @@ def test_kill_and_rerun_the_command(straight, tmp_path, trial):
     runs.assert_same_checkpoint(tmp_path / "out" / "checkpoint-12", straight / "checkpoint-12")
 
 
-def _plain(settings) -> dict:
+def plain(settings) -> dict:
     return {key: value for key, value in asdict(settings).items() if value is not None}
 
 
