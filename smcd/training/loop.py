@@ -62,9 +62,10 @@ def train(config: TrainConfig) -> None:
     check(config)
     config = resolved(config)
     out, batches = config.output_dir, (config.gradient_accumulation_steps, config.train_batch_size)
-    names = [*config.report_to, *(["wandb"] if config.use_wandb else [])]
-    precision, trackers = config.mixed_precision, [] if config.dry_run else make_trackers(names, Path(out))
-    accelerator = make_accelerator(out, "no" if config.dry_run else precision, *batches, config.max_grad_norm, trackers)
+    precision = "no" if config.dry_run else config.mixed_precision  # a dry run computes nothing and tracks nothing
+    names = [] if config.dry_run else [*config.report_to, *(["wandb"] if config.use_wandb else [])]
+    trackers = make_trackers(names, Path(out))
+    accelerator = make_accelerator(out, precision, *batches, config.max_grad_norm, trackers)
     stopped_by = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY), ExitStack() as stack:
