@@ -1,7 +1,8 @@
 """Text embeddings as ModelScope's text-to-video model was trained with: OpenCLIP's penultimate layer, padded with 0."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,6 +35,25 @@ def encode_text(
     ids, end = tokenize(tokenizer, text_encoder, texts)
     states = text_encoder(ids.to(device or text_encoder.device)).last_hidden_state
     return states, end.to(states.device)
+
+
+@contextmanager
+def cut_texts_counted() -> Iterator[None]:
+    """Inside, a warning tells of the first text that is cut, and at the end one tells how many there were."""
+    cut: set[str] = set()
+
+    def is_first(record: logging.LogRecord) -> bool:
+        known = bool(cut)
+        cut.add(record.getMessage())
+        return not known
+
+    logger.addFilter(is_first)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_first)
+        if len(cut) > 1:
+            logger.warning(f"{len(cut)} texts were too long and were cut like the first one")
 
 
 def tokenize(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -223,7 +223,8 @@ train_data:
       image_size: 512
       random_flip: False
       prob_use_caption: 0.25
-    SBUGrounding: {}
+    SBUGrounding:
+      which_layer_text: before
 """
 
 
@@ -236,6 +237,7 @@ def test_published_gligen_section(tmp_path, caplog):
         "SBUGrounding": GligenConfig(image_size=64),
     }
     assert ":7: train_data.dataset_names.*.which_layer_text has no meaning" in caplog.text
+    assert caplog.text.count("which_layer_text") == 1  # once, not for every set
     with pytest.raises(InputError, match=r"config.yaml:8: unknown key train_data.dataset_names.\*.image_siz; did you"):
         load_data("--config", yaml(tmp_path, PUBLISHED_GLIGEN.replace("image_size", "image_siz")))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smcd.convert.base import Base
-from smcd.text import encode_phrases, encode_text
+from smcd.text import cut_texts_counted, encode_phrases, encode_text, tokenize
 
 
 class Recorder(torch.nn.Module):
@@ -77,6 +77,15 @@ def test_long_texts_are_cut_with_a_warning_and_still_end(tokenizer, caplog):
     assert "only the first 75 of 150 tokens are used" in caplog.text
     assert end.tolist() == [76]
     assert recorder.ids[0, -1] == tokenizer.eos_token_id
+
+
+def test_of_many_long_texts_the_first_is_told_of_and_then_their_number(tokenizer, caplog):
+    with cut_texts_counted():
+        for words in (80, 90, 100, 90, 5):
+            tokenize(tokenizer, Recorder(), ["cat " * words])
+    assert len(caplog.messages) == 2
+    assert "only the first 75 of" in caplog.messages[0]
+    assert caplog.messages[1].startswith("3 texts were too long")
 
 
 def test_a_phrase_is_the_state_at_its_end_of_text(shared_pipe):

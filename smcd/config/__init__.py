@@ -9,5 +9,15 @@ from smcd.config.model import ModelConfig, SamplingConfig
 from smcd.config.options import check, flat
 from smcd.config.prepare import MakeSpritesConfig, PrepareConfig
 from smcd.config.scores import CompareConfig, ScoreConfig
-from smcd.config.training import ShowConfig, TrackerConfig, TrainConfig
+from smcd.config.training import (
+    LoopOptions,
+    ModelOptions,
+    OptimizerOptions,
+    ShowConfig,
+    StageOptions,
+    StartOptions,
+    TrackerConfig,
+    TrainConfig,
+    ValidationOptions,
+)
 from smcd.config.weights import ConvertConfig, ExportConfig

@@ -199,7 +199,7 @@ def _set_yaml(config: Any, path: Path) -> None:
     if node is not None:
         if _values(node, {}) > _MOST_VALUES:
             raise InputError(f"{path}: holds more than {_MOST_VALUES} values, where aliases (*name) are written out")
-        _set_section(config, node, path)
+        _set_section(config, node, path, set())
 
 
 def _values(node: Any, known: dict[int, float]) -> float:
@@ -212,8 +212,11 @@ def _values(node: Any, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
-def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
-    """Set the options of a config or section to what a node of a YAML file says; returns the section."""
+def _set_section(config: Any, node: Any, path: Path, ignored: set[str], prefix: str = "") -> Any:
+    """Set the options of a config or section to what a node of a YAML file says; returns the section.
+
+    `ignored` are keys of the file that were warned of already.
+    """
     hints, seen, entries = get_type_hints(type(config)), set(), _entries(node, path, prefix)
     elsewhere = get_type_hints(getattr(config, "shares_files_with", object)).keys() - hints.keys()
     _set_presets(config, {key.value: value.value for key, value in entries if value.id == "scalar"})
@@ -228,15 +231,17 @@ def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
         seen.add(name)
         other_tracker = key == "tracker" and value.id == "mapping" and not takes_section  # Weights & Biases' options
         if key in _PUBLISHED_KEYS and (name not in hints or other_tracker):
-            logger.warning(f"{where}: {key} has no meaning for this command and is ignored")
+            if key not in ignored:
+                logger.warning(f"{where}: {key} has no meaning for this command and is ignored")
+            ignored.add(key)
         elif name not in hints:
             raise InputError(f"{where}: unknown key {key}{did_you_mean(name, hints)}")
         elif is_dataclass(kind):
-            _set_section(getattr(config, name), value, path, f"{key}.")
+            _set_section(getattr(config, name), value, path, ignored, f"{key}.")
         elif takes_section:
             for inner, below in _entries(value, path, f"{key}."):
                 made = get_args(kind)[1]()
-                getattr(config, name)[inner.value] = _set_section(made, below, path, f"{key}.*.")
+                getattr(config, name)[inner.value] = _set_section(made, below, path, ignored, f"{key}.*.")
         else:
             texts = yaml.BaseLoader("").construct_object(value, deep=True)  # every scalar as a text
             plain = None if value.tag == _NULL else texts

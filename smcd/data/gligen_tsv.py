@@ -1,10 +1,12 @@
 """GLIGEN's grounding data: images with boxes and phrases, base64 in TSV files."""
 
 import base64
+import hashlib
 import io
 import json
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +107,12 @@ class GligenTSV:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which rows there are, by where they begin in their files: their content is read once it is needed."""
+        rows = (file.name.encode() + offsets.tobytes() for file, offsets in zip(self.files, self._offsets, strict=True))
+        return hashlib.sha256(b"".join(rows)).hexdigest()
 
     def _place(self, index: int) -> tuple[Path, int, int]:
         """File, row in it and byte offset."""

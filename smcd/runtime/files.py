@@ -1,17 +1,22 @@
 """Folders and files that appear only when they are complete; text and JSON files."""
 
+import errno
 import glob
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from smcd.runtime.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _MOST_DIGITS = 300  # of an integer in a JSON file: with more, it could not become a float
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON spells it
@@ -27,25 +32,31 @@ def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     out = out.expanduser().absolute()
     if not replace:
         check_new(out)
-    new_parents = [parent for parent in out.parents if not parent.exists()]
+    with _new_parents(out), _writing(out), hidden(out) as temporary:
+        yield temporary
+        for path in (*temporary.rglob("*"), temporary):
+            sync(path)
+        if out.is_dir() and any(out.iterdir()):
+            with hidden(out) as old:
+                try:
+                    out.rename(old)
+                    temporary.rename(out)
+                finally:
+                    if not out.exists():  # Ctrl-C came between the two
+                        old.rename(out)
+        else:
+            temporary.rename(out)
+        sync(out.parent)
+
+
+@contextmanager
+def _new_parents(path: Path) -> Iterator[None]:
+    """Delete the folders above a path that were made inside the block, as far as they are empty at its end."""
+    new = [parent for parent in path.absolute().parents if not parent.exists()]
     try:
-        with _writing(out), hidden(out) as temporary:
-            yield temporary
-            for path in (*temporary.rglob("*"), temporary):
-                sync(path)
-            if out.is_dir() and any(out.iterdir()):
-                with hidden(out) as old:
-                    try:
-                        out.rename(old)
-                        temporary.rename(out)
-                    finally:
-                        if not out.exists():  # Ctrl-C came between the two
-                            old.rename(out)
-            else:
-                temporary.rename(out)
-            sync(out.parent)
+        yield
     finally:
-        for parent in new_parents:
+        for parent in new:
             if parent.is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
 
@@ -83,6 +94,47 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder, which is made where it is missing, to this process, until it leaves the block or dies.
+
+    Raises an InputError if another process has it, also one of another container or machine that shares the disk.
+    """
+    path = folder / ".lock"
+    with _new_parents(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _lock(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            file.close()
+
+
+def _lock(path: Path) -> IO[str]:
+    """The open file that holds the lock, which no process forked from this one keeps (as it would one of `flock`)."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (OSError, ImportError) as error:  # Windows has no fcntl
+            if getattr(error, "errno", None) not in (errno.EACCES, errno.EAGAIN):
+                logger.warning(f"{path}: files cannot be locked here ({error}): see that no other run writes here")
+                return file
+            file.seek(0)
+            owner = file.read()
+            raise InputError(f"{path.parent}: another run{owner} is writing here; wait for it, or stop it") from None
+        with suppress(FileNotFoundError):
+            if os.path.samefile(path, file.fileno()):  # not that of a run that has just ended, and deleted it
+                file.truncate(0)
+                file.write(f" (process {os.getpid()} on {socket.gethostname()})")
+                file.flush()
+                return file
+        file.close()
 
 
 def _delete(path: Path) -> None:

@@ -14,34 +14,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from smcd.conditions import Conditions
-from smcd.config import DataConfig, GligenConfig, TrainConfig
-from smcd.data.build import build_data
+from smcd.config import DataConfig, GligenConfig, LoopOptions
+from smcd.data.mixing import Mixture
 from smcd.pipeline import SMCDPipeline
 from smcd.training.objective import Example, TrainedNetworks
-from smcd.training.run import clips_and_rate, encoder_hashes
-from smcd.training.trained_networks import make_model
+from smcd.training.run import clips_and_rate
+from smcd.training.trained_networks import DTYPES, Model
 
 _GIB = 2**30
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-def dry_run(config: TrainConfig, processes: int) -> str:
-    """The text: what would train on which clips, and what that needs, with so many processes.
-
-    Raises:
-        InputError: weights or data that are missing or broken.
-    """
-    model, data = make_model(config), config.train_data
-    hashes = encoder_hashes(model.pipe, data, config.eval_data)
-    mixture, _ = build_data(data, config.seed, hashes)
-    if config.validation_steps:
-        build_data(config.eval_data, config.seed, hashes)
+def dry_run(options: LoopOptions, model: Model, mixture: Mixture, processes: int, out: str) -> str:
+    """The text: what would train on which clips, what that needs with so many processes, and where it would go."""
     drops = {name: share for name, share in asdict(model.stage.drops).items() if share}
-    batch_size, precision = config.train_batch_size, config.mixed_precision
-    memory = memory_of(model.pipe, model.networks, data, batch_size, precision != "no", config.use_8bit_adam)
-    if config.use_ema:
+    batch_size, half = options.train_batch_size, model.dtype != torch.float32
+    memory = memory_of(model.pipe, model.networks, options.train_data, batch_size, half, options.use_8bit_adam)
+    if options.use_ema:
         memory["running average"] = 4 * _size(model.networks.trained().values())
-    of_step, rate = clips_and_rate(config, processes)
-    clips = config.max_train_steps * of_step
+    of_step, rate = clips_and_rate(options, processes)
+    clips = options.max_train_steps * of_step
     return "\n".join(
         [
             f"stage {model.stage.name}",
@@ -50,16 +42,16 @@ def dry_run(config: TrainConfig, processes: int) -> str:
             "",
             f"drops, for each sample: {', '.join(f'{name} {share:g}' for name, share in drops.items())}",
             "",
-            f"memory of each process, in GiB ({precision} precision)",
+            f"memory of each process, in GiB ({_NAMES[model.dtype]} precision)",
             *(f"  {size / _GIB:8.3f}  {name}" for name, size in memory.items()),
             f"  {sum(memory.values()) / _GIB:8.3f}  together, beside the libraries' own",
             "",
             f"data: {', '.join(f'{source.name} ({len(source)} clips)' for source in mixture.sources)}",
-            f"{config.max_train_steps} steps of {of_step} clips ({batch_size} at a time x "
-            f"{config.gradient_accumulation_steps} accumulation x {processes} processes): "
+            f"{options.max_train_steps} steps of {of_step} clips ({batch_size} at a time x "
+            f"{options.gradient_accumulation_steps} accumulation x {processes} processes): "
             f"{clips} clips, {clips / len(mixture):.3g} epochs",
-            f"learning rate {rate:g}, {config.lr_scheduler}",
-            f"a checkpoint every {config.checkpointing_steps} steps, in {config.output_dir}",
+            f"learning rate {rate:g}, {options.lr_scheduler}",
+            f"a checkpoint every {options.checkpointing_steps} steps, in {out}",
         ]
     )
 

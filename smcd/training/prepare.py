@@ -1,6 +1,7 @@
 """The prepare command: what training reads besides a dataset's own files is encoded and written once."""
 
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from smcd.data.video_folder import VideoFolder
 from smcd.data.youtube_vis import YouTubeVIS
 from smcd.latents import encode_frames
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import locked
 from smcd.runtime.processes import in_main, shared_work
-from smcd.text import encode_phrases, encode_text
+from smcd.text import cut_texts_counted, encode_phrases, encode_text
 
 _AT_ONCE = 256  # phrases through the text encoder
 _BLOCK = 64  # frames of a video that are read together
@@ -92,7 +94,7 @@ def prepare(config: PrepareConfig) -> list[str]:
     Raises an InputError for data that are missing or broken, by file and line, or a model that cannot be loaded.
     """
     check(config)
-    with shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
+    with cut_texts_counted(), shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
 
         @cache
         def encoders() -> Encoders:
@@ -171,25 +173,32 @@ def _write_latents(
     settings = cache_settings(encoders.hashes, source, *size, config.texts)
     folder = cache_folder(folder, settings)
     writer = CacheWriter(folder, source)
-    missing = in_main(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
-    for number in missing[state.process_index :: state.num_processes]:
-        videos: dict[str, dict[str, Tensor] | str] = {}
-        title = f"{source.name}, shard {number + 1} of {len(writer.shards)}"
-        for index in tqdm(writer.shards[number], title, unit="video"):
-            video = source.video(index)
-            try:
-                latents = encoders.latents(source, index, *size)
-            except InputError as error:
-                if config.on_error != "skip":
-                    raise
-                videos[video.name] = str(error)
-            else:
-                videos[video.name] = latents | (encoders.texts(video) if config.texts else {})
-        writer.write(number, videos)
-    state.wait_for_everyone()
-    if not state.is_main_process:
-        return []
-    dropped = writer.finish()
+    with ExitStack() as stack:
+        in_main(state, lambda: stack.enter_context(locked(folder)))
+        missing = in_main(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
+        for number in missing[state.process_index :: state.num_processes]:
+            _write_shard(config, writer, number, encoders)
+        state.wait_for_everyone()
+        if not state.is_main_process:
+            return []
+        dropped = writer.finish()
     written = sum(path.stat().st_size for path in folder.iterdir())
     line = f"latents: {frames} frames, {written / 2**20:.1f} MiB in {folder}"
     return [line, *summarize(f"latents of {source.name}", len(source.names) - len(dropped), dropped)]
+
+
+def _write_shard(config: PrepareConfig, writer: CacheWriter, number: int, encoders: Encoders) -> None:
+    """Encode the videos of one shard and write it. Raises an InputError for a broken video, unless it is skipped."""
+    source, videos = writer.source, dict[str, dict[str, Tensor] | str]()
+    title = f"{source.name}, shard {number + 1} of {len(writer.shards)}"
+    for index in tqdm(writer.shards[number], title, unit="video"):
+        video = source.video(index)
+        try:
+            latents = encoders.latents(source, index, config.height, config.width, config.resize)
+        except InputError as error:
+            if config.on_error != "skip":
+                raise
+            videos[video.name] = str(error)
+        else:
+            videos[video.name] = latents | (encoders.texts(video) if config.texts else {})
+    writer.write(number, videos)

@@ -1,5 +1,7 @@
 """What a dry run says: the memory of a step, and whether the data are there."""
 
+import importlib.util
+import re
 from dataclasses import replace
 
 import pytest
@@ -37,6 +39,19 @@ def test_the_memory_that_a_dry_run_counts_is_what_a_step_takes(checkpointing):
         networks.unet.enable_gradient_checkpointing()
     counted = activations_of(networks, example)
     assert counted == pytest.approx(measured_peak(checkpointing), rel=0.1)
+
+
+def test_a_dry_run_plans_for_another_machine(tmp_path, capsys, monkeypatch):
+    """Its memory is that of the precision asked for, and no tracker need be installed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    settings = runs.config(tmp_path / "out", use_wandb=True)
+    totals = []
+    for precision in ("no", "fp16"):
+        runs.run(replace(settings, mixed_precision=precision), dry_run=True)
+        printed = capsys.readouterr().out
+        assert f"in GiB ({precision} precision)" in printed
+        totals.append(float(re.search(r"([\d.]+)  together", printed)[1]))
+    assert totals[1] < totals[0]
 
 
 def test_a_dry_run_looks_at_the_data(tmp_path, capsys):

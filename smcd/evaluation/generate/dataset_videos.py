@@ -23,6 +23,7 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.hashes import weights_hash
 from smcd.runtime.processes import in_main
 from smcd.sampler import Sampler, on_device, with_defaults
+from smcd.text import cut_texts_counted
 
 logger = logging.getLogger(__name__)
 _FREE = {  # may change from run to run: the manifest tells of the data, and the rest does not touch the videos
@@ -53,7 +54,7 @@ def run_evaluation(config: EvaluationConfig) -> None:
     config = complete(config)
     root = Path(config.output_dir).expanduser()
     data = cache(lambda: clips_of(config))  # read once, and only by processes that need it
-    with on_device() as state:
+    with on_device() as state, cut_texts_counted():
         options = Options(config.tracker, config.sam2, config.clip, config.dino, config.fvd_weights, str(state.device))
         plan = in_main(state, lambda: _make_plan(config, root, data(), options))
         if plan.groups:
