@@ -53,7 +53,8 @@ def train(config: TrainConfig) -> None:
     config = resolved(config)
     out, batches = config.output_dir, (config.gradient_accumulation_steps, config.train_batch_size)
     trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(out))
-    accelerator = make_accelerator(out, config.mixed_precision, *batches, config.max_grad_norm, trackers)
+    precision = "no" if config.dry_run else config.mixed_precision  # which this machine need not have for a dry run
+    accelerator = make_accelerator(out, precision, *batches, config.max_grad_norm, trackers)
     signal = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY):

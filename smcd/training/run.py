@@ -60,10 +60,11 @@ class Run:
 
 def resolved(config: TrainConfig) -> TrainConfig:
     """The config as this machine takes it: folders as absolute paths, so that a checkpoint finds them from anywhere,
-    and nothing that needs a GPU where there is none."""
-    device = "gpu" if torch.accelerator.is_available() else "cpu"
+    and nothing that needs a GPU where there is none, except in a dry run, which tells of any GPU."""
+    device = "gpu" if config.dry_run or torch.accelerator.is_available() else "cpu"
     changes: dict[str, Any] = {"mixed_precision": usable_precision(config.mixed_precision, device)}
-    if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
+    has_8bit_adam = config.dry_run or (is_bitsandbytes_available() and torch.cuda.is_available())
+    if config.use_8bit_adam and not has_8bit_adam:
         logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
         changes["use_8bit_adam"] = False
     for name in _PATHS:
