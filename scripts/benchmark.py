@@ -119,6 +119,7 @@ def make_pipeline(options: Options, encoders: bool = False, **paths: bool) -> SM
     pipe = tiny_pipeline(**paths)
     if options.size == "full":
         vae = text_encoder = None
+        torch.manual_seed(0)  # the same weights every time, which the errors of 16 bits need
         with torch.device(options.device):
             unet, position_net = SMCDUNet3D(**paths), PositionNet()
             image_encoder = ImageEncoder() if unet.config.image_gate else None

@@ -31,19 +31,17 @@ import new_model
 import numpy as np
 import torch
 from accelerate.state import AcceleratorState
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from smcd import ImageEncoder, PositionNet, SMCDPipeline, SMCDUNet3D
-from smcd.config import DataConfig, SamplingConfig, TrainConfig, configured, read_config
+from smcd.config import DataConfig, ModelConfig, SamplingConfig, TrainConfig, configured, read_config
 from smcd.config.options import option
 from smcd.convert import from_published, to_published
-from smcd.models import use_channels_last
 from smcd.runtime.built_in import BUILT_IN, SPRITES
-from smcd.runtime.compilation import compile_transformers
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import new_file
-from smcd.schedulers import make_scheduler
+from smcd.sampler import Sampler
 from smcd.training import checkpoint
 from smcd.training.dry_run import memory_of
 from smcd.training.loop import train
@@ -166,132 +164,96 @@ def conversion(golden: Any, setting: Setting) -> Row:
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that a pipeline can do.
+    """Something that sampling can do.
 
     Attributes:
-        change: does it to a pipeline on a device; may return arguments of the call.
-        bound: the largest relative difference of its frames from those of the plain pipeline; None: they are others.
-        lacks: why it cannot be tried on a device, or None.
+        options: of the commands.
+        change: what is done to the pipeline instead.
+        bound: the largest relative difference of its frames from the plain ones; None: they are others.
+        lacks: why it cannot be tried, or None.
     """
 
-    change: Callable[[SMCDPipeline, str], Row | None]
-    bound: float | None = 1e-3
-    lacks: Callable[[str], str | None] = lambda device: None
+    options: Row = field(default_factory=dict)
+    change: Callable[[SMCDPipeline], object] = lambda pipe: None
+    bound: float | None = 0.005  # frames are rounded to 8 bits
+    lacks: str | None = None
 
 
-def needs_gpu(device: str) -> str | None:
-    return None if device == "cuda" else "needs a GPU"
+def all_features(device: str) -> dict[str, Feature]:
+    gpu = None if device == "cuda" else "needs a GPU"
+    xformers = gpu or (None if find_spec("xformers") else "xformers is not installed")
+    lora = None if hasattr(SMCDPipeline, "load_lora_weights") else "the pipeline has no LoRA yet"
+    has_windows = "window" in inspect.signature(SMCDPipeline.__call__).parameters
+    windows = None if has_windows else "the pipeline has no windows over time yet"
+    guidance = dict.fromkeys(("img_free_guidance", "ti_free_guidance", "box_free_guidance"), 1.0)
+    long = SamplingConfig(12, 64, 64, 4)  # frames; more than in training
+    group = {"onload_device": torch.device(device), "offload_type": "leaf_level"}
+    return {
+        "the same again": Feature(),
+        "--low_memory": Feature({"low_memory": True}),
+        "--mixed_precision fp16": Feature({"mixed_precision": "fp16"}, bound=0.03, lacks=gpu),
+        "--mixed_precision bf16": Feature({"mixed_precision": "bf16"}, bound=0.1),
+        "--dtype float16": Feature({"dtype": "float16"}, bound=0.03),
+        "--dtype bfloat16": Feature({"dtype": "bfloat16"}, bound=0.1),
+        "weights in fp8, computing in bfloat16": Feature({"dtype": "bfloat16"}, cast_to_fp8, 0.3),
+        "--scheduler dpmsolver++": Feature({"scheduler": "dpmsolver++"}, bound=None),
+        "--scheduler unipc": Feature({"scheduler": "unipc"}, bound=None),
+        "five guidance branches": Feature(guidance, bound=None),
+        "windows over time": Feature({"validation_data": long}, bound=None, lacks=windows),
+        "LoRA": Feature(change=add_lora, lacks=lora or (None if find_spec("peft") else "peft is not installed")),
+        "xformers": Feature({"enable_xformers_memory_efficient_attention": True}, lacks=xformers),
+        "model offload": Feature(change=lambda pipe: pipe.enable_model_cpu_offload(device=device), lacks=gpu),
+        "sequential offload": Feature(change=lambda pipe: pipe.enable_sequential_cpu_offload(device=device), lacks=gpu),
+        "group offload": Feature(change=lambda pipe: pipe.enable_group_offload(**group), lacks=gpu),
+        "--compile": Feature({"compile": True}, lacks=gpu),
+        "--compile, CUDA graphs": Feature({"compile": True, "compile_mode": "reduce-overhead"}, lacks=gpu),
+    }
 
 
-def needs_xformers(device: str) -> str | None:
-    return needs_gpu(device) or (None if find_spec("xformers") else "xformers is not installed")
+def cast_to_fp8(pipe: SMCDPipeline) -> None:
+    pipe.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
 
 
-def needs_lora(device: str) -> str | None:
-    if not hasattr(SMCDPipeline, "load_lora_weights"):
-        return "the pipeline has no LoRA yet"
-    return None if find_spec("peft") else "peft is not installed"
-
-
-def needs_windows(device: str) -> str | None:
-    has = "window" in inspect.signature(SMCDPipeline.__call__).parameters
-    return None if has else "the pipeline has no windows over time yet"
-
-
-def cast(pipe: SMCDPipeline, dtype: torch.dtype) -> None:
-    """As the commands do: all but PositionNet."""
-    for part in (pipe.vae, pipe.text_encoder, pipe.unet, pipe.image_encoder):
-        nn.Module.to(part, dtype)
-
-
-def add_lora(pipe: SMCDPipeline, device: str) -> None:
+def add_lora(pipe: SMCDPipeline) -> None:
     """An adapter whose second matrix is zero, so that it changes nothing."""
     from peft import LoraConfig
 
     pipe.unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
 
 
-def cast_to_fp8(pipe: SMCDPipeline, device: str) -> None:
-    cast(pipe, torch.bfloat16)
-    pipe.unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
-
-
-def use_less_memory(pipe: SMCDPipeline, device: str) -> Row:
-    """As `--low_memory` does."""
-    pipe.enable_vae_slicing()
-    if device == "cuda":
-        pipe.enable_model_cpu_offload(device=device)
-    return {"low_memory": True}
-
-
-def use_sampler(name: str) -> Callable[[SMCDPipeline, str], None]:
-    return lambda pipe, device: setattr(pipe, "scheduler", make_scheduler(name, dict(pipe.scheduler.config)))
-
-
-FEATURES = {
-    "the same again": Feature(lambda pipe, device: None, 1e-6),
-    "channels last": Feature(lambda pipe, device: use_channels_last(pipe.unet)),
-    "--low_memory": Feature(use_less_memory),
-    "model offload": Feature(lambda pipe, device: pipe.enable_model_cpu_offload(device=device), lacks=needs_gpu),
-    "sequential offload": Feature(
-        lambda pipe, device: pipe.enable_sequential_cpu_offload(device=device), lacks=needs_gpu
-    ),
-    "group offload": Feature(
-        lambda pipe, device: pipe.enable_group_offload(torch.device(device), offload_type="leaf_level"), lacks=needs_gpu
-    ),
-    "xformers": Feature(
-        lambda pipe, device: pipe.unet.enable_xformers_memory_efficient_attention(), lacks=needs_xformers
-    ),
-    "bfloat16": Feature(lambda pipe, device: cast(pipe, torch.bfloat16), 0.1),
-    "float16": Feature(lambda pipe, device: cast(pipe, torch.float16), 0.03),
-    "weights in fp8, computing in bfloat16": Feature(cast_to_fp8, 0.3),
-    "five guidance branches": Feature(
-        lambda pipe, device: dict.fromkeys(
-            ("image_guidance_scale", "text_image_guidance_scale", "box_guidance_scale"), 1.0
-        ),
-        bound=None,
-    ),
-    "DPM-Solver++": Feature(use_sampler("dpmsolver++"), None),
-    "UniPC": Feature(use_sampler("unipc"), None),
-    "LoRA": Feature(add_lora, lacks=needs_lora),
-    "windows over time": Feature(
-        lambda pipe, device: {"num_frames": 12, "window": 8, "window_stride": 4}, None, needs_windows
-    ),
-    "compiled": Feature(lambda pipe, device: compile_transformers(pipe.unet), lacks=needs_gpu),
-    "compiled, CUDA graphs": Feature(
-        lambda pipe, device: compile_transformers(pipe.unet, "reduce-overhead"), lacks=needs_gpu
-    ),
-}
-
-
 def features(setting: Setting) -> Rows:
-    """What a pipeline can do, once each on a tiny network: its frames beside those of the plain one in float32."""
-    options, device = setting.options("clip", size="tiny", dtype="float32", pixels=32), setting.device
-    plain = frames_of(benchmark.make_pipeline(options))
+    """What sampling can do, once each with the built-in model: its frames, beside plain ones in float32."""
+    plain = frames_of(Feature(), setting.device)
 
     def result(feature: Feature) -> Row:
-        start, pipe = time.perf_counter(), benchmark.make_pipeline(options)
-        frames = frames_of(pipe, **feature.change(pipe, device) or {})
+        start = time.perf_counter()
+        frames = frames_of(feature, setting.device)
         row: Row = {"seconds": time.perf_counter() - start}
-        if not np.isfinite(frames).all():
-            return row | {"result": "NOT FINITE"}
         if feature.bound is None:
             return row | {"result": "runs"}
-        error = float(np.linalg.norm(frames - plain) / np.linalg.norm(plain))
-        return row | {"difference": error, "result": "equal" if error < feature.bound else "DIFFERS"}
+        difference = float(np.linalg.norm(frames - plain) / np.linalg.norm(plain))
+        row |= {"difference": difference, "bound": feature.bound}
+        return row | {"result": "as plain" if difference < feature.bound else "DIFFERS"}
 
-    for name, feature in FEATURES.items():
-        reason = feature.lacks(device)
-        row = {"result": f"skipped: {reason}"} if reason else tried({}, functools.partial(result, feature))
-        yield "Features", {"feature": name} | row
+    for name, feature in all_features(setting.device).items():
+        skipped = {"result": f"skipped: {feature.lacks}"}
+        yield (
+            "Features",
+            {"feature": name} | (skipped if feature.lacks else tried({}, functools.partial(result, feature))),
+        )
 
 
-def frames_of(pipe: SMCDPipeline, **arguments: Any) -> np.ndarray:
-    """Two denoising steps of a clip."""
-    generator, frames = torch.Generator().manual_seed(1), arguments.setdefault("num_frames", 8)
-    image, boxes = torch.rand(3, 32, 32, generator=generator), [[[0.1, 0.1, 0.6, 0.7], [0.5, 0.2, 0.9, 0.8]]] * frames
-    given = {"height": 32, "width": 32, "num_inference_steps": 2, "guidance_scale": 7.5, "generator": generator}
-    return pipe("A red car.", image, boxes, ["car", "tree"], **given | arguments).frames
+def frames_of(feature: Feature, device: str) -> np.ndarray:
+    """A clip of four steps; raises an InputError if the network gives NaN or infinity."""
+    config = ModelConfig(**{"mixed_precision": "no", "validation_data": SamplingConfig(8, 64, 64, 4)} | feature.options)
+    sampler = Sampler(config, torch.device(device))
+    feature.change(sampler.pipe)
+    image, frames = np.full((64, 64, 3), 128, np.uint8), config.validation_data.video_length
+    image[10:30, 10:30] = (255, 0, 0)
+    boxes = [[[0.15, 0.15, 0.45, 0.45], None]] * frames
+    generator = torch.Generator().manual_seed(1)
+    [video] = sampler(["A red square that is waiting."], [image], [boxes], [["red square", ""]], [generator])
+    return video.astype(float)
 
 
 # ---- Times ---------------------------------------------------------------------------------------------------------
@@ -360,6 +322,7 @@ def training(setting: Setting) -> Rows:
     for stage, batch in setting.of_size.stages.items():
         for checkpointing in (False, True):
             shared = {"stage": stage, "batch": batch, "gradient_checkpointing": checkpointing}
+            shared |= {"objects": 30 if stage == "1" else 8}  # as published
             options = setting.options("train", **shared)
             yield "Training", tried(shared, functools.partial(training_row, options))
             if setting.device == "cuda":
@@ -411,13 +374,14 @@ def resuming(setting: Setting) -> Rows:
         codes = [run.wait() for run in started.values()]
         if any(codes):
             raise RuntimeError("a run failed; the log says why")
-        for name in list(runs)[1:]:
-            difference = checkpoint_difference(runs[name], runs["straight"])
+        again, resumed = (checkpoint_difference(runs[name], runs["straight"]) for name in list(runs)[1:])
+        found = {
+            "straight again": (again, "does not repeat itself"),
+            "killed and resumed": (resumed, "differs, as a repeated run does" if again else "DIFFERS"),
+        }
+        for name, (difference, words) in found.items():
             row = {"kernels": kernels, "run": name, "difference": difference}
-            yield (
-                f"Checkpoints after {LAST} steps, beside those of a run without interruption",
-                row | {"result": "DIFFERS" if difference else "bitwise equal"},
-            )
+            yield f"Checkpoints after {LAST} steps", row | {"result": words if difference else "bitwise equal"}
 
 
 def start_training(out: Path, kernels: str, device: str) -> subprocess.Popen:
@@ -427,7 +391,8 @@ def start_training(out: Path, kernels: str, device: str) -> subprocess.Popen:
     data = ("datasets=[sprites]", "sprites_clips=20", "n_sample_frames=2", "width=32", "height=32", "num_max_obj=2")
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     words += [f"train_data.{word}" for word in data]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    path = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     return subprocess.Popen([sys.executable, "-c", COMMAND, kernels, ROOT / "ms_main.py", *words], env=environment)
 
 
