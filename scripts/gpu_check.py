@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -236,11 +236,11 @@ def features(setting: Setting) -> Rows:
         return row | {"result": "as plain" if difference < feature.bound else "DIFFERS"}
 
     for name, feature in all_features(setting.device).items():
-        skipped = {"result": f"skipped: {feature.lacks}"}
-        yield (
-            "Features",
-            {"feature": name} | (skipped if feature.lacks else tried({}, functools.partial(result, feature))),
-        )
+        row: Row = {"feature": name}
+        if feature.lacks:
+            yield "Features", row | {"result": f"skipped: {feature.lacks}"}
+        else:
+            yield "Features", tried(row, functools.partial(result, feature))
 
 
 def frames_of(feature: Feature, device: str) -> np.ndarray:
@@ -272,20 +272,24 @@ def seconds_of(works: Mapping[str, Callable[[], object]], turns: int, device: st
     return seconds
 
 
-def timed(what: str, options: benchmark.Options, seconds: list[float], flops: float, peak: float) -> Row:
+def timed(network: str, options: benchmark.Options, seconds: list[float], flops: float, peak: float) -> Row:
     """A row of times. The ceiling is one large matrix product in the same precision."""
     middle, ceiling = median(seconds), benchmark.matrix_product_speed(options.device, options.dtype)
-    row = {"what": what, "batch": options.batch, "seconds": middle, "fastest": min(seconds), "slowest": max(seconds)}
+    row = {
+        "network": network,
+        "batch": options.batch,
+        "seconds": middle,
+        "fastest": min(seconds),
+        "slowest": max(seconds),
+    }
     return row | {"TFLOP": flops / 1e12, "share of ceiling": flops / 1e12 / ceiling / middle, "peak GiB": peak / 2**30}
 
 
 def guided_steps(setting: Setting) -> Rows:
     """Large matrix products, then one guided step beside diffusers' network, in bfloat16."""
     for dtype in ("bfloat16", "float16", "float32"):
-        yield (
-            "One large matrix product",
-            {"dtype": dtype, "TFLOP/s": benchmark.matrix_product_speed(setting.device, dtype)},
-        )
+        speed = benchmark.matrix_product_speed(setting.device, dtype)
+        yield "One large matrix product", {"dtype": dtype, "TFLOP/s": speed}
     for batch in setting.of_size.batches:
         options = setting.options("call", vs="base", batch=batch)
         works = benchmark.guided_steps(options)
@@ -307,10 +311,8 @@ def clips(setting: Setting, compiled: bool) -> Rows:
         works = benchmark.clips(options)
         for name, seconds in seconds_of(works, 2, device).items():
             one, two = (functools.partial(works[name], num_inference_steps=steps) for steps in (1, 2))
-            flops = [
-                benchmark.flops_of(work, fake=False) for work in (one, two)
-            ]  # a longer one has more of the same steps
-            total = flops[0] + (size.steps - 1) * (flops[1] - flops[0])
+            flops = [benchmark.flops_of(work, fake=False) for work in (one, two)]
+            total = flops[0] + (size.steps - 1) * (flops[1] - flops[0])  # all steps but the first are alike
             yield title, timed(name, options, seconds, total, benchmark.peak_of(one, device, fake=False))
 
 
@@ -431,24 +433,13 @@ def small_world(setting: Setting) -> Rows:
     )
 
 
-def train_small(name: str, out: Path, steps: int, words: Iterable[str]) -> tuple[float, float]:
+def train_small(name: str, out: Path, steps: int, words: list[str]) -> tuple[float, float]:
     """Steps a second and loss at the end of a training of the recipe."""
-    shorter = {
-        "output_dir": out,
-        "max_train_steps": steps,
-        "lr_warmup_steps": min(200, steps // 10),
-        "validation_steps": 0,
-    }
-    shorter |= {
-        "checkpointing_steps": steps,
-        "logging_steps": max(1, steps // 2),
-        "num_workers": min(8, os.cpu_count() or 1),
-    }
-    config = read_config(
-        TrainConfig,
-        ROOT / "configs" / f"sprites_{name}.yaml",
-        [*(f"{key}={value}" for key, value in shorter.items()), *words],
-    )
+    shorter = {"output_dir": out, "max_train_steps": steps, "checkpointing_steps": steps, "validation_steps": 0}
+    shorter |= {"lr_warmup_steps": min(200, steps // 10), "logging_steps": max(1, steps // 2)}
+    shorter["num_workers"] = min(8, os.cpu_count() or 1)
+    words = [*(f"{key}={value}" for key, value in shorter.items()), *words]
+    config = read_config(TrainConfig, ROOT / "configs" / f"sprites_{name}.yaml", words)
     AcceleratorState._reset_state(True)  # a process is meant to train once
     train(config)
     AcceleratorState._reset_state(True)
@@ -523,7 +514,7 @@ class Result:
 def write(folder: Path, part: str, **entry: Any) -> None:
     """Add a line to the results: the start of a part, one of its rows, or its end."""
     with (folder / "results.jsonl").open("a") as file:
-        file.write(json.dumps({"part": part, **entry}) + "\n")
+        file.write("\n" + json.dumps({"part": part, **entry}))  # also after a line that a stop cut off
 
 
 def read(folder: Path) -> dict[str, Result]:
@@ -533,14 +524,15 @@ def read(folder: Path) -> dict[str, Result]:
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:  # cut off by a stop
+        except json.JSONDecodeError:
             continue
         if "versions" in entry:
             found[entry["part"]] = Result(entry["versions"])
-        elif "row" in entry:
-            found[entry["part"]].tables.setdefault(entry["table"], []).append(entry["row"])
+            continue
+        result = found.setdefault(entry["part"], Result({}))  # a part may be stopped before its first line
+        if "row" in entry:
+            result.tables.setdefault(entry["table"], []).append(entry["row"])
         else:
-            result = found.setdefault(entry["part"], Result({}))  # it may have been stopped before its first line
             result.end, result.seconds = entry["end"], entry["seconds"]
     return found
 
@@ -577,10 +569,9 @@ def run_together(names: list[str], folder: Path, settings: Mapping[str, Setting]
         for name, process in processes.items():
             process.join(max(0.0, start + settings[name].seconds - time.monotonic()))
             if process.exitcode != 0:
-                code = process.exitcode
-                end = (
-                    f"stopped after {settings[name].seconds:.0f} s" if code is None else f"ended with exit code {code}"
-                )
+                end = f"ended with exit code {process.exitcode}"
+                if process.exitcode is None:
+                    end = f"stopped after {settings[name].seconds:.0f} s"
                 write(folder, name, end=end, seconds=time.monotonic() - start)
     finally:
         for process in processes.values():
@@ -634,10 +625,10 @@ def page(found: Mapping[str, Result]) -> str:
     overview = []
     for name, part in PARTS.items():
         result = found.get(name)
-        row: Row = {"part": name, "what": inspect.getdoc(getattr(part.run, "func", part.run)), "result": "not run"}
+        row: Row = {"part": name, "result": "not run", "expected seconds": part.expected, "seconds": None}
         if result is not None:
             row |= {"result": result.end or "did not end", "seconds": result.seconds} | result.versions
-        overview.append(row | {"expected seconds": part.expected})
+        overview.append(row)
     tables = {"Parts": overview}
     for result in (found[name] for name in PARTS if name in found):
         for title, rows in result.tables.items():

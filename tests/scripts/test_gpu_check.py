@@ -131,8 +131,8 @@ def test_features_run_or_say_why_not(tmp_path):
 
 @pytest.mark.parametrize("part", ["steps", "clips"])
 def test_times_beside_diffusers(tmp_path, part):
-    found = [row for row in rows(part, tmp_path) if "what" in row]
-    assert [(row["what"], row["batch"]) for row in found] == [
+    found = [row for row in rows(part, tmp_path) if "network" in row]
+    assert [(row["network"], row["batch"]) for row in found] == [
         (name, batch) for batch in (1, 2) for name in ("diffusers' base", "smcd")
     ]
     for row in found:
