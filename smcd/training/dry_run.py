@@ -123,10 +123,10 @@ def activations_of(networks: TrainedNetworks, make_example: Callable[[], Example
         half: under a GPU's autocast to 16 bits.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
-        weights = {
-            name: torch.empty(weight.shape, dtype=weight.dtype, requires_grad=weight.requires_grad)
-            for name, weight in networks.named_parameters()
-        }
+        weights = {}
+        for name, weight in networks.named_parameters():
+            dtype = torch.float16 if weight.dtype == torch.bfloat16 else weight.dtype  # that of `_autocast_of_a_gpu`
+            weights[name] = torch.empty(weight.shape, dtype=dtype, requires_grad=weight.requires_grad)
         example = make_example()
         autocast = _autocast_of_a_gpu() if half else nullcontext()
         # Around backward too: what is recomputed there needs the same stand-ins for the weights.
@@ -142,14 +142,16 @@ def _autocast_of_a_gpu() -> Iterator[None]:
 
     On a CPU, autocast leaves norms in 16 bits, and bfloat16 (not float16) would train with attention in float32.
     """
-    in_float32 = register_module_forward_pre_hook(
-        lambda layer, inputs: (inputs[0].float(),) if isinstance(layer, nn.GroupNorm | nn.LayerNorm) else None
-    )
+
+    def to_float32(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].float(),) if isinstance(layer, nn.GroupNorm | nn.LayerNorm) else inputs
+
+    hook = register_module_forward_pre_hook(to_float32)  # type: ignore[arg-type] # it says that hooks return nothing
     try:
         with torch.autocast("cpu", torch.float16):
             yield
     finally:
-        in_float32.remove()
+        hook.remove()
 
 
 class PeakMemory(TorchDispatchMode):

@@ -9,6 +9,7 @@ from torch.nn import functional
 from smcd.config import DataConfig
 from smcd.runtime.errors import InputError
 from smcd.training.dry_run import PeakMemory, activations_of
+from smcd.training.objective import set_trained
 from tests.training import runs
 from tests.training.test_objective import example, make_networks
 
@@ -64,6 +65,15 @@ def test_half_precision_is_counted_as_a_gpu_computes_it(monkeypatch, checkpointi
     assert dtypes.pop("scaled_dot_product_attention") == {torch.float16}
     assert dtypes == {"group_norm": {torch.float32}, "layer_norm": {torch.float32}}
     assert half < activations_of(networks, example)
+
+
+def test_frozen_weights_of_either_16_bit_type_are_counted_alike():
+    counts = []
+    for dtype in (torch.float16, torch.bfloat16):
+        networks = make_networks().train()
+        set_trained(networks, {"unet.conv_in.weight"}, dtype)
+        counts.append(activations_of(networks, example, half=True))
+    assert counts[0] == counts[1]
 
 
 def test_a_dry_run_looks_at_the_data(tmp_path, capsys):
