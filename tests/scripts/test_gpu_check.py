@@ -74,9 +74,10 @@ def test_what_a_stop_cut_off_is_left_out(tmp_path):
     write(tmp_path, "steps", versions={"device": "a card"})
     write(tmp_path, "steps", table="Steps", row={"seconds": 1.0})
     with (tmp_path / "results.jsonl").open("a") as file:
-        file.write('{"part": "steps", "table": "Ste')
+        file.write('\n{"part": "steps", "table": "Ste')
+    write(tmp_path, "steps", table="Steps", row={"seconds": 2.0})
     result = read(tmp_path)["steps"]
-    assert result.tables == {"Steps": [{"seconds": 1.0}]}
+    assert result.tables == {"Steps": [{"seconds": 1.0}, {"seconds": 2.0}]}
     assert result.end is None
     assert "| did not end |" in page({"steps": result})
 
