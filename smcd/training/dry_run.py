@@ -2,13 +2,15 @@
 
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -110,20 +112,38 @@ def activations_of(networks: TrainedNetworks, make_example: Callable[[], Example
 
     Args:
         make_example: a batch of the right shapes; called where tensors hold nothing.
-        half: under autocast to 16 bits.
+        half: under a GPU's autocast to 16 bits.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
-        weights = {
-            name: torch.empty(weight.shape, dtype=weight.dtype, requires_grad=weight.requires_grad)
-            for name, weight in networks.named_parameters()
-        }
+        weights = {}
+        for name, weight in networks.named_parameters():
+            dtype = torch.float16 if weight.dtype == torch.bfloat16 else weight.dtype  # that of `_autocast_of_a_gpu`
+            weights[name] = torch.empty(weight.shape, dtype=dtype, requires_grad=weight.requires_grad)
         example = make_example()
-        autocast = torch.autocast("cpu", torch.bfloat16, enabled=half)
+        autocast = _autocast_of_a_gpu() if half else nullcontext()
         # Around backward too: what is recomputed there needs the same stand-ins for the weights.
         with _reparametrize_module(networks, weights), autocast, PeakMemory() as memory:
             networks(example).sum().backward()
         gradients = sum(weight.grad.nbytes for weight in weights.values() if weight.grad is not None)
     return max(0, memory.peak - gradients)
+
+
+@contextmanager
+def _autocast_of_a_gpu() -> Iterator[None]:
+    """Autocast with the dtypes that tensors have on a GPU: norms compute in float32 there, and attention in 16 bits.
+
+    On a CPU, autocast leaves norms in 16 bits, and bfloat16 (not float16) would train with attention in float32.
+    """
+
+    def to_float32(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].float(),) if isinstance(layer, nn.GroupNorm | nn.LayerNorm) else inputs
+
+    hook = register_module_forward_pre_hook(to_float32)  # type: ignore[arg-type] # it says that hooks return nothing
+    try:
+        with torch.autocast("cpu", torch.float16):
+            yield
+    finally:
+        hook.remove()
 
 
 class PeakMemory(TorchDispatchMode):
