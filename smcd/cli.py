@@ -27,6 +27,14 @@ COMMANDS = {
         'animate --input_data_path FOLDER --prompt "A dog runs." --num_videos 4 --seed 1 --preset fast',
         'animate --input_data_path FOLDER --prompt "A dog runs." --trained_ckpt_path WEIGHTS --low_memory',
     ),
+    "edit": Command(
+        config.EditConfig,
+        "smcd.editor.server:edit",
+        "Draw boxes on an image in your browser, and animate it.",
+        "edit",
+        "edit FOLDER --trained_ckpt_path WEIGHTS --preset fast",
+        "edit FOLDER --host 0.0.0.0 --no_browser",
+    ),
     "train": Command(
         config.TrainConfig,
         "smcd.training.loop:train",

@@ -75,8 +75,8 @@ def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile 
         frames = VideoFile(path)
         length, size = frames.length, (frames.width, frames.height)
     objects = parse_objects(content["objects"], length, size, where)
-    tracks = [make_track(keys, length, size, f"{where} ({phrase})") for phrase, keys in objects]
-    phrases = [phrase for phrase, _ in objects]
+    tracks = [make_track(keys, length, size, f"{where} ({phrase})", easing) for phrase, keys, easing in objects]
+    phrases = [phrase for phrase, _, _ in objects]
     boxes = np.array([[box or (0, 0, 0, 0) for box in track] for track in tracks], dtype=np.float32).swapaxes(0, 1)
     box_mask = np.array([[box is not None for box in track] for track in tracks], dtype=np.float32).T
     caption = content.get("caption") or caption_of(phrases)

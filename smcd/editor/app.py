@@ -1,0 +1,222 @@
+"""The HTTP interface of the editor, by address."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from smcd.config import EditConfig, SamplingConfig
+from smcd.editor import uploads
+from smcd.editor.decoder import Decoder
+from smcd.editor.examples import EXAMPLES, write_example
+from smcd.editor.jobs import Job, Jobs, check_ready
+from smcd.editor.project import Changed, Project
+from smcd.editor.safety import OnlyOwnPage
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import MAX_PIXELS
+
+MAX_BYTES = 50 << 20
+_STATIC = Path(__file__).parent / "static"
+
+
+class Editor:
+    """What the requests act on."""
+
+    def __init__(self, folder: Path, config: EditConfig):
+        self.config, self.decode = config, Decoder()
+        self.project = Project(folder, config, uploads.image_size)
+        self.jobs = Jobs(self.project, config, self.notify)
+        self._listeners: set[asyncio.Queue] = set()
+
+    def notify(self, kind: str, content: dict[str, Any]) -> None:
+        """Tell every open page of an event."""
+        for queue in self._listeners:
+            queue.put_nowait(f"event: {kind}\ndata: {json.dumps(content)}\n\n")
+
+    def state(self) -> dict[str, Any]:
+        model = {
+            "name": self.config.trained_ckpt_path,
+            "trained_frames": SamplingConfig().video_length,
+            "size_multiple": None,
+            "width": None,
+            "height": None,
+            "guidance_scale": None,
+        }
+        limits = {"bytes": MAX_BYTES, "pixels": MAX_PIXELS}
+        more = {"model": model | self.jobs.model, "examples": list(EXAMPLES), "limits": limits}
+        return self.project.state() | more
+
+    def changed(self) -> JSONResponse:
+        """The answer to a request that has changed the project, which the other pages hear of too."""
+        self.notify("project", {"revision": self.project.revision})
+        return JSONResponse(self.state())
+
+    def job(self, request: Request) -> Job:
+        """The job that the address names."""
+        job = self.jobs.jobs.get(request.path_params["id"])
+        if job is None:
+            raise HTTPException(404, "there is no such job any more")
+        return job
+
+    async def get_project(self, request: Request) -> Response:
+        return JSONResponse(self.state())
+
+    async def put_project(self, request: Request) -> Response:
+        content = await _json(request)
+        try:
+            self.project.update(content.get("revision"), content.get("objects"), content.get("settings"))
+        except Changed:
+            return JSONResponse(self.state(), 409)
+        self.notify("project", {"revision": self.project.revision})
+        return JSONResponse({"revision": self.project.revision})
+
+    async def get_image(self, request: Request) -> Response:
+        if self.project.image is None:
+            raise HTTPException(404, "there is no image yet")
+        return FileResponse(self.project.image.path)
+
+    async def post_image(self, request: Request) -> Response:
+        data = await _body(request)
+        with uploads.received(self.project.folder, data) as file:
+            image = await self.decode(uploads.check_image, file)
+            self.project.set_image(*image)
+        return self.changed()
+
+    async def post_example(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in EXAMPLES:
+            raise HTTPException(404, "there is no such example")
+        with uploads.new_folder_inside(self.project.folder) as folder:
+            self.project.replace(await self.decode(write_example, name, folder, self.project.settings))
+        return self.changed()
+
+    async def get_jobs(self, request: Request) -> Response:
+        return JSONResponse({"jobs": self.jobs.listed()})
+
+    async def post_jobs(self, request: Request) -> Response:
+        seeds = (await _json(request)).get("seeds")
+        if not isinstance(seeds, list) or not 0 < len(seeds) <= 64 or not all(type(seed) is int for seed in seeds):
+            raise InputError("seeds should be a list of 1 to 64 whole numbers")
+        check_ready(self.project)
+        return JSONResponse({"jobs": [asdict(job) for job in self.jobs.submit(seeds)]})
+
+    async def delete_job(self, request: Request) -> Response:
+        self.jobs.remove(self.job(request))
+        return JSONResponse({"jobs": self.jobs.listed()})
+
+    async def get_result(self, request: Request) -> Response:
+        """A file of a result; only these names lead to one."""
+        folder = self.jobs.folder(self.job(request))
+        names = {
+            "preview.png": "preview.png",
+            "strip.png": "strip.png",
+            "video.mp4": "cus_pred.mp4",
+            "video.gif": "cus_pred.gif",
+        }
+        path = folder / names.get(request.path_params["name"], "nothing")
+        return _file(path, f"{request.path_params['id']}-{request.path_params['name']}")
+
+    async def get_frame(self, request: Request) -> Response:
+        number = request.path_params["number"]
+        return _file(self.jobs.folder(self.job(request)) / "pred_img" / f"pred_img_{number}.png")
+
+    async def events(self, request: Request) -> Response:
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self._listeners.add(queue)
+
+        async def stream() -> AsyncIterator[str]:
+            try:
+                yield "retry: 1000\n\n"
+                while True:
+                    with contextlib.suppress(TimeoutError):
+                        yield await asyncio.wait_for(queue.get(), 15)
+                        continue
+                    yield ": still here\n\n"
+            finally:
+                self._listeners.discard(queue)
+
+        return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+def make_app(folder: Path, config: EditConfig, token: str | None = None) -> Starlette:
+    """The editor of a project; with a token, only for who has it."""
+    editor = Editor(folder, config)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        editor.jobs.start()
+        try:
+            yield
+        finally:
+            editor.jobs.stop()
+            editor.decode.close()
+
+    routes = [
+        Route("/", _page),
+        Mount("/static", StaticFiles(directory=_STATIC)),
+        Route("/api/project", editor.get_project, methods=["GET"]),
+        Route("/api/project", editor.put_project, methods=["PUT"]),
+        Route("/api/image", editor.get_image, methods=["GET"]),
+        Route("/api/image", editor.post_image, methods=["POST"]),
+        Route("/api/examples/{name}", editor.post_example, methods=["POST"]),
+        Route("/api/jobs", editor.get_jobs, methods=["GET"]),
+        Route("/api/jobs", editor.post_jobs, methods=["POST"]),
+        Route("/api/jobs/{id}", editor.delete_job, methods=["DELETE"]),
+        Route("/api/jobs/{id}/frames/{number:int}.png", editor.get_frame),
+        Route("/api/jobs/{id}/{name}", editor.get_result),
+        Route("/api/events", editor.events),
+    ]
+    handlers: Any = {InputError: _refused, HTTPException: _failed}
+    return Starlette(
+        routes=routes, middleware=[Middleware(OnlyOwnPage, token)], exception_handlers=handlers, lifespan=lifespan
+    )
+
+
+async def _page(request: Request) -> Response:
+    return FileResponse(_STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": " ".join(str(error).split())}, 400)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code)
+
+
+async def _body(request: Request) -> bytes:
+    """What is uploaded. Raises an HTTPException where it is too much."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_BYTES:
+            raise HTTPException(413, f"the file is larger than {MAX_BYTES >> 20} MB")
+    return bytes(data)
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        content = json.loads(await _body(request))
+    except (ValueError, RecursionError):
+        raise InputError("the request is not JSON") from None
+    if not isinstance(content, dict):
+        raise InputError("the request should be a JSON object")
+    return content
+
+
+def _file(path: Path, name: str | None = None) -> Response:
+    if not path.is_file():
+        raise HTTPException(404, "this result is not there")
+    return FileResponse(path, headers={"Cache-Control": "no-cache"}, filename=name, content_disposition_type="inline")

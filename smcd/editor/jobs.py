@@ -1,0 +1,227 @@
+"""The queue of jobs, one at a time in a process of its own, and the history of their results."""
+
+import asyncio
+import logging
+import multiprocessing
+import shutil
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from smcd.config import EditConfig
+from smcd.editor.boxes import animated
+from smcd.editor.project import OBJECTS, Project, copy_image, save
+from smcd.editor.worker import work
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
+_RECORD = "job.json"
+_KILLED = (
+    "the process that animates was ended ({reason}), most often because memory ran out: "
+    "choose fewer frames or a smaller size, or start with --low_memory or --dtype float16"
+)
+
+
+@dataclass
+class Job:
+    """One video: queued, running, done, failed or cancelled."""
+
+    id: str
+    seed: int
+    settings: dict[str, Any]
+    created: str
+    steps: int
+    state: str = "queued"
+    step: int = 0
+    seconds: float | None = None
+    seconds_left: float | None = None
+    preview: str | None = None
+    error: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
+
+
+class Jobs:
+    """All jobs of a project. Runs in the server's event loop, and tells `notify` of every change.
+
+    Args:
+        notify: is given the kind of an event (job or model) and what it holds.
+    """
+
+    def __init__(self, project: Project, options: EditConfig, notify: Callable[[str, dict[str, Any]], None]):
+        self._project, self._options, self._notify = project, options, notify
+        self.model: dict[str, Any] = {"ready": False, "error": None}
+        self._queue: deque[Job] = deque()
+        self._running: Job | None = None
+        self._process: Any = None
+        self._connection: Any = None
+        self.jobs = {job.id: job for job in map(_read, sorted(project.results.glob(f"*/{_RECORD}"))) if job}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All jobs in JSON, newest first."""
+        return [asdict(job) for job in reversed(self.jobs.values())]
+
+    def folder(self, job: Job) -> Path:
+        return self._project.results / job.id
+
+    def submit(self, seeds: Sequence[int]) -> list[Job]:
+        """Queue a video for each seed, of the project as it is now."""
+        jobs = [self._new(seed) for seed in seeds]
+        self._queue.extend(jobs)
+        for job in jobs:
+            self.jobs[job.id] = job
+            self._changed(job)
+        self._next()
+        return jobs
+
+    def _new(self, seed: int) -> Job:
+        project, now = self._project, datetime.now()
+        name = f"{now:%Y%m%d-%H%M%S}-{seed}"
+        id = next(each for n in range(1, 10**6) if (each := name if n == 1 else f"{name}-{n}") not in self.jobs)
+        settings = asdict(project.settings) | {"seed": seed}
+        job = Job(id, seed, settings, now.isoformat(timespec="seconds"), project.settings.num_inference_steps)
+        folder = self.folder(job)
+        folder.mkdir(parents=True)
+        assert project.image is not None
+        copy_image(project.image, folder)
+        save(folder, project.objects, self._config(job))
+        return job
+
+    def _config(self, job: Job) -> Any:
+        folder = self.folder(job)
+        return self._project.settings.config(self._options, folder, folder, seed=job.seed, format=["gif", "mp4", "png"])
+
+    def remove(self, job: Job) -> None:
+        """Cancel a job that has not ended; delete the result of one that has."""
+        if job.ended:
+            shutil.rmtree(self.folder(job), ignore_errors=True)
+            del self.jobs[job.id]
+            self._notify("job", asdict(job) | {"state": "removed"})
+            return
+        if job is self._running:
+            self._connection.send(("cancel", job.id, None))
+        else:
+            self._queue.remove(job)
+        self._end(job, "cancelled")
+
+    def _end(self, job: Job, state: str, **facts: Any) -> None:
+        job.state, job.seconds_left = state, None
+        for name, value in facts.items():
+            setattr(job, name, value)
+        self._changed(job)
+
+    def _changed(self, job: Job, write: bool = True) -> None:
+        if write:
+            write_json(self.folder(job) / _RECORD, asdict(job))
+        self._notify("job", asdict(job))
+
+    def start(self) -> None:
+        """Start the process, which loads the model."""
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, self._options), daemon=True)
+        self._process.start()
+        theirs.close()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._listen, args=(loop, self._connection, self._process), daemon=True).start()
+
+    def stop(self) -> None:
+        """End the process; a job under way is lost, and its inputs stay."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, connection: Any, process: Any) -> None:
+        """In a thread: hand on what the process says."""
+        try:
+            while True:
+                loop.call_soon_threadsafe(self._receive, *connection.recv())
+        except (EOFError, OSError):
+            process.join()
+            if self._process is process:
+                loop.call_soon_threadsafe(self._died, process.exitcode)
+        except RuntimeError:  # the loop is closed
+            return
+
+    def _receive(self, kind: str, about: Any, facts: Any) -> None:
+        if kind == "model":
+            self.model = {"ready": "error" not in about, "error": None} | about
+            self._notify("model", self.model)
+            return
+        job = self.jobs.get(about)
+        if kind != "step":
+            self._running = None
+        if job is not None and not job.ended:
+            if kind == "step":
+                picture = (
+                    f"/api/jobs/{job.id}/preview.png?step={facts['step']}" if facts.pop("preview") else job.preview
+                )
+                for name, value in (facts | {"preview": picture}).items():
+                    setattr(job, name, value)
+                self._changed(job, write=False)
+            else:
+                more = facts if kind == "done" else {"error": facts} if kind == "failed" else {}
+                self._end(job, kind, **more)
+        self._next()
+
+    def _died(self, code: int) -> None:
+        reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        message = _KILLED.format(reason=reason)
+        logger.error(message)
+        was_ready, self.model = self.model["ready"], {"ready": False, "error": None}
+        self._process, running, self._running = None, self._running, None
+        if running is not None and not running.ended:
+            self._end(running, "failed", error=message)
+        if was_ready or self._queue:
+            self.start()
+        else:
+            self.model["error"] = message
+        self._notify("model", self.model)
+        self._next()
+
+    def _next(self) -> None:
+        if self._running is not None or not self._queue:
+            return
+        if self._process is None:
+            self.start()
+        job = self._running = self._queue.popleft()
+        job.state = "running"
+        self._connection.send(("animate", job.id, self._config(job)))
+        self._changed(job)
+
+
+def check_ready(project: Project) -> None:
+    """Raise an InputError that says what lacks before the project can be animated, as `smcd animate` would."""
+    from smcd.config import check
+    from smcd.data.key_frames import make_track, parse_objects
+
+    settings = project.settings
+    check(settings.config(project.model, project.folder, project.folder / "video"))
+    if project.image is None:
+        raise InputError("there is no image yet: open one, or an example")
+    if not project.objects:
+        raise InputError("there are no objects yet: draw a box on the image")
+    size = project.image.size
+    for phrase, keys, easing in parse_objects(animated(project.objects), settings.num_frames, size, OBJECTS):
+        make_track(keys, settings.num_frames, size, phrase, easing)
+
+
+def _read(path: Path) -> Job | None:
+    """A job of an earlier server; one that had not ended then is a failed one now."""
+    try:
+        job = Job(**read_json(path))
+    except (InputError, TypeError) as error:
+        logger.warning(f"{path}: is left out ({error})")
+        return None
+    if not job.ended:
+        job.state, job.error = "failed", "the editor was stopped before this was made: animate again"
+    return job

@@ -1,0 +1,156 @@
+"""A project: a folder that `smcd animate` reads, saved as it changes.
+
+`img.*` and `objects.json` are the input, `config.yaml` the options, `editor.json` what the page alone needs, and
+`results/` the videos.
+"""
+
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from smcd.config import CustomizeConfig, ModelConfig
+from smcd.data.key_frames import read_bbox_txt
+from smcd.editor.boxes import animated, check_objects, fitted
+from smcd.editor.settings import Settings, read_settings, write_config
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import check_writable, read_json, read_text, write_json
+from smcd.runtime.media import IMAGE_SUFFIXES
+
+BBOXES, OBJECTS, CONFIG, LOOKS = "bbox.txt", "objects.json", "config.yaml", "editor.json"
+
+
+class Image(NamedTuple):
+    """The project's image: where it lies, and its width and height as a viewer shows it."""
+
+    path: Path
+    size: tuple[int, int]
+
+
+class Changed(Exception):  # noqa: N818  # no failure: another tab was faster
+    """The project is newer than the one that a change was made to."""
+
+
+class Project:
+    """What the folder holds. Every change is on the disk when the method that makes it returns.
+
+    Args:
+        folder: made if it is not there.
+        model: the options of the model, which `config.yaml` is to hold.
+        measure: gives the size of an image file. Raises an InputError if it cannot be read.
+
+    Raises an InputError if the folder holds something else than a project.
+    """
+
+    def __init__(self, folder: Path, model: ModelConfig, measure: Any):
+        check_writable(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.model, self._measure = folder.absolute(), model, measure
+        self.revision = 0
+        self.image: Image | None = None
+        self.objects: list[dict[str, Any]] = []
+        self.settings = Settings.of(CustomizeConfig(validation_data=model.validation_data))
+        self._read()
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    def _read(self) -> None:
+        contents = read_contents(self.folder, self._measure)
+        self.image, self.objects = contents.image, contents.objects
+        self.settings = contents.settings or self.settings
+        looks = self.folder / LOOKS
+        self.revision = int(read_json(looks).get("revision", 0)) if looks.is_file() else 0
+
+    def state(self) -> dict[str, Any]:
+        """The project in JSON."""
+        image = None
+        if self.image is not None:
+            width, height = self.image.size
+            url = f"api/image?v={self.image.path.stat().st_mtime_ns}"
+            image = {"url": f"/{url}", "name": self.image.path.name, "width": width, "height": height}
+        settings = asdict(self.settings)
+        return {"revision": self.revision, "image": image, "objects": self.objects, "settings": settings}
+
+    def update(self, revision: int, objects: Any, settings: Any) -> None:
+        """Take objects and settings of the page, which it made of `revision`. Raises `Changed` if that is old."""
+        objects, settings = check_objects(objects), Settings.parse(settings)
+        if revision != self.revision:
+            raise Changed
+        self._set(self.image, objects, settings)
+
+    def set_image(self, file: Path, size: tuple[int, int]) -> None:
+        """Take a new image (a file that is moved here); boxes that would lie outside are scaled to it."""
+        before = self.image.size if self.image else None
+        image = self._move_image(file, size)
+        self._set(image, fitted(self.objects, before, size), self.settings)
+
+    def replace(self, contents: "Contents") -> None:
+        """Take another project's contents, whose image is moved here; what it lacks stays."""
+        image = self._move_image(*contents.image) if contents.image else self.image
+        self._set(image, contents.objects, contents.settings or self.settings)
+
+    def _move_image(self, file: Path, size: tuple[int, int]) -> Image:
+        path = self.folder / f"img{file.suffix.lower()}"
+        os.replace(file, path)
+        if self.image is not None and self.image.path != path:
+            self.image.path.unlink(missing_ok=True)
+        return Image(path, size)
+
+    def _set(self, image: Image | None, objects: list[dict[str, Any]], settings: Settings) -> None:
+        save(self.folder, objects, settings.config(self.model, self.folder, self.folder / "video"), self.revision + 1)
+        self.image, self.objects, self.settings = image, objects, settings
+        self.revision += 1
+
+
+def save(folder: Path, objects: list[dict[str, Any]], config: CustomizeConfig, revision: int = 0) -> None:
+    """Write all of a project but its image; each file whole or not at all."""
+    write_json(folder / OBJECTS, animated(objects))
+    if (folder / BBOXES).is_file():
+        (folder / BBOXES).replace(folder / f"{BBOXES}.old")  # smcd animate refuses to choose between the two
+    write_config(folder / CONFIG, config)
+    looks = [{key: item[key] for key in ("color", "hidden") if key in item} for item in objects]
+    write_json(folder / LOOKS, {"revision": revision, "objects": looks})
+
+
+class Contents(NamedTuple):
+    """What a folder of a project, or a file of another tool, gives."""
+
+    image: Image | None
+    objects: list[dict[str, Any]]
+    settings: Settings | None
+
+
+def read_contents(folder: Path, measure: Any) -> Contents:
+    """Read a folder as `smcd animate` does, but half-made ones too. Raises an InputError for a broken file."""
+    images = sorted(path for path in folder.glob("img.*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if len(images) > 1:
+        raise InputError(f"{folder}: needs one image, found {', '.join(path.name for path in images)}")
+    image = Image(images[0], measure(images[0])) if images else None
+    settings = read_settings(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    objects: list[dict[str, Any]] = []
+    if (folder / OBJECTS).is_file():
+        objects = check_objects(read_json(folder / OBJECTS, list), str(folder / OBJECTS))
+    elif (folder / BBOXES).is_file() and image is not None:
+        num_frames = settings.num_frames if settings else _lines(folder / BBOXES)
+        keys = read_bbox_txt(folder / BBOXES, num_frames, image.size)
+        boxes = {str(frame): box and [*box] for frame, box in keys.items()}
+        objects = check_objects([{"phrase": "object", "boxes": boxes}])
+    if (folder / LOOKS).is_file():
+        looks = read_json(folder / LOOKS).get("objects")
+        if isinstance(looks, list) and len(looks) == len(objects):
+            joined = [item | (own if isinstance(own, dict) else {}) for item, own in zip(objects, looks, strict=True)]
+            objects = check_objects(joined, str(folder / LOOKS))
+    return Contents(image, objects, settings)
+
+
+def _lines(path: Path) -> int:
+    """The frames that a bbox.txt is for: one for each line, or the default where it holds key frames."""
+    text = read_text(path).rstrip()
+    return CustomizeConfig().validation_data.video_length if ":" in text else len(text.splitlines())
+
+
+def copy_image(image: Image, folder: Path) -> None:
+    shutil.copyfile(image.path, folder / image.path.name)
