@@ -8,7 +8,7 @@ export const EASINGS = {
   linear: (t) => t,
   in: (t) => t * t,
   out: (t) => t * (2 - t),
-  "in-out": (t) => (t < 0.5 ? 2 * t * t : 1 - 2 * (1 - t) * (1 - t)),
+  "in-out": (t) => t * t * (3 - 2 * t),
 };
 
 /** The frames of the keys, ascending. */

@@ -1,0 +1,97 @@
+// The history: what is queued, running and done, with its seed and settings; restore, download, remove.
+
+import { $, iconButton, make, oncePerFrame, show } from "./dom.js";
+
+const DOWNLOADS = [["MP4", "video.mp4"], ["GIF", "video.gif"], ["Frames", "frames.zip"], ["Project", "project.zip"]];
+
+export class Results {
+  #store;
+  #server;
+
+  constructor(store, server) {
+    this.#store = store;
+    this.#server = server;
+    store.subscribe(oncePerFrame(() => this.#draw()));
+  }
+
+  /** Cancels a job, or removes its result. */
+  end(job) {
+    return this.#server.attempt(() => this.#server.request("DELETE", `/api/jobs/${job.id}`));
+  }
+
+  restore(job) {
+    return this.#server.attempt(async () => {
+      await this.#server.replace(`/api/jobs/${job.id}/restore`);
+      this.#store.look({ results: [job.id] });
+    });
+  }
+
+  #draw() {
+    const { jobs, view } = this.#store;
+    const videos = jobs.filter((job) => job.kind !== "track");
+    show($("#jobs"), videos, (job) => job.id, (job) => this.#item(job));
+    for (const item of $("#jobs").children) {
+      const isShown = view.results.includes(item.dataset.key);
+      item.classList.toggle("selected", isShown);
+      $(".shown", item).setAttribute("aria-pressed", isShown);
+      const compare = $(".compare", item);
+      if (compare) compare.checked = isShown;
+    }
+    $("#jobs-hint").hidden = videos.length > 0;
+  }
+
+  #item(job) {
+    const { settings, seed } = job;
+    const isOver = isEnded(job);
+    const picture = job.state === "done" ? make("img", { src: `/api/jobs/${job.id}/frames/${Math.floor(settings.num_frames / 2)}.png`, alt: "", loading: "lazy" }) : make("span", { class: `state ${job.state}` });
+    const title = make("button", {
+      type: "button", class: "shown", title: settings.prompt, "data-focus": "shown",
+      "aria-label": `Show the result with seed ${seed}: ${settings.prompt}`,
+      onclick: () => this.#store.look({ results: [job.id] }),
+    }, picture, make("span", { class: "words" },
+      make("strong", {}, `Seed ${seed}`),
+      make("span", {}, `${settings.num_inference_steps} steps · ${settings.num_frames} frames${settings.guidance_scale === null ? "" : ` · guidance ${settings.guidance_scale}`}`),
+      make("span", { class: "prompt" }, settings.prompt)));
+    const item = make("li", { class: `job ${job.state}` }, title);
+    if (!isOver) item.append(progress(job), make("button", { type: "button", class: "text-button", "data-focus": "cancel", "aria-label": `Cancel seed ${seed}`, onclick: () => this.end(job) }, "Cancel"));
+    if (job.error) item.append(make("p", { class: "note error" }, job.error));
+    if (job.state === "cancelled") item.append(make("p", { class: "note" }, "Cancelled"));
+    if (isOver) item.append(this.#actions(job));
+    return item;
+  }
+
+  #actions(job) {
+    const actions = make("div", { class: "actions" });
+    if (job.state === "done") {
+      const toggle = (event) => this.#compare(job, event.target.checked);
+      actions.append(make("label", { class: "check", title: "Show beside the others that are ticked" }, make("input", { type: "checkbox", class: "compare", "data-focus": "compare", "aria-label": `Compare seed ${job.seed}`, onchange: toggle }), "Compare"));
+      for (const [label, file] of DOWNLOADS) actions.append(make("a", { href: `/api/jobs/${job.id}/${file}`, download: `${job.id}-${file}`, "aria-label": `Download ${label} of seed ${job.seed}` }, label));
+    }
+    actions.append(make("span", { class: "spring" }),
+      iconButton("restore", `Bring boxes and settings of seed ${job.seed} back`, () => this.restore(job), { "data-focus": "restore" }),
+      iconButton("trash", `Remove the result of seed ${job.seed}`, () => this.end(job), { "data-focus": "remove" }));
+    return actions;
+  }
+
+  #compare(job, isShown) {
+    const { results } = this.#store.view;
+    this.#store.look({ results: isShown ? [...results, job.id] : results.filter((id) => id !== job.id) });
+  }
+}
+
+export function isEnded(job) {
+  return ["done", "failed", "cancelled"].includes(job.state);
+}
+
+/** A bar and what it means: steps done and time left. */
+export function progress(job) {
+  const bar = make("progress", { max: job.steps, value: job.step, "aria-label": `Seed ${job.seed}` });
+  const left = job.seconds_left === null || job.seconds_left === undefined ? "" : ` · ${duration(job.seconds_left)} left`;
+  const text = job.state === "queued" ? "Waiting" : job.step ? `Step ${job.step} of ${job.steps}${left}` : "Starting";
+  return make("div", { class: "progress" }, bar, make("span", {}, text));
+}
+
+function duration(seconds) {
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  return seconds < 3600 ? `${Math.ceil(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
