@@ -42,7 +42,7 @@ export class Player {
       make("div", { class: "film" }), make("div", { class: "status" }));
     const status = [];
     if (!isEnded(job)) {
-      status.push(progress(job), make("button", { type: "button", class: "text-button", "data-focus": "cancel", "aria-label": `Cancel seed ${job.seed}`, onclick: () => this.#results.end(job) }, "Cancel"));
+      status.push(progress(job), this.#results.cancelButton(job));
     } else if (job.state === "done") {
       if (this.#store.view.results.length > 1) status.push(make("strong", {}, `Seed ${job.seed}`), this.#take(job));
       for (const note of job.notes ?? []) status.push(make("p", { class: "note" }, note));
@@ -58,16 +58,17 @@ export class Player {
   }
 
   #load(job, element) {
-    const cell = this.#cells.get(job.id) ?? { frames: [], preview: null, source: null };
+    const cell = this.#cells.get(job.id) ?? { frames: [], preview: null, still: null, source: null };
     this.#cells.set(job.id, Object.assign(cell, { element }));
     const source = job.state === "done" ? "frames" : job.preview;
-    if (source === cell.source || !source) return;
-    cell.source = source;
     const picture = (url, onload) => {
       const image = Object.assign(new Image(), { onload: () => { onload(image); this.draw(); } });
       image.src = url;
       return image;
     };
+    if (!source && this.#store.project.image) cell.still ??= picture(this.#store.project.image.url, () => {});
+    if (source === cell.source || !source) return;
+    cell.source = source;
     if (source !== "frames") return void picture(source, (image) => { cell.preview = image; });
     cell.frames = Array.from({ length: job.settings.num_frames }, (_, frame) => picture(`/api/jobs/${job.id}/frames/${frame}.png`, () => {}));
     const film = cell.frames.map((image, frame) => make("button", { type: "button", "aria-label": `Frame ${frame}`, tabindex: "-1", onclick: () => this.#store.look({ playing: false, frame }) }, image.cloneNode()));
@@ -75,13 +76,13 @@ export class Player {
   }
 
   #paint(job) {
-    const { element, frames, preview } = this.#cells.get(job.id);
+    const { element, frames, preview, still } = this.#cells.get(job.id);
     const { view } = this.#store;
     const canvas = $("canvas", element);
     const frame = Math.min(view.frame, job.settings.num_frames - 1);
     [...$(".film", element).children].forEach((child, index) => child.classList.toggle("here", index === frame));
-    const image = frames[frame]?.naturalWidth ? frames[frame] : preview;
-    element.classList.toggle("waiting", !image);
+    const image = [frames[frame], preview, still].find((picture) => picture?.naturalWidth);
+    element.classList.toggle("waiting", !image || image === still);
     if (!image) return;
     const part = image === preview ? preview.naturalWidth / job.settings.num_frames : image.naturalWidth;
     const size = [part, image.naturalHeight];
@@ -95,7 +96,7 @@ export class Player {
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = width / size[0] < 3;
     context.drawImage(image, image === preview ? frame * part : 0, 0, ...size, 0, 0, width, height);
-    canvas.dataset.shows = image === preview ? `preview ${frame}` : `frame ${frame}`;
+    canvas.dataset.shows = image === still ? "still" : image === preview ? `preview ${frame}` : `frame ${frame}`;
     if (view.boxesOverResult) this.#paintBoxes(context, job, frame, [width, height]);
   }
 

@@ -19,6 +19,10 @@ export class Results {
     return this.#server.attempt(() => this.#server.request("DELETE", `/api/jobs/${job.id}`));
   }
 
+  cancelButton(job) {
+    return make("button", { type: "button", class: "text-button", "data-focus": "cancel", "aria-label": `Cancel seed ${job.seed}`, onclick: () => this.end(job) }, "Cancel");
+  }
+
   restore(job) {
     return this.#server.attempt(async () => {
       await this.#server.replace(`/api/jobs/${job.id}/restore`);
@@ -53,6 +57,7 @@ export class Results {
       make("span", {}, `${settings.num_inference_steps} steps · ${settings.num_frames} frames${settings.guidance_scale === null ? "" : ` · guidance ${settings.guidance_scale}`}`),
       make("span", { class: "prompt" }, settings.prompt)));
     const item = make("li", { class: `job ${job.state}` }, title);
+    if (job.state === "done") item.append(this.#compareBox(job));
     if (!isOver) item.append(progress(job), make("button", { type: "button", class: "text-button", "data-focus": "cancel", "aria-label": `Cancel seed ${seed}`, onclick: () => this.end(job) }, "Cancel"));
     if (job.error) item.append(make("p", { class: "note error" }, job.error));
     if (job.state === "cancelled") item.append(make("p", { class: "note" }, "Cancelled"));
@@ -63,8 +68,6 @@ export class Results {
   #actions(job) {
     const actions = make("div", { class: "actions" });
     if (job.state === "done") {
-      const toggle = (event) => this.#compare(job, event.target.checked);
-      actions.append(make("label", { class: "check", title: "Show beside the others that are ticked" }, make("input", { type: "checkbox", class: "compare", "data-focus": "compare", "aria-label": `Compare seed ${job.seed}`, onchange: toggle }), "Compare"));
       for (const [label, file] of DOWNLOADS) actions.append(make("a", { href: `/api/jobs/${job.id}/${file}`, download: `${job.id}-${file}`, "aria-label": `Download ${label} of seed ${job.seed}` }, label));
     }
     actions.append(make("span", { class: "spring" }),
@@ -73,9 +76,13 @@ export class Results {
     return actions;
   }
 
-  #compare(job, isShown) {
-    const { results } = this.#store.view;
-    this.#store.look({ results: isShown ? [...results, job.id] : results.filter((id) => id !== job.id) });
+  #compareBox(job) {
+    const toggle = (event) => {
+      const others = this.#store.view.results.filter((id) => id !== job.id);
+      this.#store.look({ results: event.target.checked ? [...others, job.id] : others });
+    };
+    const box = make("input", { type: "checkbox", class: "compare", "data-focus": "compare", "aria-label": `Compare seed ${job.seed}`, onchange: toggle });
+    return make("label", { class: "check", title: "Show it beside the others that are ticked" }, "Compare", box);
   }
 }
 
@@ -87,7 +94,7 @@ export function isEnded(job) {
 export function progress(job) {
   const bar = make("progress", { max: job.steps, value: job.step, "aria-label": `Seed ${job.seed}` });
   const left = job.seconds_left === null || job.seconds_left === undefined ? "" : ` · ${duration(job.seconds_left)} left`;
-  const text = job.state === "queued" ? "Waiting" : job.step ? `Step ${job.step} of ${job.steps}${left}` : "Starting";
+  const text = job.state === "queued" ? "Waiting" : job.step ? `${job.step} of ${job.steps}${left}` : "Starting";
   return make("div", { class: "progress" }, bar, make("span", {}, text));
 }
 

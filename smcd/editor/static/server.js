@@ -20,7 +20,7 @@ export class Server {
   async start() {
     const project = await this.request("GET", "/api/project");
     const { model, examples, limits } = project;
-    this.#store.facts = { model, examples, limits };
+    this.#store.setFacts({ model, examples, limits });
     this.#store.start(project);
     this.#accept(project);
     this.#store.setJobs((await this.request("GET", "/api/jobs")).jobs);
@@ -139,6 +139,7 @@ export class Server {
   #listen() {
     const events = new EventSource("/api/events");
     events.addEventListener("job", (event) => this.#store.setJob(JSON.parse(event.data)));
+    events.addEventListener("model", (event) => this.#store.setFacts({ model: { ...this.#store.facts.model, ...JSON.parse(event.data) } }));
     events.addEventListener("project", (event) => {
       this.#newest = Math.max(this.#newest, JSON.parse(event.data).revision);
       const isOurs = this.#saving || this.#store.project !== this.#saved;

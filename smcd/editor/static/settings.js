@@ -94,6 +94,8 @@ export class SettingsPanel {
     for (const field of [width, height]) {
       if (model.size_multiple) Object.assign(field, { step: model.size_multiple, min: model.size_multiple });
     }
+    $("#model").textContent = model.error ? "No model" : model.ready ? (model.name === "sprites" ? "Built-in model" : "Model ready") : "Loading the model …";
+    $("#model").title = model.error ?? model.name ?? "";
     this.#noteSize(project.image, project.settings.width ?? model.width, project.settings.height ?? model.height);
   }
 

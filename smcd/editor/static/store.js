@@ -57,15 +57,21 @@ export class Store {
     this.#tell();
   }
 
+  setFacts(facts) {
+    this.facts = { ...this.facts, ...facts };
+    this.#tell();
+  }
+
   setJobs(jobs) {
     this.jobs = jobs;
     this.#tell();
   }
 
-  /** A job that is new or has changed. */
+  /** A job that is new, has changed, or was removed. */
   setJob(job) {
+    if (job.state === "removed") return this.setJobs(this.jobs.filter((other) => other.id !== job.id));
     const isKnown = this.jobs.some((other) => other.id === job.id);
-    this.setJobs(isKnown ? this.jobs.map((other) => (other.id === job.id ? job : other)) : [job, ...this.jobs]);
+    return this.setJobs(isKnown ? this.jobs.map((other) => (other.id === job.id ? job : other)) : [job, ...this.jobs]);
   }
 
   /** Shows the server's project without a step of undo: when the page starts. */

@@ -27,13 +27,13 @@ export class Transport {
     $("#speed").addEventListener("change", (event) => store.look({ speed: Number(event.target.value) }));
     $("#easing").addEventListener("change", (event) => this.#ease(event.target.value));
     store.subscribe(oncePerFrame(() => this.#draw()));
+    store.subscribe(() => store.view.playing && this.#clock === null && this.#run());
   }
 
   play() {
     const { view, numFrames } = this.#store;
     const isAtEnd = !view.loop && view.frame === numFrames - 1;
     this.#store.look({ playing: !view.playing, frame: !view.playing && isAtEnd ? 0 : view.frame });
-    if (!view.playing) this.#run();
   }
 
   step(by) {
@@ -93,10 +93,10 @@ export class Transport {
     let passed = 0;
     const tick = (now) => {
       const { view, project, numFrames } = this.#store;
+      this.#clock = view.playing ? requestAnimationFrame(tick) : null;
       if (!view.playing) return;
       passed += ((now - last) / 1000) * project.settings.fps * view.speed;
       last = now;
-      this.#clock = requestAnimationFrame(tick);
       const steps = Math.floor(passed);
       if (!steps) return;
       passed -= steps;
@@ -104,7 +104,6 @@ export class Transport {
       if (frame < numFrames || view.loop) this.#store.look({ frame: frame % numFrames });
       else this.#store.look({ frame: numFrames - 1, playing: false });
     };
-    cancelAnimationFrame(this.#clock);
     this.#clock = requestAnimationFrame(tick);
   }
 
