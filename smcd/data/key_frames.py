@@ -107,8 +107,8 @@ def interpolate(
 ) -> list[PixelBox | None]:
     """A box, or None, for each frame, from key frames.
 
-    Linear between two boxes, or as `easing` of the first says; absent before the first key; the last box holds to the end; after a None the object is
-    absent until the next box, where it is back without interpolation.
+    Linear between two boxes, or as the `easing` of the first says; absent before the first key; the last box holds to
+    the end; after a None the object is absent until the next box, where it is back without interpolation.
     """
     track: list[PixelBox | None] = [None] * num_frames
     order = sorted(keys)

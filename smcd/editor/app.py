@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import json
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -21,8 +23,10 @@ from smcd.editor import uploads
 from smcd.editor.decoder import Decoder
 from smcd.editor.examples import EXAMPLES, write_example
 from smcd.editor.jobs import Job, Jobs, check_ready
-from smcd.editor.project import Changed, Project
+from smcd.editor.opening import make_zip, open_file, project_zip
+from smcd.editor.project import Changed, Project, read_contents
 from smcd.editor.safety import OnlyOwnPage
+from smcd.editor.settings import Settings
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import MAX_PIXELS
 
@@ -35,7 +39,7 @@ class Editor:
 
     def __init__(self, folder: Path, config: EditConfig):
         self.config, self.decode = config, Decoder()
-        self.project = Project(folder, config, uploads.image_size)
+        self.project = Project(folder, config, uploads.own_image)
         self.jobs = Jobs(self.project, config, self.notify)
         self._listeners: set[asyncio.Queue] = set()
 
@@ -75,7 +79,7 @@ class Editor:
     async def put_project(self, request: Request) -> Response:
         content = await _json(request)
         try:
-            self.project.update(content.get("revision"), content.get("objects"), content.get("settings"))
+            self.project.update(*(content.get(key) for key in ("revision", "objects", "settings")))
         except Changed:
             return JSONResponse(self.state(), 409)
         self.notify("project", {"revision": self.project.revision})
@@ -89,9 +93,21 @@ class Editor:
     async def post_image(self, request: Request) -> Response:
         data = await _body(request)
         with uploads.received(self.project.folder, data) as file:
-            image = await self.decode(uploads.check_image, file)
-            self.project.set_image(*image)
+            self.project.set_image(await self.decode(uploads.check_image, file))
         return self.changed()
+
+    async def post_open(self, request: Request) -> Response:
+        name = request.query_params.get("name", "file")
+        size = self.project.image.size if self.project.image else None
+        with uploads.received(self.project.folder, await _body(request)) as file:
+            self.project.replace(await self.decode(open_file, file, name, size, self.project.settings.num_frames))
+        return self.changed()
+
+    async def get_zip(self, request: Request) -> Response:
+        project = self.project
+        return _download(
+            await run_in_threadpool(project_zip, project.folder, project.settings, self.config), "project.zip"
+        )
 
     async def post_example(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -115,17 +131,32 @@ class Editor:
         self.jobs.remove(self.job(request))
         return JSONResponse({"jobs": self.jobs.listed()})
 
+    async def restore_job(self, request: Request) -> Response:
+        """Bring back what a result was made of."""
+        job = self.job(request)
+        with uploads.new_folder_inside(self.project.folder) as inside:
+            copy = shutil.copytree(self.jobs.folder(job), inside / "result", ignore=shutil.ignore_patterns("*pred*"))
+            contents = await self.decode(read_contents, copy, uploads.own_image)
+            self.project.replace(contents._replace(settings=Settings(**job.settings)))
+        return self.changed()
+
     async def get_result(self, request: Request) -> Response:
         """A file of a result; only these names lead to one."""
-        folder = self.jobs.folder(self.job(request))
+        job, name = self.job(request), request.path_params["name"]
+        folder = self.jobs.folder(job)
+        if name == "frames.zip":
+            frames = {path.name: path for path in sorted((folder / "pred_img").glob("*.png"))}
+            return _download(await run_in_threadpool(make_zip, frames), f"{job.id}-frames.zip")
+        if name == "project.zip":
+            data = await run_in_threadpool(project_zip, folder, Settings(**job.settings), self.config)
+            return _download(data, f"{job.id}.zip")
         names = {
             "preview.png": "preview.png",
             "strip.png": "strip.png",
             "video.mp4": "cus_pred.mp4",
             "video.gif": "cus_pred.gif",
         }
-        path = folder / names.get(request.path_params["name"], "nothing")
-        return _file(path, f"{request.path_params['id']}-{request.path_params['name']}")
+        return _file(folder / names.get(name, "nothing"), f"{job.id}-{name}")
 
     async def get_frame(self, request: Request) -> Response:
         number = request.path_params["number"]
@@ -169,10 +200,13 @@ def make_app(folder: Path, config: EditConfig, token: str | None = None) -> Star
         Route("/api/project", editor.put_project, methods=["PUT"]),
         Route("/api/image", editor.get_image, methods=["GET"]),
         Route("/api/image", editor.post_image, methods=["POST"]),
+        Route("/api/open", editor.post_open, methods=["POST"]),
+        Route("/api/project.zip", editor.get_zip),
         Route("/api/examples/{name}", editor.post_example, methods=["POST"]),
         Route("/api/jobs", editor.get_jobs, methods=["GET"]),
         Route("/api/jobs", editor.post_jobs, methods=["POST"]),
         Route("/api/jobs/{id}", editor.delete_job, methods=["DELETE"]),
+        Route("/api/jobs/{id}/restore", editor.restore_job, methods=["POST"]),
         Route("/api/jobs/{id}/frames/{number:int}.png", editor.get_frame),
         Route("/api/jobs/{id}/{name}", editor.get_result),
         Route("/api/events", editor.events),
@@ -220,3 +254,8 @@ def _file(path: Path, name: str | None = None) -> Response:
     if not path.is_file():
         raise HTTPException(404, "this result is not there")
     return FileResponse(path, headers={"Cache-Control": "no-cache"}, filename=name, content_disposition_type="inline")
+
+
+def _download(data: bytes, name: str) -> Response:
+    disposition = f'attachment; filename="{name}"'
+    return Response(data, media_type="application/zip", headers={"Content-Disposition": disposition})

@@ -15,13 +15,15 @@ from typing import Any
 
 from smcd.config import EditConfig
 from smcd.editor.boxes import animated
-from smcd.editor.project import OBJECTS, Project, copy_image, save
+from smcd.editor.project import OBJECTS, Project
+from smcd.editor.settings import Settings
 from smcd.editor.worker import work
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 _RECORD = "job.json"
+FORMATS = ["gif", "mp4", "png"]
 _KILLED = (
     "the process that animates was ended ({reason}), most often because memory ran out: "
     "choose fewer frames or a smaller size, or start with --low_memory or --dtype float16"
@@ -89,16 +91,8 @@ class Jobs:
         id = next(each for n in range(1, 10**6) if (each := name if n == 1 else f"{name}-{n}") not in self.jobs)
         settings = asdict(project.settings) | {"seed": seed}
         job = Job(id, seed, settings, now.isoformat(timespec="seconds"), project.settings.num_inference_steps)
-        folder = self.folder(job)
-        folder.mkdir(parents=True)
-        assert project.image is not None
-        copy_image(project.image, folder)
-        save(folder, project.objects, self._config(job))
+        project.copy_to(self.folder(job), Settings(**settings), format=FORMATS)
         return job
-
-    def _config(self, job: Job) -> Any:
-        folder = self.folder(job)
-        return self._project.settings.config(self._options, folder, folder, seed=job.seed, format=["gif", "mp4", "png"])
 
     def remove(self, job: Job) -> None:
         """Cancel a job that has not ended; delete the result of one that has."""
@@ -195,7 +189,9 @@ class Jobs:
             self.start()
         job = self._running = self._queue.popleft()
         job.state = "running"
-        self._connection.send(("animate", job.id, self._config(job)))
+        folder = self.folder(job)
+        config = Settings(**job.settings).config(self._options, folder, folder, format=FORMATS)
+        self._connection.send(("animate", job.id, config))
         self._changed(job)
 
 

@@ -21,8 +21,8 @@ def write_preview(pipe: SMCDPipeline, path: Path, before: Tensor, after: Tensor,
 def predicted_clean(pipe: SMCDPipeline, before: Tensor, after: Tensor, step: int) -> Tensor:
     """The clean latents to which a step leads.
 
-    Noisy latents are a x0 + s eps. A step of DDIM keeps x0 and eps, so that its two ends give x0. What a sampler of higher
-    order gives is its own estimate of x0 for this step.
+    Noisy latents are a x0 + s eps. A step of DDIM keeps x0 and eps, so that its two ends give x0. A sampler of higher
+    order gives its own estimate of x0 for this step.
     """
     levels, (t, u) = pipe.scheduler.alphas_cumprod, pipe.scheduler.timesteps[step : step + 2].long().cpu()
     (a, s), (b, r) = ((levels[k].sqrt().item(), (1 - levels[k]).sqrt().item()) for k in (t, u))

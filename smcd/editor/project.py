@@ -6,7 +6,9 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,31 +40,25 @@ class Project:
     Args:
         folder: made if it is not there.
         model: the options of the model, which `config.yaml` is to hold.
-        measure: gives the size of an image file. Raises an InputError if it cannot be read.
+        decode: reads an image file; see `read_contents`.
 
     Raises an InputError if the folder holds something else than a project.
     """
 
-    def __init__(self, folder: Path, model: ModelConfig, measure: Any):
+    def __init__(self, folder: Path, model: ModelConfig, decode: Callable[[Path], Image]):
         check_writable(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.model, self._measure = folder.absolute(), model, measure
-        self.revision = 0
-        self.image: Image | None = None
-        self.objects: list[dict[str, Any]] = []
+        self.folder, self.model = folder.absolute(), model
         self.settings = Settings.of(CustomizeConfig(validation_data=model.validation_data))
-        self._read()
+        contents = read_contents(self.folder, decode)
+        self.image, self.objects = contents.image, contents.objects
+        self.settings = contents.settings or self.settings
+        revision = read_json(self.folder / LOOKS).get("revision") if (self.folder / LOOKS).is_file() else 0
+        self.revision = revision if isinstance(revision, int) else 0
 
     @property
     def results(self) -> Path:
         return self.folder / "results"
-
-    def _read(self) -> None:
-        contents = read_contents(self.folder, self._measure)
-        self.image, self.objects = contents.image, contents.objects
-        self.settings = contents.settings or self.settings
-        looks = self.folder / LOOKS
-        self.revision = int(read_json(looks).get("revision", 0)) if looks.is_file() else 0
 
     def state(self) -> dict[str, Any]:
         """The project in JSON."""
@@ -81,28 +77,38 @@ class Project:
             raise Changed
         self._set(self.image, objects, settings)
 
-    def set_image(self, file: Path, size: tuple[int, int]) -> None:
+    def set_image(self, image: Image) -> None:
         """Take a new image (a file that is moved here); boxes that would lie outside are scaled to it."""
         before = self.image.size if self.image else None
-        image = self._move_image(file, size)
-        self._set(image, fitted(self.objects, before, size), self.settings)
+        self.replace(Contents(image, fitted(self.objects, before, image.size), None))
 
     def replace(self, contents: "Contents") -> None:
-        """Take another project's contents, whose image is moved here; what it lacks stays."""
-        image = self._move_image(*contents.image) if contents.image else self.image
-        self._set(image, contents.objects, contents.settings or self.settings)
+        """Take other contents, whose image is moved here; what they lack stays.
 
-    def _move_image(self, file: Path, size: tuple[int, int]) -> Image:
-        path = self.folder / f"img{file.suffix.lower()}"
-        os.replace(file, path)
-        if self.image is not None and self.image.path != path:
-            self.image.path.unlink(missing_ok=True)
-        return Image(path, size)
+        What was there before lies in `earlier/` from then on, as a project that can be opened.
+        """
+        if self.objects and self.image is not None:
+            self.copy_to(self.folder / "earlier" / f"{datetime.now():%Y%m%d-%H%M%S-%f}", self.settings)
+        image = self.image
+        if contents.image is not None:
+            path = self.folder / f"img{contents.image.path.suffix.lower()}"
+            if image is not None and image.path != path:
+                image.path.unlink(missing_ok=True)
+            os.replace(contents.image.path, path)
+            image = Image(path, contents.image.size)
+        self._set(image, contents.objects, contents.settings or self.settings)
 
     def _set(self, image: Image | None, objects: list[dict[str, Any]], settings: Settings) -> None:
         save(self.folder, objects, settings.config(self.model, self.folder, self.folder / "video"), self.revision + 1)
         self.image, self.objects, self.settings = image, objects, settings
         self.revision += 1
+
+    def copy_to(self, folder: Path, settings: Settings, **changes: Any) -> None:
+        """Write the project as it is into another folder, with these settings and options of `smcd animate`."""
+        folder.mkdir(parents=True)
+        if self.image is not None:
+            shutil.copyfile(self.image.path, folder / self.image.path.name)
+        save(folder, self.objects, settings.config(self.model, folder, folder, **changes))
 
 
 def save(folder: Path, objects: list[dict[str, Any]], config: CustomizeConfig, revision: int = 0) -> None:
@@ -123,12 +129,15 @@ class Contents(NamedTuple):
     settings: Settings | None
 
 
-def read_contents(folder: Path, measure: Any) -> Contents:
-    """Read a folder as `smcd animate` does, but half-made ones too. Raises an InputError for a broken file."""
+def read_contents(folder: Path, decode: Callable[[Path], Image]) -> Contents:
+    """Read a folder as `smcd animate` does, but half-made ones too. Raises an InputError for a broken file.
+
+    `decode` reads an image file, which it may rename, and gives its size; it raises an InputError if it cannot.
+    """
     images = sorted(path for path in folder.glob("img.*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if len(images) > 1:
         raise InputError(f"{folder}: needs one image, found {', '.join(path.name for path in images)}")
-    image = Image(images[0], measure(images[0])) if images else None
+    image = decode(images[0]) if images else None
     settings = read_settings(folder / CONFIG) if (folder / CONFIG).is_file() else None
     objects: list[dict[str, Any]] = []
     if (folder / OBJECTS).is_file():
@@ -150,7 +159,3 @@ def _lines(path: Path) -> int:
     """The frames that a bbox.txt is for: one for each line, or the default where it holds key frames."""
     text = read_text(path).rstrip()
     return CustomizeConfig().validation_data.video_length if ":" in text else len(text.splitlines())
-
-
-def copy_image(image: Image, folder: Path) -> None:
-    shutil.copyfile(image.path, folder / image.path.name)

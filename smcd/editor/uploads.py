@@ -8,6 +8,7 @@ from pathlib import Path
 
 import PIL.Image
 
+from smcd.editor.project import Image
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.media import read_image
 
@@ -34,12 +35,12 @@ def received(folder: Path, data: bytes) -> Iterator[Path]:
         yield file
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height as a viewer shows the image. Raises an InputError if it cannot be read."""
-    return read_image(path).size
+def own_image(path: Path) -> Image:
+    """The image of a project on the user's disk. Raises an InputError if it cannot be read."""
+    return Image(path, read_image(path).size)
 
 
-def check_image(file: Path) -> tuple[Path, tuple[int, int]]:
+def check_image(file: Path) -> Image:
     """Decode an uploaded image: the file under its right name, as PNG where browsers may not show it, and its size."""
     try:
         with PIL.Image.open(file, formats=[*_FORMATS, *_OTHERS]) as opened:
@@ -54,4 +55,4 @@ def check_image(file: Path) -> tuple[Path, tuple[int, int]]:
         file.rename(named)
     else:
         image.save(named)
-    return named, image.size
+    return Image(named, image.size)

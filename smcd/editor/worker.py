@@ -24,8 +24,8 @@ class Cancelled(Exception):  # noqa: N818  # it is asked for
 def work(connection: Connection, options: EditConfig) -> None:
     """Answer what comes over the connection until it is closed.
 
-    In: ("animate", id, CustomizeConfig) and ("cancel", id, None). Out: ("model", facts, None), and about a job ("step", id,
-    facts), ("done", id, facts), ("failed", id, message), ("cancelled", id, None).
+    In: ("animate", id, CustomizeConfig) and ("cancel", id, None). Out: ("model", facts, None), and about a job
+    ("step", id, facts), ("done", id, facts), ("failed", id, message), ("cancelled", id, None).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the connection
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")

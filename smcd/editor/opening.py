@@ -1,0 +1,114 @@
+"""Opening a file: a project's zip, a file of boxes of ours, or one of another tool; and making the zip."""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from smcd.config import ModelConfig
+from smcd.data.key_frames import read_bbox_txt
+from smcd.editor import other_tools
+from smcd.editor.boxes import check_objects
+from smcd.editor.project import BBOXES, CONFIG, LOOKS, OBJECTS, Contents, read_contents
+from smcd.editor.settings import Settings, config_text
+from smcd.editor.uploads import check_image
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import read_json, read_text
+from smcd.runtime.media import IMAGE_SUFFIXES
+
+_MOST_FILES, _MOST_BYTES = 10_000, 200 << 20  # in a zip; unpacked
+_WANTED = {OBJECTS, BBOXES, CONFIG, LOOKS, *(f"img{suffix}" for suffix in IMAGE_SUFFIXES)}
+
+
+def open_file(file: Path, name: str, size: tuple[int, int] | None, num_frames: int) -> Contents:
+    """What an uploaded file holds. Raises an InputError in one line, which names the file as the user does.
+
+    Args:
+        file: where it lies; files beside it belong to it alone.
+        name: what the user calls it.
+        size: width and height of the project's image, in whose pixels boxes are; None if there is none yet.
+        num_frames: frames of the project.
+    """
+    named = file.with_name(f"upload{PurePosixPath(name).suffix.lower()[:10]}")
+    file.rename(named)
+    try:
+        if zipfile.is_zipfile(named):
+            return _open_zip(named)
+        if size is None:
+            raise InputError("boxes need their image: open that first")
+        return Contents(None, check_objects(_read_boxes(named, size, num_frames)), None)
+    except InputError as error:
+        said = str(error).replace(f"{named.parent}/unpacked/", "").replace(str(named), name)
+        raise InputError(said if said.startswith(name) else f"{name}: {said}") from None
+
+
+def _read_boxes(path: Path, size: tuple[int, int], num_frames: int) -> list[dict]:
+    text = read_text(path)
+    if path.suffix == ".json" or text.lstrip()[:1] in ("[", "{"):
+        content = read_json(path, object)
+        if isinstance(content, dict):
+            paths = other_tools.read_coco(content, size)
+        elif other_tools.is_points(content):
+            paths = other_tools.read_points(content, size, num_frames)
+        else:
+            return content
+    elif other_tools.looks_like_mot(path, text):
+        paths = other_tools.read_mot(text)
+    else:
+        frames = num_frames if ":" in text else len(text.rstrip().splitlines())
+        keys = read_bbox_txt(path, frames, size)
+        return [{"phrase": "object", "boxes": {str(frame): box and [*box] for frame, box in keys.items()}}]
+    return other_tools.objects_of_paths(paths, num_frames, other_tools.TOLERANCE)
+
+
+def _open_zip(path: Path) -> Contents:
+    """Unpack what a project needs, and nothing else, beside the zip.
+
+    No path of the zip is used, so that nothing can be written elsewhere; what claims to be elsewhere is refused.
+    """
+    folder = path.with_name("unpacked")
+    folder.mkdir()
+    try:
+        with zipfile.ZipFile(path) as file:
+            entries = file.infolist()
+            if any(_elsewhere(entry.filename) for entry in entries):
+                raise InputError("names files outside of its folder; it is not opened")
+            if len(entries) > _MOST_FILES or sum(entry.file_size for entry in entries) > _MOST_BYTES:
+                raise InputError(f"unpacks to more than {_MOST_BYTES >> 20} MB; it is not opened")
+            tops = {
+                PurePosixPath(entry.filename).parent
+                for entry in entries
+                if PurePosixPath(entry.filename).name in _WANTED
+            }
+            if not tops:
+                raise InputError(f"holds no project: neither an image img.png nor {OBJECTS}")
+            top = min(tops, key=lambda each: len(each.parts))
+            for entry in entries:
+                place = PurePosixPath(entry.filename)
+                if place.parent == top and place.name in _WANTED and not entry.is_dir():
+                    (folder / place.name).write_bytes(file.read(entry))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot be unpacked ({error})") from None
+    return read_contents(folder, check_image)
+
+
+def _elsewhere(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name
+
+
+def make_zip(files: Mapping[str, bytes | Path]) -> bytes:
+    """A zip of these files by name; pictures and videos are compressed already."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        for name, content in files.items():
+            file.writestr(name, content.read_bytes() if isinstance(content, Path) else content)
+    return stream.getvalue()
+
+
+def project_zip(folder: Path, settings: Settings, model: ModelConfig) -> bytes:
+    """A zip of a project: `smcd animate --config config.yaml` in the folder that it unpacks to makes its video."""
+    files: dict[str, bytes | Path] = {path.name: path for path in folder.iterdir() if path.name in _WANTED - {CONFIG}}
+    return make_zip(files | {CONFIG: config_text(settings.config(model, Path("."), Path("video"))).encode()})
