@@ -50,10 +50,7 @@ class VideoFolder(AnnotatedVideos):
         super().__init__(name, sorted(content), read, {}, min_frames, on_error)
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
-        files = self._frames[self.names[index]]
-        if isinstance(files, VideoFile):
-            return files.read(frames)
-        return [read_frame(files[frame], size) for frame in frames]
+        return read_images(self._frames[self.names[index]], frames, size)
 
 
 def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile | list[Path]]:
@@ -63,17 +60,7 @@ def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile 
         raise InputError(f'{where}: needs "objects"')
     if unknown := content.keys() - {"caption", "objects"}:
         raise InputError(f'{where}: unknown key "{min(unknown)}"; a video has "caption" and "objects"')
-    path = folder / name
-    frames: VideoFile | list[Path]
-    if path.is_dir():
-        files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        frames = sorted(files, key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
-        if not frames:
-            raise InputError(f"{path}: holds no frames ({', '.join(IMAGE_SUFFIXES)})")
-        length, size = len(frames), read_frame(frames[0]).size
-    else:
-        frames = VideoFile(path)
-        length, size = frames.length, (frames.width, frames.height)
+    frames, length, size = open_video(folder / name)
     objects = parse_objects(content["objects"], length, size, where)
     tracks = [make_track(keys, length, size, f"{where} ({phrase})", easing) for phrase, keys, easing in objects]
     phrases = [phrase for phrase, _, _ in objects]
@@ -83,6 +70,30 @@ def read_video(folder: Path, name: str, content: Any) -> tuple[Video, VideoFile 
     if not isinstance(caption, str) or not caption.strip():
         raise InputError(f"{where}: the caption is {caption!r}, not a text")
     return Video(name, caption, phrases, boxes, box_mask, where, _fingerprint(frames)), frames
+
+
+def open_video(path: Path) -> tuple[VideoFile | list[Path], int, tuple[int, int]]:
+    """A video file, or the frames of a folder in their order; their number, and their width and height.
+
+    Raises an InputError if there are none, or they cannot be read.
+    """
+    if not path.is_dir():
+        video = VideoFile(path)
+        return video, video.length, (video.width, video.height)
+    files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    frames = sorted(files, key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
+    if not frames:
+        raise InputError(f"{path}: holds no frames ({', '.join(IMAGE_SUFFIXES)})")
+    return frames, len(frames), read_frame(frames[0]).size
+
+
+def read_images(
+    files: VideoFile | list[Path], frames: Sequence[int], size: tuple[int, int] | None = None
+) -> list[PIL.Image.Image]:
+    """These frames of what `open_video` gives, in RGB; JPEGs that will be squashed to `size` are decoded smaller."""
+    if isinstance(files, VideoFile):
+        return files.read(frames)
+    return [read_frame(files[frame], size) for frame in frames]
 
 
 def _fingerprint(frames: VideoFile | list[Path]) -> str:

@@ -19,18 +19,19 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from smcd.config import EditConfig, SamplingConfig
-from smcd.editor import uploads
+from smcd.editor import uploads, video
 from smcd.editor.decoder import Decoder
 from smcd.editor.examples import EXAMPLES, write_example
 from smcd.editor.jobs import Job, Jobs, check_ready
+from smcd.editor.messages import MAX_BYTES, body_of, crashed, download, failed, file, json_of, refused
 from smcd.editor.opening import make_zip, open_file, project_zip
 from smcd.editor.project import Changed, Project, read_contents
 from smcd.editor.safety import OnlyOwnPage
 from smcd.editor.settings import Settings
+from smcd.editor.worker import track_task
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import MAX_PIXELS
 
-MAX_BYTES = 50 << 20
 _STATIC = Path(__file__).parent / "static"
 
 
@@ -40,6 +41,7 @@ class Editor:
     def __init__(self, folder: Path, config: EditConfig):
         self.config, self.decode = config, Decoder()
         self.project = Project(folder, config, uploads.own_image)
+        self.video = self.project.folder / video.FOLDER
         self.jobs = Jobs(self.project, config, self.notify)
         self._listeners: set[asyncio.Queue] = set()
 
@@ -58,7 +60,12 @@ class Editor:
             "guidance_scale": None,
         }
         limits = {"bytes": MAX_BYTES, "pixels": MAX_PIXELS}
-        more = {"model": model | self.jobs.model, "examples": list(EXAMPLES), "limits": limits}
+        more = {
+            "video": video.read_facts(self.video),
+            "model": model | self.jobs.model,
+            "examples": list(EXAMPLES),
+            "limits": limits,
+        }
         return self.project.state() | more
 
     def changed(self) -> JSONResponse:
@@ -77,9 +84,9 @@ class Editor:
         return JSONResponse(self.state())
 
     async def put_project(self, request: Request) -> Response:
-        content = await _json(request)
+        content = await json_of(request)
         try:
-            self.project.update(*(content.get(key) for key in ("revision", "objects", "settings")))
+            self.project.update(content.get("revision"), content.get("objects"), content.get("settings"))
         except Changed:
             return JSONResponse(self.state(), 409)
         self.notify("project", {"revision": self.project.revision})
@@ -91,21 +98,21 @@ class Editor:
         return FileResponse(self.project.image.path)
 
     async def post_image(self, request: Request) -> Response:
-        data = await _body(request)
-        with uploads.received(self.project.folder, data) as file:
-            self.project.set_image(await self.decode(uploads.check_image, file))
+        data = await body_of(request)
+        with uploads.received(self.project.folder, data) as uploaded:
+            self.project.set_image(await self.decode(uploads.check_image, uploaded))
         return self.changed()
 
     async def post_open(self, request: Request) -> Response:
         name = request.query_params.get("name", "file")
         size = self.project.image.size if self.project.image else None
-        with uploads.received(self.project.folder, await _body(request)) as file:
-            self.project.replace(await self.decode(open_file, file, name, size, self.project.settings.num_frames))
+        with uploads.received(self.project.folder, await body_of(request)) as uploaded:
+            self.project.replace(await self.decode(open_file, uploaded, name, size, self.project.settings.num_frames))
         return self.changed()
 
     async def get_zip(self, request: Request) -> Response:
         project = self.project
-        return _download(
+        return download(
             await run_in_threadpool(project_zip, project.folder, project.settings, self.config), "project.zip"
         )
 
@@ -117,11 +124,27 @@ class Editor:
             self.project.replace(await self.decode(write_example, name, folder, self.project.settings))
         return self.changed()
 
+    async def post_video(self, request: Request) -> Response:
+        name = request.query_params.get("name", "video")
+        with uploads.received(self.project.folder, await body_of(request)) as uploaded:
+            return JSONResponse(await self.decode(video.extract, uploaded, name, self.video))
+
+    async def get_video_frame(self, request: Request) -> Response:
+        return file(video.frame_file(self.video, request.path_params["number"]))
+
+    async def post_track(self, request: Request) -> Response:
+        content, facts = await json_of(request), video.read_facts(self.video)
+        if facts is None:
+            raise InputError("there is no video yet: open one")
+        size = self.project.image.size if self.project.image else None
+        task = track_task(content, facts, self.video, self.project.settings.num_frames, size)
+        return JSONResponse(asdict(self.jobs.submit_track(task)))
+
     async def get_jobs(self, request: Request) -> Response:
         return JSONResponse({"jobs": self.jobs.listed()})
 
     async def post_jobs(self, request: Request) -> Response:
-        seeds = (await _json(request)).get("seeds")
+        seeds = (await json_of(request)).get("seeds")
         if not isinstance(seeds, list) or not 0 < len(seeds) <= 64 or not all(type(seed) is int for seed in seeds):
             raise InputError("seeds should be a list of 1 to 64 whole numbers")
         check_ready(self.project)
@@ -146,21 +169,21 @@ class Editor:
         folder = self.jobs.folder(job)
         if name == "frames.zip":
             frames = {path.name: path for path in sorted((folder / "pred_img").glob("*.png"))}
-            return _download(await run_in_threadpool(make_zip, frames), f"{job.id}-frames.zip")
+            return download(await run_in_threadpool(make_zip, frames), f"{job.id}-frames.zip")
         if name == "project.zip":
             data = await run_in_threadpool(project_zip, folder, Settings(**job.settings), self.config)
-            return _download(data, f"{job.id}.zip")
+            return download(data, f"{job.id}.zip")
         names = {
             "preview.png": "preview.png",
             "strip.png": "strip.png",
             "video.mp4": "cus_pred.mp4",
             "video.gif": "cus_pred.gif",
         }
-        return _file(folder / names.get(name, "nothing"), f"{job.id}-{name}")
+        return file(folder / names.get(name, "nothing"), f"{job.id}-{name}")
 
     async def get_frame(self, request: Request) -> Response:
         number = request.path_params["number"]
-        return _file(self.jobs.folder(self.job(request)) / "pred_img" / f"pred_img_{number}.png")
+        return file(self.jobs.folder(self.job(request)) / "pred_img" / f"pred_img_{number}.png")
 
     async def events(self, request: Request) -> Response:
         queue: asyncio.Queue[str] = asyncio.Queue()
@@ -203,6 +226,9 @@ def make_app(folder: Path, config: EditConfig, token: str | None = None) -> Star
         Route("/api/open", editor.post_open, methods=["POST"]),
         Route("/api/project.zip", editor.get_zip),
         Route("/api/examples/{name}", editor.post_example, methods=["POST"]),
+        Route("/api/video", editor.post_video, methods=["POST"]),
+        Route("/api/video/frames/{number:int}.jpg", editor.get_video_frame),
+        Route("/api/track", editor.post_track, methods=["POST"]),
         Route("/api/jobs", editor.get_jobs, methods=["GET"]),
         Route("/api/jobs", editor.post_jobs, methods=["POST"]),
         Route("/api/jobs/{id}", editor.delete_job, methods=["DELETE"]),
@@ -211,7 +237,7 @@ def make_app(folder: Path, config: EditConfig, token: str | None = None) -> Star
         Route("/api/jobs/{id}/{name}", editor.get_result),
         Route("/api/events", editor.events),
     ]
-    handlers: Any = {InputError: _refused, HTTPException: _failed}
+    handlers: Any = {InputError: refused, HTTPException: failed, Exception: crashed}
     return Starlette(
         routes=routes, middleware=[Middleware(OnlyOwnPage, token)], exception_handlers=handlers, lifespan=lifespan
     )
@@ -219,43 +245,3 @@ def make_app(folder: Path, config: EditConfig, token: str | None = None) -> Star
 
 async def _page(request: Request) -> Response:
     return FileResponse(_STATIC / "index.html", headers={"Cache-Control": "no-cache"})
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": " ".join(str(error).split())}, 400)
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code)
-
-
-async def _body(request: Request) -> bytes:
-    """What is uploaded. Raises an HTTPException where it is too much."""
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MAX_BYTES:
-            raise HTTPException(413, f"the file is larger than {MAX_BYTES >> 20} MB")
-    return bytes(data)
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    try:
-        content = json.loads(await _body(request))
-    except (ValueError, RecursionError):
-        raise InputError("the request is not JSON") from None
-    if not isinstance(content, dict):
-        raise InputError("the request should be a JSON object")
-    return content
-
-
-def _file(path: Path, name: str | None = None) -> Response:
-    if not path.is_file():
-        raise HTTPException(404, "this result is not there")
-    return FileResponse(path, headers={"Cache-Control": "no-cache"}, filename=name, content_disposition_type="inline")
-
-
-def _download(data: bytes, name: str) -> Response:
-    disposition = f'attachment; filename="{name}"'
-    return Response(data, media_type="application/zip", headers={"Content-Disposition": disposition})

@@ -10,7 +10,10 @@ _MOST_OBJECTS, _MOST_KEYS, _LONGEST = 200, 10_000, 1000
 _LOOKS = {"color": str, "hidden": bool}  # what only the page needs, and its type
 
 
-def check_objects(content: Any, where: str = "objects") -> list[dict[str, Any]]:
+Objects = list[dict[str, Any]]
+
+
+def check_objects(content: Any, where: str = "objects") -> Objects:
     """The objects in JSON of the page or of `objects.json`, in one form.
 
     An object may have no box yet and no name, and key frames beyond the last frame: these are kept, and said when they
@@ -62,7 +65,7 @@ def _box(box: Any, where: str) -> list[float] | None:
     return box
 
 
-def animated(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def animated(objects: Objects) -> Objects:
     """The part that `smcd animate` reads."""
     return [
         {key: item[key] for key in ("phrase", "boxes", "easing") if key != "easing" or item.get(key)}
@@ -70,17 +73,27 @@ def animated(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def fitted(
-    objects: list[dict[str, Any]], before: tuple[int, int] | None, size: tuple[int, int]
-) -> list[dict[str, Any]]:
+def merged(objects: Objects, new: Objects) -> Objects:
+    """The objects with new ones, which take the place, and the looks, of those that are called the same."""
+    before = {item["phrase"]: item for item in objects}
+    names = {item["phrase"] for item in new}
+    return [item for item in objects if item["phrase"] not in names] + [
+        before.get(item["phrase"], {}) | item for item in new
+    ]
+
+
+def fitted(objects: Objects, before: tuple[int, int], size: tuple[int, int]) -> Objects:
     """The objects for another image: as they are where all their boxes lie inside it, otherwise scaled with it."""
     boxes = [box for item in objects for box in item["boxes"].values() if box]
     inside = all(box[0] >= 0 and box[1] >= 0 and box[2] <= size[0] and box[3] <= size[1] for box in boxes)
-    if before is None or inside:
-        return objects
+    return objects if inside else scaled(objects, before, size)
+
+
+def scaled(objects: Objects, before: tuple[int, int], size: tuple[int, int]) -> Objects:
+    """The objects of an image of one width and height on one of another."""
     x, y = size[0] / before[0], size[1] / before[1]
 
-    def scaled(box: list[float] | None) -> list[float] | None:
-        return box and [round(value * scale, 2) for value, scale in zip(box, (x, y, x, y), strict=True)]
+    def scale(box: list[float] | None) -> list[float] | None:
+        return box and [round(value * times, 2) for value, times in zip(box, (x, y, x, y), strict=True)]
 
-    return [item | {"boxes": {key: scaled(box) for key, box in item["boxes"].items()}} for item in objects]
+    return [item | {"boxes": {key: scale(box) for key, box in item["boxes"].items()}} for item in objects]

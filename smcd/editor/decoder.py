@@ -43,7 +43,7 @@ class Decoder:
             pool, self._pool = self._pool, None
             for process in list((pool._processes or {}).values()):
                 process.kill()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _limit() -> None:

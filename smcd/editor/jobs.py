@@ -17,7 +17,7 @@ from smcd.config import EditConfig
 from smcd.editor.boxes import animated
 from smcd.editor.project import OBJECTS, Project
 from smcd.editor.settings import Settings
-from smcd.editor.worker import work
+from smcd.editor.worker import TrackTask, work
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json, write_json
 
@@ -32,9 +32,10 @@ _KILLED = (
 
 @dataclass
 class Job:
-    """One video: queued, running, done, failed or cancelled."""
+    """A video to be made, or objects to be tracked: queued, running, done, failed or cancelled."""
 
     id: str
+    kind: str  # animate or track
     seed: int
     settings: dict[str, Any]
     created: str
@@ -56,13 +57,13 @@ class Jobs:
     """All jobs of a project. Runs in the server's event loop, and tells `notify` of every change.
 
     Args:
-        notify: is given the kind of an event (job or model) and what it holds.
+        notify: is given the kind of an event (job, model or project) and what it holds.
     """
 
     def __init__(self, project: Project, options: EditConfig, notify: Callable[[str, dict[str, Any]], None]):
         self._project, self._options, self._notify = project, options, notify
         self.model: dict[str, Any] = {"ready": False, "error": None}
-        self._queue: deque[Job] = deque()
+        self._queue: deque[tuple[Job, Any]] = deque()  # each with what the process is told
         self._running: Job | None = None
         self._process: Any = None
         self._connection: Any = None
@@ -77,21 +78,28 @@ class Jobs:
 
     def submit(self, seeds: Sequence[int]) -> list[Job]:
         """Queue a video for each seed, of the project as it is now."""
-        jobs = [self._new(seed) for seed in seeds]
-        self._queue.extend(jobs)
-        for job in jobs:
-            self.jobs[job.id] = job
-            self._changed(job)
-        self._next()
-        return jobs
+        return [self._add(self._new("animate", seed, self._project.settings.num_inference_steps)) for seed in seeds]
 
-    def _new(self, seed: int) -> Job:
-        project, now = self._project, datetime.now()
+    def submit_track(self, task: TrackTask) -> Job:
+        """Queue the tracking of objects through a video, which become objects of the project."""
+        steps = task.span[1] - task.span[0] + 1
+        return self._add(self._new("track", self._project.settings.seed, steps), task)
+
+    def _new(self, kind: str, seed: int, steps: int) -> Job:
+        now = datetime.now()
         name = f"{now:%Y%m%d-%H%M%S}-{seed}"
         id = next(each for n in range(1, 10**6) if (each := name if n == 1 else f"{name}-{n}") not in self.jobs)
-        settings = asdict(project.settings) | {"seed": seed}
-        job = Job(id, seed, settings, now.isoformat(timespec="seconds"), project.settings.num_inference_steps)
-        project.copy_to(self.folder(job), Settings(**settings), format=FORMATS)
+        settings = asdict(self._project.settings) | {"seed": seed}
+        job = self.jobs[id] = Job(id, kind, seed, settings, now.isoformat(timespec="seconds"), steps)
+        return job
+
+    def _add(self, job: Job, task: TrackTask | None = None) -> Job:
+        settings, folder = Settings(**job.settings), self.folder(job)
+        if job.kind == "animate":
+            self._project.copy_to(folder, settings, format=FORMATS)
+        self._queue.append((job, task or settings.config(self._options, folder, folder, format=FORMATS)))
+        self._changed(job)
+        self._next()
         return job
 
     def remove(self, job: Job) -> None:
@@ -104,7 +112,7 @@ class Jobs:
         if job is self._running:
             self._connection.send(("cancel", job.id, None))
         else:
-            self._queue.remove(job)
+            self._queue = deque(each for each in self._queue if each[0] is not job)
         self._end(job, "cancelled")
 
     def _end(self, job: Job, state: str, **facts: Any) -> None:
@@ -114,7 +122,7 @@ class Jobs:
         self._changed(job)
 
     def _changed(self, job: Job, write: bool = True) -> None:
-        if write:
+        if write and job.kind == "animate":
             write_json(self.folder(job) / _RECORD, asdict(job))
         self._notify("job", asdict(job))
 
@@ -163,9 +171,15 @@ class Jobs:
                     setattr(job, name, value)
                 self._changed(job, write=False)
             else:
-                more = facts if kind == "done" else {"error": facts} if kind == "failed" else {}
-                self._end(job, kind, **more)
+                self._end(job, kind, **self._outcome(kind, facts))
         self._next()
+
+    def _outcome(self, kind: str, facts: Any) -> dict[str, Any]:
+        """What the end of a job changes in it; objects that were tracked go into the project."""
+        if kind == "done" and (objects := facts.pop("objects", None)) is not None:
+            self._project.add(objects, facts.pop("image"))
+            self._notify("project", {"revision": self._project.revision})
+        return facts if kind == "done" else {"error": facts} if kind == "failed" else {}
 
     def _died(self, code: int) -> None:
         reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
@@ -187,11 +201,9 @@ class Jobs:
             return
         if self._process is None:
             self.start()
-        job = self._running = self._queue.popleft()
-        job.state = "running"
-        folder = self.folder(job)
-        config = Settings(**job.settings).config(self._options, folder, folder, format=FORMATS)
-        self._connection.send(("animate", job.id, config))
+        job, task = self._queue.popleft()
+        job.state, self._running = "running", job
+        self._connection.send((job.kind, job.id, task))
         self._changed(job)
 
 

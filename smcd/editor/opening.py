@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from smcd.config import ModelConfig
 from smcd.data.key_frames import read_bbox_txt
 from smcd.editor import other_tools
-from smcd.editor.boxes import check_objects
+from smcd.editor.boxes import Objects, check_objects
 from smcd.editor.project import BBOXES, CONFIG, LOOKS, OBJECTS, Contents, read_contents
 from smcd.editor.settings import Settings, config_text
 from smcd.editor.uploads import check_image
@@ -42,7 +42,7 @@ def open_file(file: Path, name: str, size: tuple[int, int] | None, num_frames: i
         raise InputError(said if said.startswith(name) else f"{name}: {said}") from None
 
 
-def _read_boxes(path: Path, size: tuple[int, int], num_frames: int) -> list[dict]:
+def _read_boxes(path: Path, size: tuple[int, int], num_frames: int) -> Objects:
     text = read_text(path)
     if path.suffix == ".json" or text.lstrip()[:1] in ("[", "{"):
         content = read_json(path, object)

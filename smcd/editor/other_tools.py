@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from smcd.editor.boxes import Objects
 from smcd.runtime.errors import InputError
 from smcd.tracking.key_paths import key_frames
 
@@ -21,7 +22,7 @@ _LONGEST = 100_000  # frames
 _SHARE = 0.25  # of the image's shorter side is the side of the box around a point, which has no size
 
 
-def objects_of_paths(paths: Mapping[str, np.ndarray], num_frames: int, tolerance: float) -> list[dict[str, Any]]:
+def objects_of_paths(paths: Mapping[str, np.ndarray], num_frames: int, tolerance: float) -> Objects:
     """Objects with key frames, of their names and boxes F 4 (xyxy in pixels, NaN where absent)."""
     objects = []
     for phrase, boxes in paths.items():
@@ -34,7 +35,7 @@ def objects_of_paths(paths: Mapping[str, np.ndarray], num_frames: int, tolerance
 
 
 def read_mot(text: str) -> dict[str, np.ndarray]:
-    """Lines `frame,id,left,top,width,height,...`, where frames and pixels count from 1; a seventh value 0 means ignored.
+    """Lines `frame,id,left,top,width,height,...`; frames and pixels count from 1, and a seventh value of 0 is a no.
 
     Raises an InputError that names the line that does not fit.
     """

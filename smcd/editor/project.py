@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from smcd.config import CustomizeConfig, ModelConfig
 from smcd.data.key_frames import read_bbox_txt
-from smcd.editor.boxes import animated, check_objects, fitted
+from smcd.editor.boxes import Objects, animated, check_objects, fitted, merged
 from smcd.editor.settings import Settings, read_settings, write_config
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import check_writable, read_json, read_text, write_json
@@ -70,7 +70,7 @@ class Project:
         settings = asdict(self.settings)
         return {"revision": self.revision, "image": image, "objects": self.objects, "settings": settings}
 
-    def update(self, revision: int, objects: Any, settings: Any) -> None:
+    def update(self, revision: Any, objects: Any, settings: Any) -> None:
         """Take objects and settings of the page, which it made of `revision`. Raises `Changed` if that is old."""
         objects, settings = check_objects(objects), Settings.parse(settings)
         if revision != self.revision:
@@ -79,8 +79,15 @@ class Project:
 
     def set_image(self, image: Image) -> None:
         """Take a new image (a file that is moved here); boxes that would lie outside are scaled to it."""
-        before = self.image.size if self.image else None
-        self.replace(Contents(image, fitted(self.objects, before, image.size), None))
+        objects = fitted(self.objects, self.image.size, image.size) if self.image else self.objects
+        self.replace(Contents(image, objects, None))
+
+    def add(self, objects: Objects, image: Image | None) -> None:
+        """Add objects, with the image that they are on if it is to be the project's from now on."""
+        before = self.objects
+        if image is not None and self.image is not None:
+            before = fitted(before, self.image.size, image.size)
+        self.replace(Contents(image, merged(before, objects), None))
 
     def replace(self, contents: "Contents") -> None:
         """Take other contents, whose image is moved here; what they lack stays.
@@ -98,7 +105,7 @@ class Project:
             image = Image(path, contents.image.size)
         self._set(image, contents.objects, contents.settings or self.settings)
 
-    def _set(self, image: Image | None, objects: list[dict[str, Any]], settings: Settings) -> None:
+    def _set(self, image: Image | None, objects: Objects, settings: Settings) -> None:
         save(self.folder, objects, settings.config(self.model, self.folder, self.folder / "video"), self.revision + 1)
         self.image, self.objects, self.settings = image, objects, settings
         self.revision += 1
@@ -111,21 +118,26 @@ class Project:
         save(folder, self.objects, settings.config(self.model, folder, folder, **changes))
 
 
-def save(folder: Path, objects: list[dict[str, Any]], config: CustomizeConfig, revision: int = 0) -> None:
+def save(folder: Path, objects: Objects, config: CustomizeConfig, revision: int = 0) -> None:
     """Write all of a project but its image; each file whole or not at all."""
-    write_json(folder / OBJECTS, animated(objects))
-    if (folder / BBOXES).is_file():
-        (folder / BBOXES).replace(folder / f"{BBOXES}.old")  # smcd animate refuses to choose between the two
+    write_objects(folder, objects)
     write_config(folder / CONFIG, config)
     looks = [{key: item[key] for key in ("color", "hidden") if key in item} for item in objects]
     write_json(folder / LOOKS, {"revision": revision, "objects": looks})
+
+
+def write_objects(folder: Path, objects: Objects) -> None:
+    """Write `objects.json`, whole or not at all; a `bbox.txt` gets another name."""
+    write_json(folder / OBJECTS, animated(objects))
+    if (folder / BBOXES).is_file():
+        (folder / BBOXES).replace(folder / f"{BBOXES}.old")  # smcd animate refuses to choose between the two
 
 
 class Contents(NamedTuple):
     """What a folder of a project, or a file of another tool, gives."""
 
     image: Image | None
-    objects: list[dict[str, Any]]
+    objects: Objects
     settings: Settings | None
 
 
@@ -139,7 +151,7 @@ def read_contents(folder: Path, decode: Callable[[Path], Image]) -> Contents:
         raise InputError(f"{folder}: needs one image, found {', '.join(path.name for path in images)}")
     image = decode(images[0]) if images else None
     settings = read_settings(folder / CONFIG) if (folder / CONFIG).is_file() else None
-    objects: list[dict[str, Any]] = []
+    objects: Objects = []
     if (folder / OBJECTS).is_file():
         objects = check_objects(read_json(folder / OBJECTS, list), str(folder / OBJECTS))
     elif (folder / BBOXES).is_file() and image is not None:

@@ -5,16 +5,65 @@ import gc
 import logging
 import signal
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from smcd.config import CustomizeConfig, EditConfig, SamplingConfig, check
+from smcd.editor.boxes import check_objects
 from smcd.runtime.errors import InputError, first_line
 
 logger = logging.getLogger(__name__)
 _PREVIEW_SHARE = 0.1  # of the time, at most, goes into previews
+
+
+@dataclass(frozen=True)
+class TrackTask:
+    """Objects to follow through the frames of a folder.
+
+    Attributes:
+        boxes: in the first frame, in its pixels, by name; None where the detector is to find the object.
+        span: first and last frame, both included.
+        num_frames: of the project, over which the motion is spread.
+        tolerance: pixels that the key frames may differ from the path.
+        size: width and height of the image that the boxes are for; None if that is to be the first frame.
+        inside: a folder where a copy of the first frame can lie.
+    """
+
+    frames: Path
+    boxes: dict[str, list[float] | None]
+    span: tuple[int, int]
+    num_frames: int
+    tolerance: float
+    size: tuple[int, int] | None
+    inside: Path
+
+
+def track_task(
+    content: dict[str, Any], facts: dict[str, Any], video: Path, num_frames: int, size: tuple[int, int] | None
+) -> TrackTask:
+    """The task that the page's JSON asks for. Raises an InputError if it does not fit the video."""
+    boxes, end = content.get("boxes"), facts["frames"] - 1
+    first, last, tolerance = content.get("first", 0), content.get("last", end), content.get("tolerance", 2)
+    if type(first) is not int or type(last) is not int or not 0 <= first <= last <= end:
+        raise InputError(f"first and last frame should be from 0 to {end}")
+    if type(tolerance) not in (int, float) or not 0 <= tolerance <= 1000:
+        raise InputError("the tolerance should be from 0 to 1000 pixels")
+    if not isinstance(boxes, list) or not all(isinstance(item, dict) for item in boxes):
+        raise InputError("boxes should be a list of objects with a name and a box")
+    objects = check_objects([{"phrase": item.get("phrase"), "boxes": {"0": item.get("box")}} for item in boxes])
+    if not objects or not all(item["phrase"].strip() for item in objects):
+        raise InputError("draw a box in the video and name it, or name what is to be found")
+    return TrackTask(
+        video / "frames",
+        {item["phrase"]: item["boxes"]["0"] for item in objects},
+        (first, last),
+        num_frames,
+        float(tolerance),
+        None if content.get("use_first_frame") else size,
+        video,
+    )
 
 
 class Cancelled(Exception):  # noqa: N818  # it is asked for
@@ -24,8 +73,8 @@ class Cancelled(Exception):  # noqa: N818  # it is asked for
 def work(connection: Connection, options: EditConfig) -> None:
     """Answer what comes over the connection until it is closed.
 
-    In: ("animate", id, CustomizeConfig) and ("cancel", id, None). Out: ("model", facts, None), and about a job
-    ("step", id, facts), ("done", id, facts), ("failed", id, message), ("cancelled", id, None).
+    In: ("animate", id, CustomizeConfig), ("track", id, TrackTask), ("cancel", id, None). Out: ("model", facts, None),
+    and about a job ("step", id, facts), ("done", id, facts), ("failed", id, message), ("cancelled", id, None).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the connection
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
@@ -34,7 +83,7 @@ def work(connection: Connection, options: EditConfig) -> None:
         worker.load()
         while True:
             kind, job, content = connection.recv()
-            if kind == "animate":
+            if kind != "cancel":
                 worker.run(job, content)
 
 
@@ -68,12 +117,14 @@ class Worker:
             facts = {"error": self._error}
         self._connection.send(("model", facts, None))
 
-    def run(self, job: str, config: CustomizeConfig) -> None:
-        """Make one video and say how it went."""
+    def run(self, job: str, task: CustomizeConfig | TrackTask) -> None:
+        """Do one job and say how it went."""
+        start = time.monotonic()
         try:
-            if self._sampler is None:
-                raise InputError(self._error)
-            self._connection.send(("done", job, self._animate(job, config)))
+            with _notes() as notes:
+                found = self._track(job, task) if isinstance(task, TrackTask) else self._animate(job, task)
+            facts = {"seconds": round(time.monotonic() - start, 1), "notes": notes}
+            self._connection.send(("done", job, facts | found))
         except Cancelled:
             self._connection.send(("cancelled", job, None))
         except (EOFError, BrokenPipeError):
@@ -90,47 +141,83 @@ class Worker:
         from smcd.customize.input_folder import read_folder
         from smcd.sampler import on_device, with_defaults
 
+        if self._sampler is None:
+            raise InputError(self._error)
         check(config)
-        start = time.monotonic()
         config = with_defaults(config)
         folder = Path(str(config.input_data_path))
         given = read_folder(folder, config.validation_data.video_length, str(config.prompt))
-        progress = Progress(self._connection, job, Path(config.output_dir), config.validation_data.num_inference_steps)
-        with on_device(), _notes() as notes:
+        out, steps = Path(config.output_dir), config.validation_data.num_inference_steps
+        previews = Previews(Progress(self._connection, job, steps), out, steps)
+        with on_device():
             self._sampler.use(config.validation_data)
-            make_videos(self._sampler, config, given, {config.seed: Path(config.output_dir)}, progress)
-        return {"seconds": round(time.monotonic() - start, 1), "notes": notes}
+            make_videos(self._sampler, config, given, {config.seed: out}, previews)
+        return {}
+
+    def _track(self, job: str, task: TrackTask) -> dict[str, Any]:
+        from smcd.data.video_folder import open_video, read_images
+        from smcd.editor.boxes import scaled
+        from smcd.editor.other_tools import objects_of_paths
+        from smcd.editor.project import Image
+        from smcd.editor.track import find_all, follow, load_models
+
+        lacking = [phrase for phrase, box in task.boxes.items() if box is None]
+        tracker, detector = load_models(self._options.sam2, self._options.detector if lacking else None)
+        files, _, size = open_video(task.frames)
+        [frame] = read_images(files, [task.span[0]])
+        found = find_all(detector, frame, lacking)
+        if missing := [phrase for phrase in lacking if phrase not in found]:
+            raise InputError(f"no {missing[0]} is found in the frame: use other words, or draw its box")
+        boxes = {phrase: box or found[phrase] for phrase, box in task.boxes.items()}
+        progress = Progress(self._connection, job, task.span[1] - task.span[0] + 1)
+        objects = objects_of_paths(follow(files, task.span, boxes, tracker, progress), task.num_frames, task.tolerance)
+        if not objects:
+            raise InputError("nothing can be followed: is the box large enough, and inside the frame?")
+        if task.size is not None:
+            return {"objects": scaled(objects, size, task.size), "image": None}
+        copy = task.inside / "tracked.png"
+        frame.save(copy)
+        return {"objects": objects, "image": Image(copy, size)}
 
 
 class Progress:
-    """A callback at the end of each step: reports it, shows the clean frames that are predicted, and heeds Cancel."""
+    """Reports each step, the first of which is 0, and heeds Cancel."""
 
-    def __init__(self, connection: Connection, job: str, folder: Path, steps: int):
-        self._connection, self._job, self._folder, self._steps = connection, job, folder, steps
-        self._before: Any = None  # the latents at the step before
+    def __init__(self, connection: Connection, job: str, steps: int):
+        self._connection, self._job, self._steps = connection, job, steps
         self._first = 0.0  # when the first step ended: it is slower than the others
-        self._next_preview = 0.0
 
-    def __call__(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, step: int, preview: bool = False) -> None:
         while self._connection.poll():
             kind, job, _ = self._connection.recv()
             if kind == "cancel" and job == self._job:
                 raise Cancelled
-        now = time.monotonic()
+        now, done = time.monotonic(), step + 1
         self._first = self._first or now
-        done = step + 1
-        left = (now - self._first) / step * (self._steps - done) if step else None
-        latents = tensors["latents"]
-        preview = self._before is not None and done < self._steps and now >= self._next_preview
-        if preview:
+        left = round((now - self._first) / step * (self._steps - done), 1) if step else None
+        facts = {"step": done, "steps": self._steps, "seconds_left": left, "preview": preview}
+        self._connection.send(("step", self._job, facts))
+
+
+class Previews:
+    """A pipeline's callback at the end of each step, which also shows the clean frames that are predicted."""
+
+    def __init__(self, progress: Progress, folder: Path, steps: int):
+        self._progress, self._folder, self._steps = progress, folder, steps
+        self._before: Any = None  # the latents at the step before
+        self._next = 0.0  # when the next preview is due
+
+    def __call__(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        now, latents = time.monotonic(), tensors["latents"]
+        due = self._before is not None and step + 1 < self._steps and now >= self._next
+        if due:
             from smcd.editor.previews import write_preview
 
             write_preview(pipe, self._folder / "preview.png", self._before, latents, step)
-            spent = time.monotonic() - now
-            self._next_preview = time.monotonic() + spent / _PREVIEW_SHARE
+            end = time.monotonic()
+            self._next = end + (end - now) / _PREVIEW_SHARE
         self._before = latents
-        facts = {"step": done, "steps": self._steps, "seconds_left": left, "preview": preview}
-        self._connection.send(("step", self._job, facts))
+        self._progress(step, preview=due)
         return {}
 
 
