@@ -9,9 +9,9 @@ export class Server {
   #revision = 0;
   #newest = 0; // of the revisions that the server told of
   #saved = null; // the project as the server has it
+  #seen = null; // the project at the last change of anything
   #saving = null; // the promise of the request that is under way
   #timer = null;
-  #bytes = new WeakMap(); // image -> promise of its bytes, to bring it back when its replacement is undone
 
   constructor(store) {
     this.#store = store;
@@ -21,7 +21,7 @@ export class Server {
     const project = await this.request("GET", "/api/project");
     const { model, examples, limits } = project;
     this.#store.setFacts({ model, examples, limits });
-    this.#store.start(project);
+    this.#store.start(await this.#withImage(project));
     this.#accept(project);
     this.#store.setJobs((await this.request("GET", "/api/jobs")).jobs);
     this.#store.subscribe(() => this.#changed());
@@ -59,12 +59,23 @@ export class Server {
   /** A request that answers with another project, which becomes one step of undo. */
   async replace(path, body) {
     await this.flush();
-    this.adopt(await this.request("POST", path, body));
+    this.#saving = this.request("POST", path, body).then((project) => this.#adopt(project));
+    await this.#saving.finally(() => { this.#saving = null; });
   }
 
-  adopt(project) {
-    this.#store.change(this.#store.withIds(project));
+  async #adopt(project) {
+    const own = this.#store.withIds(await this.#withImage(project));
+    this.#store.change(own);
     this.#accept(project);
+  }
+
+  // The project with its image's bytes, which are shown from here on and brought back when a later image is undone.
+  async #withImage({ image, ...project }) {
+    const { image: shown } = this.#store.project;
+    if (!image || image.url === shown?.origin) return { ...project, image: image && shown };
+    const response = await fetch(image.url);
+    const bytes = await response.blob();
+    return { ...project, image: { width: image.width, height: image.height, origin: image.url, bytes, url: URL.createObjectURL(bytes) } };
   }
 
   /** Resolves once the server has what the page shows. Throws where it does not take it. */
@@ -81,24 +92,24 @@ export class Server {
     this.#revision = project.revision;
     this.#newest = Math.max(this.#newest, project.revision);
     this.#saved = this.#store.project;
-    const { image } = this.#saved;
-    if (image && !this.#bytes.has(image)) {
-      const bytes = fetch(image.url).then((response) => response.blob());
-      bytes.catch(() => {}); // asked for again when it is needed
-      this.#bytes.set(image, bytes);
-    }
     this.#status("Saved");
   }
 
   #changed() {
-    if (this.#store.project === this.#saved) return;
+    const { project } = this.#store;
+    if (project === this.#seen) return; // it is only looked at
+    this.#seen = project;
+    if (project !== this.#saved) this.#saveSoon();
+  }
+
+  #saveSoon() {
     this.#status("Saving …");
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#background(), PAUSE);
   }
 
   #background() {
-    if (this.#saving) return this.#changed();
+    if (this.#saving) return this.#saveSoon();
     this.#saving = this.#save().catch((error) => {
       this.#status("Not saved");
       say(error.message, { error: true, key: "save" });
@@ -111,17 +122,18 @@ export class Server {
     const project = this.#store.project;
     if (project === this.#saved) return;
     if (project.image && project.image !== this.#saved?.image) {
-      const answer = await this.request("POST", "/api/image", await this.#bytes.get(project.image));
+      const answer = await this.request("POST", "/api/image", project.image.bytes);
+      project.image.origin = answer.image.url;
       this.#revision = answer.revision;
     }
     try {
       const answer = await this.request("PUT", "/api/project", this.#body(project));
       this.#revision = answer.revision;
       this.#saved = project;
-      this.#status("Saved");
+      if (project === this.#store.project) this.#status("Saved");
     } catch (error) {
       if (error.status !== 409) throw error;
-      this.adopt(error.answer.project ?? error.answer);
+      await this.#adopt(error.answer);
       say("Another tab changed this project: this is its version. Undo brings yours back.", { action: { label: "Undo", run: () => this.#store.undo() } });
     }
     if (this.#newest > this.#revision) await this.#reload();
@@ -133,7 +145,7 @@ export class Server {
 
   async #reload() {
     const project = await this.request("GET", "/api/project");
-    if (project.revision > this.#revision) this.adopt(project);
+    if (project.revision > this.#revision) await this.#adopt(project);
   }
 
   #listen() {
