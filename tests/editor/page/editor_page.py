@@ -1,7 +1,9 @@
 """The editor's page as a user has it: frames and points of the image, not pixels of the screen."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ class EditorPage:
 
     def __init__(self, page: Any, url: str):
         self.page, self.url = page, url
+        self.size = SIZE  # of the image that is open
+        self.on_step: Callable[[float, float], None] = lambda x, y: None  # is told where the mouse is
         self.failures: list[str] = []
         page.on("pageerror", lambda error: self.failures.append(str(error)))
         page.on("console", lambda line: self.failures.append(line.text) if "Security Policy" in line.text else None)
@@ -69,17 +73,39 @@ class EditorPage:
               return [edge.left + x, edge.top + y, width];
             }"""
         )
-        scale = place[2] / SIZE[0]
+        scale = place[2] / self.size[0]
         return place[0] + point[0] * scale, place[1] + point[1] * scale
 
     def drag(self, points: Sequence[Point], steps: int = 4, pause: int = 0) -> None:
-        mouse = self.page.mouse
-        mouse.move(*self.screen(points[0]))
-        mouse.down()
-        for point in points[1:]:
-            mouse.move(*self.screen(point), steps=steps)
-            self.page.wait_for_timeout(pause)
-        mouse.up()
+        """Drag along points of the image."""
+        self.move(points[0])
+        self.page.mouse.down()
+        for before, point in pairwise(points):
+            for step in range(1, steps + 1):
+                x, y = (a + (b - a) * step / steps for a, b in zip(before, point, strict=True))
+                self.move((x, y))
+                self.page.wait_for_timeout(pause)
+        self.page.mouse.up()
+        self.on_step(*self.screen(points[-1]))
+
+    def move(self, point: Point) -> None:
+        self.page.mouse.move(*self.screen(point))
+        self.on_step(*self.screen(point))
+
+    def click(self, selector: str) -> None:
+        """Click, after the mouse has gone there."""
+        target = self.page.locator(selector).first
+        target.scroll_into_view_if_needed()
+        box = target.bounding_box()
+        self.on_step(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        target.click()
+        self.on_step(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    def open_file(self, selector: str, path: Path) -> None:
+        """Open a file with a button that asks for one."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator(selector).first.click()
+        chooser.value.set_files(path)
 
     def draw(self, name: str, box: Sequence[float]) -> None:
         """Draw a box and type its name."""
@@ -89,11 +115,13 @@ class EditorPage:
         self.page.keyboard.press("Enter")
 
     def go(self, frame: int) -> None:
-        """Put the playhead on a frame, with the time line's own keys."""
-        self.page.locator(".ruler").focus()
-        self.page.keyboard.press("Home")
-        for _ in range(frame):
-            self.page.keyboard.press("ArrowRight")
+        """Put the playhead on a frame with a click on the time line."""
+        ruler = self.page.locator(".ruler .track").bounding_box()
+        frames = int(self.page.locator(".ruler").get_attribute("aria-valuemax")) + 1
+        at = ruler["x"] + ruler["width"] * (frame + 0.5) / frames, ruler["y"] + ruler["height"] / 2
+        self.on_step(*at)
+        self.page.mouse.click(*at)
+        self.on_step(*at)
         self.page.locator(f"#counter:has-text('{frame} /')").wait_for()
 
     def messages(self) -> list[str]:

@@ -1,0 +1,75 @@
+"""Pictures of what a test does: stills of its scenes, and a film with the mouse in it. Taken only if PICTURES is set."""
+
+import io
+import os
+import time
+from pathlib import Path
+
+import PIL.Image
+import PIL.ImageDraw
+
+from tests.editor.page.editor_page import EditorPage
+
+RATE = 10  # pictures a second
+WIDTH = 960  # of the film
+_ARROW = [(0, 0), (0, 17), (4, 13), (7, 19), (10, 18), (7, 12), (12, 12)]
+
+
+class Film:
+    """Takes a picture at every step of the mouse, until `cut`."""
+
+    def __init__(self, editor: EditorPage):
+        self.page, self.on = editor.page, "PICTURES" in os.environ
+        self.frames: list[PIL.Image.Image] = []
+        self.scenes: dict[str, bytes] = {}
+        self._mouse = (640.0, 360.0)
+        self._runs = self.on
+        editor.on_step = self._step
+
+    def scene(self, name: str) -> None:
+        if self.on:
+            self.page.wait_for_timeout(200)
+            self.scenes[name] = self.page.screenshot()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, in the film as it is."""
+        end = time.monotonic() + seconds
+        while self._runs and time.monotonic() < end:
+            start = time.monotonic()
+            self._shoot()
+            self.page.wait_for_timeout(max(1000 / RATE - 1000 * (time.monotonic() - start), 0))
+        self.page.wait_for_timeout(max(1000 * (end - time.monotonic()), 0))
+
+    def wait_for(self, selector: str) -> None:
+        """Wait for something, in the film at four times the speed."""
+        target = self.page.locator(selector).first
+        while self._runs and not target.is_visible():
+            self._shoot()
+            self.page.wait_for_timeout(300)
+        target.wait_for(timeout=120_000)
+
+    def cut(self) -> None:
+        self._runs = False
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in self.scenes.items():
+            (folder / f"{name}.png").write_bytes(picture)
+        palette = self.frames[-1].quantize(128)
+        frames = [frame.quantize(palette=palette, dither=PIL.Image.Dither.NONE) for frame in self.frames]
+        frames[0].save(folder / "editor.gif", append_images=frames[1:], duration=1000 // RATE, loop=0, optimize=True)
+
+    def _step(self, x: float, y: float) -> None:
+        before, self._mouse = self._mouse, (x, y)
+        if not self._runs:
+            return
+        far = abs(x - before[0]) + abs(y - before[1]) > 120
+        for part in (0.33, 0.67, 1.0) if far else (1.0,):  # the way there is seen
+            self._shoot((before[0] + (x - before[0]) * part, before[1] + (y - before[1]) * part))
+
+    def _shoot(self, mouse: tuple[float, float] | None = None) -> None:
+        x, y = mouse or self._mouse
+        image = PIL.Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        PIL.ImageDraw.Draw(image).polygon([(x + a, y + b) for a, b in _ARROW], fill="white", outline="black")
+        height = round(image.height * WIDTH / image.width)
+        self.frames.append(image.resize((WIDTH, height), PIL.Image.Resampling.LANCZOS))
