@@ -238,9 +238,10 @@ def make_app(folder: Path, config: EditConfig, token: str | None = None) -> Star
         Route("/api/events", editor.events),
     ]
     handlers: Any = {InputError: refused, HTTPException: failed, Exception: crashed}
-    return Starlette(
-        routes=routes, middleware=[Middleware(OnlyOwnPage, token)], exception_handlers=handlers, lifespan=lifespan
-    )
+    safety = [Middleware(OnlyOwnPage, token)]
+    app = Starlette(routes=routes, middleware=safety, exception_handlers=handlers, lifespan=lifespan)
+    app.state.editor = editor
+    return app
 
 
 async def _page(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """The queue of jobs, one at a time in a process of its own, and the history of their results."""
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
 import shutil
@@ -23,6 +24,7 @@ from smcd.runtime.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 _RECORD = "job.json"
+_PATIENCE = 2.0  # seconds that the process gets to end
 FORMATS = ["gif", "mp4", "png"]
 _KILLED = (
     "the process that animates was ended ({reason}), most often because memory ran out: "
@@ -140,6 +142,9 @@ class Jobs:
         """End the process; a job under way is lost, and its inputs stay."""
         if self._process is not None:
             process, self._process = self._process, None
+            with contextlib.suppress(OSError):
+                self._connection.send(("stop", None, None))
+            process.join(_PATIENCE)
             process.kill()
 
     def _listen(self, loop: asyncio.AbstractEventLoop, connection: Any, process: Any) -> None:

@@ -38,7 +38,8 @@ def open_file(file: Path, name: str, size: tuple[int, int] | None, num_frames: i
             raise InputError("boxes need their image: open that first")
         return Contents(None, check_objects(_read_boxes(named, size, num_frames)), None)
     except InputError as error:
-        said = str(error).replace(f"{named.parent}/unpacked/", "").replace(str(named), name)
+        unpacked = str(named.with_name("unpacked"))
+        said = str(error).replace(f"{unpacked}/", "").replace(unpacked, name).replace(str(named), name)
         raise InputError(said if said.startswith(name) else f"{name}: {said}") from None
 
 
@@ -87,9 +88,9 @@ def _open_zip(path: Path) -> Contents:
                 place = PurePosixPath(entry.filename)
                 if place.parent == top and place.name in _WANTED and not entry.is_dir():
                     (folder / place.name).write_bytes(file.read(entry))
+    except InputError:
+        raise
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"cannot be unpacked ({error})") from None
     return read_contents(folder, check_image)
 

@@ -86,6 +86,8 @@ def read_coco(content: dict[str, Any], size: tuple[int, int]) -> dict[str, np.nd
             ((each["width"], each["height"]) for each in sizes if each.get("width") and each.get("height")), size
         )
         scale = [own / theirs for own, theirs in zip(size, given, strict=True)] * 2
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError):
         raise InputError("is not COCO-video JSON as YouTube-VIS or COCO-VID have it") from None
     counted = {f"{labels[track]} {n}": boxes for n, (track, boxes) in enumerate(found.items(), start=1)}
@@ -146,6 +148,8 @@ def _track(content: Any) -> list[tuple[float, float]] | None:
         content = json.loads(content) if isinstance(content, str) else content
         pairs = [(point["x"], point["y"]) if isinstance(point, dict) else tuple(point) for point in content]
         points = [(float(x), float(y)) for x, y in pairs]
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
     good = 0 < len(points) <= _LONGEST and all(map(math.isfinite, itertools.chain(*points)))

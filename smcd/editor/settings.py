@@ -72,7 +72,10 @@ class Settings:
 
 def read_settings(path: Path) -> Settings:
     """The settings in a `config.yaml`. Raises an InputError if it holds something else."""
-    return Settings.of(read_config(CustomizeConfig, path))
+    try:
+        return Settings.parse(asdict(Settings.of(read_config(CustomizeConfig, path))))
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
 def write_config(path: Path, config: CustomizeConfig) -> None:

@@ -73,8 +73,9 @@ class Cancelled(Exception):  # noqa: N818  # it is asked for
 def work(connection: Connection, options: EditConfig) -> None:
     """Answer what comes over the connection until it is closed.
 
-    In: ("animate", id, CustomizeConfig), ("track", id, TrackTask), ("cancel", id, None). Out: ("model", facts, None),
-    and about a job ("step", id, facts), ("done", id, facts), ("failed", id, message), ("cancelled", id, None).
+    In: ("animate", id, CustomizeConfig), ("track", id, TrackTask), ("cancel", id, None) or ("stop", None, None).
+    Out: ("model", facts, None), and about a job ("step", id, facts), ("done", id, facts), ("failed", id, message) or
+    ("cancelled", id, None).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the connection
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
@@ -83,6 +84,8 @@ def work(connection: Connection, options: EditConfig) -> None:
         worker.load()
         while True:
             kind, job, content = connection.recv()
+            if kind == "stop":
+                return
             if kind != "cancel":
                 worker.run(job, content)
 
@@ -190,6 +193,8 @@ class Progress:
     def __call__(self, step: int, preview: bool = False) -> None:
         while self._connection.poll():
             kind, job, _ = self._connection.recv()
+            if kind == "stop":
+                raise EOFError
             if kind == "cancel" and job == self._job:
                 raise Cancelled
         now, done = time.monotonic(), step + 1
