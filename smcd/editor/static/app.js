@@ -7,7 +7,7 @@ import { Keyboard } from "./keyboard.js";
 import { ObjectsPanel } from "./objects.js";
 import { Player } from "./player.js";
 import { Pointer } from "./pointer.js";
-import { Results } from "./results.js";
+import { isEnded, Results } from "./results.js";
 import { Server } from "./server.js";
 import { SettingsPanel } from "./settings.js";
 import { Store } from "./store.js";
@@ -62,4 +62,7 @@ function hint() {
   return "";
 }
 
-server.start().catch((error) => say(error.message, { error: true }));
+server.start().then(() => {
+  const underWay = store.jobs.filter((job) => job.kind !== "track" && !isEnded(job));
+  store.look({ results: underWay.map((job) => job.id) });
+}).catch((error) => say(error.message, { error: true }));

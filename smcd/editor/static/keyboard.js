@@ -47,6 +47,8 @@ export class Keyboard {
     addEventListener("keydown", (event) => this.#down(event));
     addEventListener("keyup", (event) => this.#up(event));
     addEventListener("blur", () => this.held.clear());
+    // After a click of the mouse, the keys are for the image again: Space plays, it does not press the button once more.
+    addEventListener("click", (event) => event.detail && event.target.closest("main button, .bar > button") && document.activeElement.blur());
     addEventListener("copy", (event) => this.#copy(event));
     addEventListener("paste", (event) => this.#paste(event));
     $("#help").addEventListener("click", () => this.help());
@@ -71,6 +73,7 @@ export class Keyboard {
     else if (control) return;
     else if (event.code === "Space" && isOnControl) return;
     else if (event.code === "Space" || event.code === "KeyR") this.held.add(event.code);
+    else if (event.key === "Escape" && isOnControl) return; // it closes a menu
     else if (event.key === "Escape") this.#escape();
     else if (event.key.startsWith("Arrow") && event.target.closest?.("select, [role=slider], input")) return;
     else if (event.key.startsWith("Arrow")) this.#nudge(event);

@@ -1,6 +1,6 @@
 // The time line: a row for each object, a bar where it is present, a diamond for each key frame, and the playhead.
 
-import { $, make, oncePerFrame, show } from "./dom.js";
+import { $, icon, make, oncePerFrame, show } from "./dom.js";
 import { keyFrames, presence, withKeyMoved, withoutKey, hasBox } from "./key_frames.js";
 
 const LEAST = 12; // pixels of a frame's column
@@ -77,14 +77,13 @@ export class Timeline {
     keys.forEach((frame, index) => {
       const easing = object.easing[frame];
       if (easing && object.boxes[frame] && object.boxes[keys[index + 1]]) {
-        place(make("span", { class: "ease", title: `Ease ${easing}` }, { in: "◢", out: "◤", "in-out": "◢◤" }[easing]), frame, keys[index + 1]);
+        place(make("span", { class: "ease" }, icon(`ease-${easing}`)), frame, keys[index + 1]);
       }
     });
     for (const frame of keys) {
-      const kind = object.boxes[frame] ? "key frame" : "absent from";
       const label = object.boxes[frame] ? `${object.phrase}: key frame ${frame}` : `${object.phrase}: absent from frame ${frame}`;
       place(make("button", {
-        type: "button", class: `key ${kind === "key frame" ? "" : "none"}`, "aria-label": label, title: label, "data-frame": frame, "data-focus": `key ${frame}`,
+        type: "button", class: object.boxes[frame] ? "key" : "key none", "aria-label": label, title: label, "data-frame": frame, "data-focus": `key ${frame}`,
       }), frame, frame);
     }
     const name = make("button", { type: "button", class: "name", tabindex: "-1", title: object.phrase }, make("span", { class: "dot" }), make("span", {}, object.phrase));

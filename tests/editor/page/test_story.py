@@ -92,9 +92,9 @@ def test_from_an_image_to_videos_that_open_again(
     film.cut()
 
     # One that is cancelled.
-    page.fill("[name=num_inference_steps]", "900")
+    page.fill("[name=num_inference_steps]", "400")
     editor.click("#animate")
-    page.locator(".cell .progress", has_text="of 900").wait_for()
+    page.locator(".cell .progress", has_text="of 400").wait_for()
     film.scene("progress")
     editor.click(".cell [aria-label^=Cancel]")
     expect(page.locator(".cell .note")).to_have_text("Cancelled")

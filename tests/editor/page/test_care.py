@@ -1,0 +1,139 @@
+"""Bad input, two tabs, a lost server, and what everybody can read and reach."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright")
+from playwright.sync_api import expect
+
+from tests.editor.page.conftest import Served
+from tests.editor.page.editor_page import EditorPage
+
+_CONTROLS = "button, a[href], input:not([type=file]), select, textarea, [role=slider], [role=application]"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("holiday.png", b"this is no image"), ("objects.json", b'[{"phrase": 3}]'), ("project.zip", b"PK broken")],
+)
+def test_a_broken_file_gives_one_line_and_changes_nothing(
+    editor: EditorPage, tmp_path: Path, name: str, content: bytes
+) -> None:
+    editor.draw("dog", [20, 20, 60, 60])
+    before = editor.objects()
+    (tmp_path / name).write_bytes(content)
+    editor.page.click("#open")
+    editor.open_file(f"#open-menu [data-pick={'image' if name.endswith('png') else 'project'}]", tmp_path / name)
+    line = editor.page.locator(".message.error span")
+    expect(line).to_have_count(1)
+    assert 10 < len(line.inner_text()) < 300
+    assert "\n" not in line.inner_text()
+    assert editor.objects() == before
+
+
+def test_what_lacks_before_a_video_is_said_where_it_lacks(editor: EditorPage) -> None:
+    editor.page.click("#animate")
+    assert editor.messages() == ["Draw a box over the image first: it says where an object goes."]
+    editor.draw("dog", [20, 20, 60, 60])
+    editor.page.click("#animate")
+    assert editor.messages()[-1] == "Write a prompt first: what happens in the video?"
+    assert editor.page.evaluate("document.activeElement.name") == "prompt"
+    editor.page.click("#suggest")
+    assert editor.project()["settings"]["prompt"] == "A dog that is standing still."
+
+
+def test_two_tabs_show_the_same_and_lose_nothing(editor: EditorPage, browser: Any) -> None:
+    editor.draw("dog", [20, 20, 60, 60])
+    editor.objects()
+    other = EditorPage(browser.new_page(), editor.url)
+    other.open()
+    other.draw("cat", [100, 100, 160, 160])
+    expect(editor.page.locator("#objects li")).to_have_count(2)
+    # Both change the project at once: the second to save hears of the first, and can go back to its own.
+    editor.page.route("**/api/project", lambda route: route.abort() if route.request.method == "PUT" else None)
+    name = editor.page.locator("#objects input[type=text]").first
+    name.fill("wolf")
+    other.page.locator("#objects input[type=text]").last.fill("lynx")
+    other.objects()
+    editor.page.unroute("**/api/project")
+    expect(editor.page.locator("#messages")).to_contain_text("Another tab changed this project")
+    expect(name).to_have_value("dog")
+    editor.page.locator("#messages button", has_text="Undo").click()
+    expect(name).to_have_value("wolf")
+    assert [item["phrase"] for item in editor.objects()] == ["wolf", "cat"]
+    other.close()
+
+
+def test_what_is_done_while_the_server_is_away_is_saved_when_it_is_back(editor: EditorPage, served: Served) -> None:
+    editor.draw("dog", [20, 20, 60, 60])
+    editor.objects()
+    served.kill()
+    editor.page.locator("#objects input[type=text]").fill("wolf")
+    expect(editor.page.locator(".message.error")).to_contain_text("does not answer")
+    served.start()
+    assert [item["phrase"] for item in editor.objects()] == ["wolf"]
+
+
+def test_a_page_that_is_closed_at_once_has_saved(editor: EditorPage) -> None:
+    editor.draw("dog", [20, 20, 60, 60])
+    editor.objects()
+    editor.page.locator("#objects input[type=text]").fill("wolf")
+    editor.page.goto("about:blank")
+    editor.open()
+    assert [item["phrase"] for item in editor.objects()] == ["wolf"]
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1920, 1080), (1024, 768), (820, 1180), (390, 844)])
+def test_every_control_is_named_and_within_reach(editor: EditorPage, size: tuple[int, int]) -> None:
+    editor.draw("dog", [20, 20, 60, 60])
+    editor.page.set_viewport_size({"width": size[0], "height": size[1]})
+    nameless, outside = editor.page.evaluate(
+        """(controls) => {
+          const shown = [...document.querySelectorAll(controls)].filter((control) => control.checkVisibility() && control.getClientRects().length);
+          const name = (control) => control.ariaLabel || control.textContent.trim() || control.labels?.[0]?.textContent.trim();
+          const isOutside = (control) => {
+            const edge = control.getBoundingClientRect();
+            return edge.left < 0 || edge.right > innerWidth + 0.5 || edge.width < 8 || edge.height < 8;
+          };
+          const text = (control) => control.outerHTML.slice(0, 120);
+          return [shown.filter((control) => !name(control)).map(text), shown.filter(isOutside).map(text)];
+        }""",
+        _CONTROLS,
+    )
+    assert nameless == []
+    assert outside == []
+    assert editor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if size[0] >= 1024:  # everything at once, without scrolling
+        assert editor.page.evaluate("document.querySelector('#animate').getBoundingClientRect().bottom <= innerHeight")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_the_contrast_that_wcag_asks_for(editor: EditorPage, scheme: str) -> None:
+    editor.page.emulate_media(color_scheme=scheme)
+    editor.draw("dog", [20, 20, 60, 60])
+    editor.page.click("#help")
+    weak = editor.page.evaluate(
+        """() => {
+          const channels = (color) => color.match(/[\\d.]+/g).map(Number);
+          const light = (color) => channels(color).slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          const ground = (element) => {
+            for (let at = element; at; at = at.parentElement) {
+              const color = getComputedStyle(at).backgroundColor;
+              if ((channels(color)[3] ?? 1) === 1) return color;
+            }
+            return getComputedStyle(document.body).backgroundColor;
+          };
+          const weak = [];
+          for (const element of document.querySelectorAll("body *")) {
+            const hasText = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) || element.matches("input, textarea");
+            if (!hasText || !element.checkVisibility() || element.matches(":disabled, :disabled *, .spoken")) continue;
+            const [a, b] = [light(getComputedStyle(element).color), light(ground(element))].sort((x, y) => y - x);
+            if ((a + 0.05) / (b + 0.05) < 4.5) weak.push(`${element.outerHTML.slice(0, 80)} ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
+          }
+          return weak;
+        }"""
+    )
+    assert weak == []
