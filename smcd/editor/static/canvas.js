@@ -128,7 +128,8 @@ export class Canvas {
     figure.text.setAttrs({ text: object.phrase, fill: readableOn(object.color) });
     figure.tag.fill(object.color);
     const above = figure.label.height();
-    figure.label.position({ x: Math.max(x1 - 1, 2), y: Math.max(y1 >= above + 2 ? y1 - above - 1 : y1 + 1, 2) });
+    const last = this.#stage.width() - figure.label.width() - 2;
+    figure.label.position({ x: Math.max(Math.min(x1 - 1, last), 2), y: Math.max(y1 >= above + 2 ? y1 - above - 1 : y1 + 1, 2) });
     if (isSelected) this.#placeHandles(figure, [x1, y1, x2, y2], object);
   }
 

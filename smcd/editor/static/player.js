@@ -29,11 +29,18 @@ export class Player {
     $("#result-strip").setAttribute("aria-pressed", view.strip);
     $("#result-title").textContent = shown.length > 1 ? `${shown.length} seeds` : shown.length ? `Seed ${shown[0].seed}` : "";
     const grid = $("#result-grid");
-    grid.style.setProperty("--columns", Math.ceil(Math.sqrt(shown.length)) || 1);
+    grid.style.setProperty("--columns", this.#columns(shown, grid));
     grid.classList.toggle("with-strip", view.strip);
+    grid.classList.toggle("many", shown.length > 1);
     show(grid, shown, (job) => job.id, (job, old) => this.#cell(job, old));
     for (const id of this.#cells.keys()) if (!view.results.includes(id)) this.#cells.delete(id);
     for (const job of shown) this.#paint(job);
+  }
+
+  /** As many columns as make the videos largest. */
+  #columns(shown, grid) {
+    const largest = (columns) => Math.min(grid.clientWidth / columns, (grid.clientHeight / Math.ceil(shown.length / columns)) * this.#shape(shown[0]));
+    return shown.reduce((best, _, index) => (largest(index + 1) > largest(best) ? index + 1 : best), 1);
   }
 
   #cell(job, old) {
@@ -44,7 +51,7 @@ export class Player {
     if (!isEnded(job)) {
       status.push(progress(job), this.#results.cancelButton(job));
     } else if (job.state === "done") {
-      if (this.#store.view.results.length > 1) status.push(make("strong", {}, `Seed ${job.seed}`), this.#take(job));
+      status.push(make("strong", { class: "seed" }, `Seed ${job.seed}`), this.#take(job));
       for (const note of job.notes ?? []) status.push(make("p", { class: "note" }, note));
     } else status.push(make("p", { class: job.error ? "note error" : "note" }, job.error ?? "Cancelled"));
     element.lastChild.replaceChildren(...status);
@@ -54,7 +61,7 @@ export class Player {
 
   #take(job) {
     const use = () => this.#store.change({ settings: { ...this.#store.project.settings, seed: job.seed } });
-    return make("button", { type: "button", class: "text-button", "aria-label": `Use seed ${job.seed}`, onclick: use }, "Use this seed");
+    return make("button", { type: "button", class: "text-button seed", "aria-label": `Use seed ${job.seed}`, onclick: use }, "Use this seed");
   }
 
   #load(job, element) {
@@ -87,7 +94,7 @@ export class Player {
     const part = image === preview ? preview.naturalWidth / job.settings.num_frames : image.naturalWidth;
     const size = [part, image.naturalHeight];
     const screen = canvas.parentElement;
-    const shape = this.#shape(job, size);
+    const shape = this.#shape(job);
     const fit = Math.min(screen.clientWidth / shape, screen.clientHeight);
     const pixels = devicePixelRatio;
     const [width, height] = [Math.max(Math.round(fit * shape * pixels), 1), Math.max(Math.round(fit * pixels), 1)];
@@ -101,9 +108,9 @@ export class Player {
   }
 
   // Videos whose image was squashed are shown in the image's shape, as the boxes are.
-  #shape(job, [width, height]) {
+  #shape(job) {
     const image = job.image ?? this.#store.project.image;
-    return image ? image.width / image.height : width / height;
+    return image ? image.width / image.height : 1;
   }
 
   #paintBoxes(context, job, frame, [width, height]) {
