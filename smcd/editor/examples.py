@@ -11,13 +11,13 @@ from smcd.runtime.media import write_image
 from smcd.sprites.world import WORLDS, make_clip
 from smcd.tracking.key_paths import key_frames
 
-EXAMPLES = {"one": 0, "two": 1, "three": 2}
-_SIDE, _FRAMES, _TOLERANCE = 512, 8, 1.5
+EXAMPLES = {"bouncing star": 8, "circling square": 11, "two circles": 3, "two squares": 13}  # clips of the world
+_SEED, _SIDE, _FRAMES, _TOLERANCE = 5, 512, 8, 8
 
 
 def write_example(name: str, folder: Path, settings: Settings) -> Contents:
     """Write the image of an example into a folder, and give it with its boxes and prompt."""
-    clip = make_clip(5, EXAMPLES[name], _FRAMES, _SIDE, WORLDS["varied"])
+    clip = make_clip(_SEED, EXAMPLES[name], _FRAMES, _SIDE, WORLDS["built-in"])
     write_image(folder / "img.png", clip.frames[0])
     boxes = np.where(clip.box_mask[..., None] > 0, clip.boxes * _SIDE, np.nan)  # F N 4
     objects = [
