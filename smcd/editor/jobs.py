@@ -42,6 +42,8 @@ class Job:
     settings: dict[str, Any]
     created: str
     steps: int
+    objects: list[dict[str, Any]] = field(default_factory=list)  # what is animated, and its image's width and height
+    image: dict[str, Any] | None = None
     state: str = "queued"
     step: int = 0
     seconds: float | None = None
@@ -99,6 +101,7 @@ class Jobs:
         settings, folder = Settings(**job.settings), self.folder(job)
         if job.kind == "animate":
             self._project.copy_to(folder, settings, format=FORMATS)
+            job.objects, job.image = self._project.objects, self._project.state()["image"]
         self._queue.append((job, task or settings.config(self._options, folder, folder, format=FORMATS)))
         self._changed(job)
         self._next()

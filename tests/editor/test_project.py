@@ -218,6 +218,7 @@ def test_examples_are_whole_projects(tmp_path, decoder):
     for name in names:
         state = client.post(f"/api/examples/{name}").json()
         assert state["settings"]["prompt"]
+        assert client.get(f"/api/examples/{name}/image").headers["content-type"] == "image/png"
         given = read_folder(tmp_path / "new", state["settings"]["num_frames"], state["settings"]["prompt"])
         assert given.phrases
 
