@@ -148,7 +148,7 @@ class Editor:
         seeds = (await json_of(request)).get("seeds")
         if not isinstance(seeds, list) or not 0 < len(seeds) <= 64 or not all(type(seed) is int for seed in seeds):
             raise InputError("seeds should be a list of 1 to 64 whole numbers")
-        check_ready(self.project)
+        check_ready(self.project, seeds)
         return JSONResponse({"jobs": [asdict(job) for job in self.jobs.submit(seeds)]})
 
     async def delete_job(self, request: Request) -> Response:
