@@ -2,6 +2,7 @@
 
 from dataclasses import MISSING, dataclass
 
+from smcd.config.customize import CustomizeConfig
 from smcd.config.model import ModelConfig
 from smcd.config.options import option
 from smcd.runtime.errors import InputError
@@ -15,6 +16,7 @@ _FINDS = "folder or hub id of an OWLv2 or a Grounding DINO, which finds objects 
 class EditConfig(ModelConfig):
     """Which project the box editor opens, with which model, and where it listens."""
 
+    shares_files_with = CustomizeConfig
     folder: str = option(
         "outputs/editor",
         "project: a folder as smcd animate reads it; made if it is not there",

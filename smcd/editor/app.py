@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from smcd.config import EditConfig, SamplingConfig
 from smcd.editor import uploads, video
 from smcd.editor.decoder import Decoder
-from smcd.editor.examples import EXAMPLES, write_example
+from smcd.editor.examples import EXAMPLES, thumbnail, write_example
 from smcd.editor.jobs import Job, Jobs, check_ready
 from smcd.editor.messages import MAX_BYTES, body_of, crashed, download, failed, file, json_of, refused
 from smcd.editor.opening import make_zip, open_file, project_zip
@@ -116,10 +116,11 @@ class Editor:
             await run_in_threadpool(project_zip, project.folder, project.settings, self.config), "project.zip"
         )
 
+    async def get_thumbnail(self, request: Request) -> Response:
+        return Response(await self.decode(thumbnail, _example(request)), media_type="image/png")
+
     async def post_example(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in EXAMPLES:
-            raise HTTPException(404, "there is no such example")
+        name = _example(request)
         with uploads.new_folder_inside(self.project.folder) as folder:
             self.project.replace(await self.decode(write_example, name, folder, self.project.settings))
         return self.changed()
@@ -147,7 +148,7 @@ class Editor:
         seeds = (await json_of(request)).get("seeds")
         if not isinstance(seeds, list) or not 0 < len(seeds) <= 64 or not all(type(seed) is int for seed in seeds):
             raise InputError("seeds should be a list of 1 to 64 whole numbers")
-        check_ready(self.project)
+        check_ready(self.project, seeds)
         return JSONResponse({"jobs": [asdict(job) for job in self.jobs.submit(seeds)]})
 
     async def delete_job(self, request: Request) -> Response:
@@ -225,6 +226,7 @@ def make_app(folder: Path, config: EditConfig, token: str | None = None) -> Star
         Route("/api/image", editor.post_image, methods=["POST"]),
         Route("/api/open", editor.post_open, methods=["POST"]),
         Route("/api/project.zip", editor.get_zip),
+        Route("/api/examples/{name}/image", editor.get_thumbnail),
         Route("/api/examples/{name}", editor.post_example, methods=["POST"]),
         Route("/api/video", editor.post_video, methods=["POST"]),
         Route("/api/video/frames/{number:int}.jpg", editor.get_video_frame),
@@ -242,6 +244,12 @@ def make_app(folder: Path, config: EditConfig, token: str | None = None) -> Star
     app = Starlette(routes=routes, middleware=safety, exception_handlers=handlers, lifespan=lifespan)
     app.state.editor = editor
     return app
+
+
+def _example(request: Request) -> str:
+    if request.path_params["name"] not in EXAMPLES:
+        raise HTTPException(404, "there is no such example")
+    return request.path_params["name"]
 
 
 async def _page(request: Request) -> Response:

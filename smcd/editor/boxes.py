@@ -43,7 +43,7 @@ def _object(item: Any, where: str) -> dict[str, Any]:
     return {
         "phrase": phrase,
         "boxes": dict(sorted(keys.items(), key=lambda pair: int(pair[0]))),
-        "easing": {str(_frame(key, where)): str(value) for key, value in easing.items()},
+        "easing": {key: str(value) for key, value in easing.items() if key in keys},
         **looks,
     }
 

@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from smcd.config import EditConfig
+from smcd.config import EditConfig, check
+from smcd.data.key_frames import make_track, parse_objects
 from smcd.editor.boxes import animated
 from smcd.editor.project import OBJECTS, Project
 from smcd.editor.settings import Settings
@@ -42,6 +43,8 @@ class Job:
     settings: dict[str, Any]
     created: str
     steps: int
+    objects: list[dict[str, Any]] = field(default_factory=list)  # what is animated, and its image's width and height
+    image: dict[str, Any] | None = None
     state: str = "queued"
     step: int = 0
     seconds: float | None = None
@@ -92,13 +95,14 @@ class Jobs:
         name = f"{now:%Y%m%d-%H%M%S}-{seed}"
         id = next(each for n in range(1, 10**6) if (each := name if n == 1 else f"{name}-{n}") not in self.jobs)
         settings = asdict(self._project.settings) | {"seed": seed}
-        job = self.jobs[id] = Job(id, kind, seed, settings, now.isoformat(timespec="seconds"), steps)
-        return job
+        return Job(id, kind, seed, settings, now.isoformat(timespec="seconds"), steps)
 
     def _add(self, job: Job, task: TrackTask | None = None) -> Job:
         settings, folder = Settings(**job.settings), self.folder(job)
         if job.kind == "animate":
             self._project.copy_to(folder, settings, format=FORMATS)
+            job.objects, job.image = self._project.objects, self._project.state()["image"]
+        self.jobs[job.id] = job
         self._queue.append((job, task or settings.config(self._options, folder, folder, format=FORMATS)))
         self._changed(job)
         self._next()
@@ -112,7 +116,7 @@ class Jobs:
             self._notify("job", asdict(job) | {"state": "removed"})
             return
         if job is self._running:
-            self._connection.send(("cancel", job.id, None))
+            self._send("cancel", job.id)
         else:
             self._queue = deque(each for each in self._queue if each[0] is not job)
         self._end(job, "cancelled")
@@ -142,10 +146,13 @@ class Jobs:
         """End the process; a job under way is lost, and its inputs stay."""
         if self._process is not None:
             process, self._process = self._process, None
-            with contextlib.suppress(OSError):
-                self._connection.send(("stop", None, None))
+            self._send("stop")
             process.join(_PATIENCE)
             process.kill()
+
+    def _send(self, kind: str, job: str | None = None, content: Any = None) -> None:
+        with contextlib.suppress(OSError):  # the process has just died, which `_died` is told of
+            self._connection.send((kind, job, content))
 
     def _listen(self, loop: asyncio.AbstractEventLoop, connection: Any, process: Any) -> None:
         """In a thread: hand on what the process says."""
@@ -208,17 +215,15 @@ class Jobs:
             self.start()
         job, task = self._queue.popleft()
         job.state, self._running = "running", job
-        self._connection.send((job.kind, job.id, task))
+        self._send(job.kind, job.id, task)
         self._changed(job)
 
 
-def check_ready(project: Project) -> None:
+def check_ready(project: Project, seeds: Sequence[int]) -> None:
     """Raise an InputError that says what lacks before the project can be animated, as `smcd animate` would."""
-    from smcd.config import check
-    from smcd.data.key_frames import make_track, parse_objects
-
     settings = project.settings
-    check(settings.config(project.model, project.folder, project.folder / "video"))
+    for seed in seeds:
+        check(settings.config(project.model, project.folder, project.folder, seed=seed))
     if project.image is None:
         raise InputError("there is no image yet: open one, or an example")
     if not project.objects:
@@ -232,6 +237,9 @@ def _read(path: Path) -> Job | None:
     """A job of an earlier server; one that had not ended then is a failed one now."""
     try:
         job = Job(**read_json(path))
+        Settings.parse(job.settings)
+        if job.id != path.parent.name:  # a result may come from elsewhere, and its id is a path here
+            raise InputError(f"is the record of {job.id}")
     except (InputError, TypeError) as error:
         logger.warning(f"{path}: is left out ({error})")
         return None

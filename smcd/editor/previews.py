@@ -2,20 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from smcd.latents import decode_video
 from smcd.pipeline import SMCDPipeline
 from smcd.runtime.files import new_file
-from smcd.runtime.media import strip, to_uint8, write_image
+from smcd.runtime.media import to_uint8, write_image
 
 
 def write_preview(pipe: SMCDPipeline, path: Path, before: Tensor, after: Tensor, step: int) -> None:
-    """Write a strip of the clean frames that are predicted, of the latents (1 4 F h w) before and after a step."""
+    """Write the clean frames that are predicted in a row, of the latents (1 4 F h w) before and after a step."""
     video = decode_video(pipe.vae, predicted_clean(pipe, before, after, step))
     frames = to_uint8((video[0].permute(1, 2, 3, 0) / 2 + 0.5).float().cpu().numpy())
     with new_file(path) as temporary:
-        write_image(temporary, strip(frames, gap=0))
+        write_image(temporary, np.concatenate(frames, axis=1))
 
 
 def predicted_clean(pipe: SMCDPipeline, before: Tensor, after: Tensor, step: int) -> Tensor:

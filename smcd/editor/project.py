@@ -52,7 +52,7 @@ class Project:
         self.settings = Settings.of(CustomizeConfig(validation_data=model.validation_data))
         contents = read_contents(self.folder, decode)
         self.image, self.objects = contents.image, contents.objects
-        self.settings = contents.settings or self.settings
+        self.settings = (contents.settings or self.settings).with_options(model.validation_data)
         revision = read_json(self.folder / LOOKS).get("revision") if (self.folder / LOOKS).is_file() else 0
         self.revision = revision if isinstance(revision, int) else 0
 

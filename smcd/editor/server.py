@@ -8,7 +8,8 @@ import threading
 import webbrowser
 from pathlib import Path
 
-from smcd.config import EditConfig
+from smcd.config import CustomizeConfig, EditConfig, read_config
+from smcd.editor.project import CONFIG
 from smcd.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def edit(config: EditConfig) -> None:
     host, port = listener.getsockname()[:2]
     token = secrets.token_urlsafe(_TOKEN_BYTES) if config.host else None
     app = make_app(Path(config.folder), config, token)
+    _warn_of_other_weights(config)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     shown = f"[{shown}]" if ":" in shown else shown
     url = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
@@ -44,6 +46,14 @@ def edit(config: EditConfig) -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
+
+
+def _warn_of_other_weights(config: EditConfig) -> None:
+    path = Path(config.folder) / CONFIG
+    made_with = read_config(CustomizeConfig, path).trained_ckpt_path if path.is_file() else config.trained_ckpt_path
+    if made_with != config.trained_ckpt_path:
+        fix = f"to go on with them, add --config {path}"
+        logger.warning(f"{path}: the project was made with the weights {made_with}; {fix}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,6 @@
 """The settings of the page, and the options of `smcd animate` that they are."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,14 @@ class Settings:
         settings = cls(**content)
         check(settings.config(ModelConfig(), Path("."), Path("out"), prompt="any"))
         return settings
+
+    def with_options(self, sampling: SamplingConfig) -> "Settings":
+        """These settings, with those of the command line that are not what they are by default."""
+        names = {"num_frames": "video_length"} | {name: name for name in ("width", "height", "num_inference_steps")}
+        names["guidance_scale"] = "guidance_scale"
+        given = {name: getattr(sampling, option) for name, option in names.items()}
+        default = {name: getattr(SamplingConfig(), option) for name, option in names.items()}
+        return replace(self, **{name: value for name, value in given.items() if value != default[name]})
 
     def config(self, model: ModelConfig, folder: Path, out: Path, **changes: Any) -> CustomizeConfig:
         """The options with which `smcd animate` makes of `folder` what the editor makes."""

@@ -190,13 +190,17 @@ class Progress:
         self._connection, self._job, self._steps = connection, job, steps
         self._first = 0.0  # when the first step ended: it is slower than the others
 
-    def __call__(self, step: int, preview: bool = False) -> None:
+    def heed(self) -> None:
+        """Raise `Cancelled` if the job is not wanted any more, and an EOFError if the server has ended."""
         while self._connection.poll():
             kind, job, _ = self._connection.recv()
             if kind == "stop":
                 raise EOFError
             if kind == "cancel" and job == self._job:
                 raise Cancelled
+
+    def __call__(self, step: int, preview: bool = False) -> None:
+        self.heed()
         now, done = time.monotonic(), step + 1
         self._first = self._first or now
         left = round((now - self._first) / step * (self._steps - done), 1) if step else None
@@ -213,6 +217,7 @@ class Previews:
         self._next = 0.0  # when the next preview is due
 
     def __call__(self, pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        self._progress.heed()
         now, latents = time.monotonic(), tensors["latents"]
         due = self._before is not None and step + 1 < self._steps and now >= self._next
         if due:

@@ -147,10 +147,18 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(server):
     assert server.wait(id, "done", "failed")["state"] == "done"
 
 
-def test_what_does_not_fit_the_model_fails_in_one_line_and_the_next_works(server):
-    server.put(width=40)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"width": 40}, "width 40 is not a multiple of 16: the nearest is 32"),
+        ({"width": 8192, "height": 8192, "num_frames": 10_000}, "not enough memory: try --dtype float16"),
+    ],
+    ids=["size", "memory"],
+)
+def test_what_cannot_be_made_fails_in_one_line_and_the_next_works(server, settings, message):
+    server.put(**settings)
     [bad] = server.animate(1)
-    assert server.wait(bad, "failed")["error"] == "width 40 is not a multiple of 16: the nearest is 32"
+    assert message in server.wait(bad, "failed", "done")["error"]
     server.put()
     [good] = server.animate(1)
     assert server.wait(good, "done", "failed")["state"] == "done"

@@ -32,7 +32,7 @@ PAGE = {"origin": "http://127.0.0.1:8765", "sec-fetch-site": "same-origin"}
         ("GET", "/api/project.zip"),
         ("POST", "/api/image"),
         ("POST", "/api/jobs"),
-        ("POST", "/api/examples/one"),
+        ("POST", "/api/examples/two circles"),
     ],
 )
 def test_another_sites_page_can_neither_read_nor_start_anything(client, folder, headers, method, path):

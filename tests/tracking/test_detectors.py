@@ -34,13 +34,19 @@ def owl(tmp_path_factory) -> str:
     return str(folder)
 
 
+def watched(detector: Detector) -> dict:
+    """What the model is given, and its output, of the next call on."""
+    seen: dict = {}
+    detector.model.register_forward_pre_hook(lambda model, args, kwargs: seen.update(kwargs), with_kwargs=True)
+    detector.model.register_forward_hook(lambda model, args, output: seen.update(output=output))
+    return seen
+
+
 def test_owlv2_sees_a_padded_square_and_boxes_are_in_parts_of_it(owl, monkeypatch):
     monkeypatch.setitem(detectors._LEAST, "owlv2", 0.0)
     detector = Detector(owl)
     frame = np.random.default_rng(0).integers(0, 256, (30, 60, 3), dtype=np.uint8)
-    seen = {}
-    detector.model.register_forward_pre_hook(lambda model, args, kwargs: seen.update(kwargs), with_kwargs=True)
-    detector.model.register_forward_hook(lambda model, args, output: seen.update(output=output))
+    seen = watched(detector)
     box = detector(frame, "red circle")
     assert seen["pixel_values"].shape == (1, 3, 64, 64)
     black = torch.tensor([-mean / std for mean, std in zip(detectors._CLIP_MEAN, detectors._CLIP_STD, strict=True)])
@@ -85,11 +91,15 @@ def test_grounding_dino_is_the_same_as_with_its_processor(tmp_path, monkeypatch)
     images = GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 1333})
     processor = GroundingDinoProcessor(images, tokenizer)
     inputs = processor(images=PIL.Image.fromarray(frame), text="red car.", return_tensors="pt")
-    with torch.no_grad():
-        output = detector.model(**inputs)
-    [found] = processor.post_process_grounded_object_detection(output, inputs.input_ids, 0.0, 0.0, [(40, 80)])
+    seen = watched(detector)
+    box = detector(frame, "Red car")
+    assert seen["input_ids"].tolist() == inputs["input_ids"].tolist()
+    assert (
+        seen["pixel_values"] - inputs["pixel_values"]
+    ).abs().max() < 0.03  # one of 255, normalized: the processor rounds
+    [found] = processor.post_process_grounded_object_detection(seen["output"], inputs.input_ids, 0.0, 0.0, [(40, 80)])
     expected = found["boxes"][found["scores"].argmax()].numpy()
-    assert detector(frame, "Red car") == pytest.approx(np.clip(expected, 0, [80, 40, 80, 40]), abs=0.5)
+    assert box == pytest.approx(np.clip(expected, 0, [80, 40, 80, 40]), abs=1e-3)
 
 
 def test_what_is_no_detector_is_said(tmp_path):
