@@ -51,6 +51,8 @@ sprites-ablations: setup-dev
 	    --stage1_ckpt_path $(ABLATIONS)/stage1/pipeline
 
 test: setup-dev check
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || \
+	    echo "There is no Chromium: the tests of the editor's page are skipped. Install the package chromium to run them."
 	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal
 
 test-slow: setup-dev

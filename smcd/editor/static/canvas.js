@@ -4,6 +4,7 @@ import { oncePerFrame } from "./dom.js";
 import { fitView, handlePoint, HANDLES, zoomed } from "./geometry.js";
 import { boxAt, keyFrames } from "./key_frames.js";
 
+Konva.autoDrawEnabled = false; // #draw says when
 const PIXELATED = 3; // from this scale on, the image's pixels are shown as squares
 
 export class Canvas {

@@ -34,6 +34,11 @@ export class SettingsPanel {
       prompt.focus();
       return say("Write a prompt first: what happens in the video?", { error: true, key: "animate" });
     }
+    const wrong = $(":invalid", this.#form);
+    if (wrong) {
+      wrong.focus();
+      return this.#sayWrong(wrong);
+    }
     return this.#server.attempt(async () => {
       await this.#server.flush();
       const { seed } = store.project.settings;
@@ -53,10 +58,15 @@ export class SettingsPanel {
   #change(field) {
     if (!field.name) return;
     const value = this.#value(field);
-    if (value === undefined) say(field.validationMessage, { error: true, key: field.name });
+    if (value === undefined) this.#sayWrong(field);
     else if (field.name === "num_frames" && value !== this.#store.numFrames) this.#setFrames(value);
     this.#store.commit();
     this.#draw(true);
+  }
+
+  #sayWrong(field) {
+    const name = field.labels[0].firstChild.textContent;
+    say(`${name}: ${field.validationMessage || "a number is needed here."}`, { error: true, key: field.name });
   }
 
   #setFrames(numFrames) {

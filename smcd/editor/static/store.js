@@ -30,6 +30,7 @@ export class Store {
 
   /** One edit, one step of undo. */
   change(project) {
+    this.commit(); // an edit that goes on is a step of its own
     this.update(project);
     this.commit();
   }

@@ -1,6 +1,7 @@
 """The editor's page as a user has it: frames and points of the image, not pixels of the screen."""
 
 import io
+import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,11 @@ def picture(color: tuple[int, int, int] = (70, 80, 90), size: tuple[int, int] = 
     return file.getvalue()
 
 
+def script(name: str) -> str:
+    """A function to evaluate in the page."""
+    return (Path(__file__).parent / "scripts" / f"{name}.js").read_text()
+
+
 class EditorPage:
     """A playwright page and what a test does on it."""
 
@@ -26,13 +32,14 @@ class EditorPage:
         self.page, self.url = page, url
         self.size = SIZE  # of the image that is open
         self.on_step: Callable[[float, float], None] = lambda x, y: None  # is told where the mouse is
+        self.pass_time: Callable[[int], None] = page.wait_for_timeout  # milliseconds
         self.failures: list[str] = []
         page.on("pageerror", lambda error: self.failures.append(str(error)))
         page.on("console", lambda line: self.failures.append(line.text) if "Security Policy" in line.text else None)
 
     def close(self) -> None:
         self.page.close()
-        assert not self.failures
+        assert self.failures == []
 
     def reset(self, **settings: Any) -> None:
         """An image without boxes; settings as they are after the start, changed by `settings`."""
@@ -47,14 +54,19 @@ class EditorPage:
 
     def open(self) -> None:
         self.page.goto(self.url)
-        self.page.locator("#saved", has_text="Saved").wait_for()
+        self.until("#saved:text-is('Saved')")
 
     def project(self) -> dict[str, Any]:
         """The project as the server has it, once all is saved."""
-        self.page.locator("#saved", has_text="Saved").wait_for()
-        self.page.wait_for_timeout(50)
-        self.page.locator("#saved", has_text="Saved").wait_for()
+        self.until("#saved:text-is('Saved')")
         return self.page.request.get(f"{self.url}api/project").json()
+
+    def until(self, selector: str) -> None:
+        """Wait until something is there."""
+        end = time.monotonic() + 60
+        while not self.page.locator(selector).first.is_visible():
+            assert time.monotonic() < end, f"{selector} is not there; the page says {self.messages()}"
+            self.pass_time(30)
 
     def objects(self) -> list[dict[str, Any]]:
         return self.project()["objects"]
@@ -110,7 +122,7 @@ class EditorPage:
     def draw(self, name: str, box: Sequence[float]) -> None:
         """Draw a box and type its name."""
         self.drag([(box[0], box[1]), (box[2], box[3])])
-        self.page.locator("#objects li:last-child input[type=text]:focus").wait_for()
+        self.until("#objects li:last-child input[type=text]:focus")
         self.page.keyboard.type(name)
         self.page.keyboard.press("Enter")
 
@@ -122,7 +134,7 @@ class EditorPage:
         self.on_step(*at)
         self.page.mouse.click(*at)
         self.on_step(*at)
-        self.page.locator(f"#counter:has-text('{frame} /')").wait_for()
+        self.until(f"#counter:text('{frame} /')")
 
     def messages(self) -> list[str]:
         return [text.strip() for text in self.page.locator("#messages li span").all_inner_texts()]

@@ -1,4 +1,4 @@
-"""Pictures of what a test does: stills of its scenes, and a film with the mouse in it. Taken only if PICTURES is set."""
+"""Pictures of what a test does: stills of its scenes, and a film with the mouse in it. Only if PICTURES is set."""
 
 import io
 import os
@@ -16,40 +16,48 @@ _ARROW = [(0, 0), (0, 17), (4, 13), (7, 19), (10, 18), (7, 12), (12, 12)]
 
 
 class Film:
-    """Takes a picture at every step of the mouse, until `cut`."""
+    """Takes a picture at every step of the mouse, until `cut`.
+
+    While it runs, the page's clock goes by a picture at a time, so that the film runs evenly on any machine.
+    """
 
     def __init__(self, editor: EditorPage):
         self.page, self.on = editor.page, "PICTURES" in os.environ
         self.frames: list[PIL.Image.Image] = []
         self.scenes: dict[str, bytes] = {}
-        self._mouse = (640.0, 360.0)
-        self._runs = self.on
-        editor.on_step = self._step
+        self._editor, self._mouse, self._runs = editor, (640.0, 360.0), self.on
+        if self.on:
+            self.page.clock.install()
+            editor.open()
+            self.page.clock.pause_at(time.time() + 60)
+            editor.on_step, editor.pass_time = self._step, self.page.clock.run_for
 
     def scene(self, name: str) -> None:
         if self.on:
-            self.page.wait_for_timeout(200)
+            self._editor.pass_time(200)
             self.scenes[name] = self.page.screenshot()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, in the film as it is."""
-        end = time.monotonic() + seconds
-        while self._runs and time.monotonic() < end:
-            start = time.monotonic()
+        for _ in range(round(seconds * RATE) if self._runs else 0):
             self._shoot()
-            self.page.wait_for_timeout(max(1000 / RATE - 1000 * (time.monotonic() - start), 0))
-        self.page.wait_for_timeout(max(1000 * (end - time.monotonic()), 0))
 
     def wait_for(self, selector: str) -> None:
-        """Wait for something, in the film at four times the speed."""
-        target = self.page.locator(selector).first
+        """Wait for something that goes on by steps, with a picture at every second step."""
+        target, progress = self.page.locator(selector).first, self.page.locator(".cell .progress")
+        shown = -2
         while self._runs and not target.is_visible():
-            self._shoot()
-            self.page.wait_for_timeout(300)
+            self._editor.pass_time(20)
+            step = int("".join(progress.all_inner_texts()).partition(" ")[0].strip("WaitngSr") or 0)
+            if step >= shown + 2:
+                shown = step
+                self._shoot()
         target.wait_for(timeout=120_000)
 
     def cut(self) -> None:
-        self._runs = False
+        if self._runs:
+            self._runs = False
+            self.page.clock.resume()
+            self._editor.pass_time = self.page.wait_for_timeout
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +77,7 @@ class Film:
 
     def _shoot(self, mouse: tuple[float, float] | None = None) -> None:
         x, y = mouse or self._mouse
+        self.page.clock.run_for(1000 // RATE)
         image = PIL.Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
         PIL.ImageDraw.Draw(image).polygon([(x + a, y + b) for a, b in _ARROW], fill="white", outline="black")
         height = round(image.height * WIDTH / image.width)

@@ -9,7 +9,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 from tests.editor.page.conftest import Served
-from tests.editor.page.editor_page import EditorPage
+from tests.editor.page.editor_page import EditorPage, script
 
 _CONTROLS = "button, a[href], input:not([type=file]), select, textarea, [role=slider], [role=application]"
 
@@ -52,7 +52,9 @@ def test_two_tabs_show_the_same_and_lose_nothing(editor: EditorPage, browser: An
     other.draw("cat", [100, 100, 160, 160])
     expect(editor.page.locator("#objects li")).to_have_count(2)
     # Both change the project at once: the second to save hears of the first, and can go back to its own.
-    editor.page.route("**/api/project", lambda route: route.abort() if route.request.method == "PUT" else None)
+    editor.page.route(
+        "**/api/project", lambda route: route.abort() if route.request.method == "PUT" else route.fallback()
+    )
     name = editor.page.locator("#objects input[type=text]").first
     name.fill("wolf")
     other.page.locator("#objects input[type=text]").last.fill("lynx")
@@ -90,16 +92,7 @@ def test_every_control_is_named_and_within_reach(editor: EditorPage, size: tuple
     editor.draw("dog", [20, 20, 60, 60])
     editor.page.set_viewport_size({"width": size[0], "height": size[1]})
     nameless, outside = editor.page.evaluate(
-        """(controls) => {
-          const shown = [...document.querySelectorAll(controls)].filter((control) => control.checkVisibility() && control.getClientRects().length);
-          const name = (control) => control.ariaLabel || control.textContent.trim() || control.labels?.[0]?.textContent.trim();
-          const isOutside = (control) => {
-            const edge = control.getBoundingClientRect();
-            return edge.left < 0 || edge.right > innerWidth + 0.5 || edge.width < 8 || edge.height < 8;
-          };
-          const text = (control) => control.outerHTML.slice(0, 120);
-          return [shown.filter((control) => !name(control)).map(text), shown.filter(isOutside).map(text)];
-        }""",
+        script("controls"),
         _CONTROLS,
     )
     assert nameless == []
@@ -114,26 +107,5 @@ def test_text_has_the_contrast_that_wcag_asks_for(editor: EditorPage, scheme: st
     editor.page.emulate_media(color_scheme=scheme)
     editor.draw("dog", [20, 20, 60, 60])
     editor.page.click("#help")
-    weak = editor.page.evaluate(
-        """() => {
-          const channels = (color) => color.match(/[\\d.]+/g).map(Number);
-          const light = (color) => channels(color).slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-          const ground = (element) => {
-            for (let at = element; at; at = at.parentElement) {
-              const color = getComputedStyle(at).backgroundColor;
-              if ((channels(color)[3] ?? 1) === 1) return color;
-            }
-            return getComputedStyle(document.body).backgroundColor;
-          };
-          const weak = [];
-          for (const element of document.querySelectorAll("body *")) {
-            const hasText = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) || element.matches("input, textarea");
-            if (!hasText || !element.checkVisibility() || element.matches(":disabled, :disabled *, .spoken")) continue;
-            const [a, b] = [light(getComputedStyle(element).color), light(ground(element))].sort((x, y) => y - x);
-            if ((a + 0.05) / (b + 0.05) < 4.5) weak.push(`${element.outerHTML.slice(0, 80)} ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
-          }
-          return weak;
-        }"""
-    )
+    weak = editor.page.evaluate(script("contrast"))
     assert weak == []

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
-from tests.editor.page.editor_page import EditorPage, picture
+from tests.editor.page.editor_page import EditorPage, picture, script
 
 
 def close(box: list[float] | None, expected: list[float], by: float = 2) -> bool:
@@ -175,17 +175,7 @@ def test_a_finger_draws_and_moves_a_box(browser, served) -> None:
 
 def test_playing_shows_the_boxes_at_the_rate_of_the_video(editor: EditorPage) -> None:
     editor.draw("dog", [20, 20, 60, 60])
-    shown = editor.page.evaluate(
-        """async () => {
-          const frames = [];
-          const counter = document.querySelector("#counter");
-          new MutationObserver(() => frames.push([parseInt(counter.textContent), performance.now()])).observe(counter, { childList: true });
-          document.querySelector("#play").click();
-          await new Promise((resolve) => setTimeout(resolve, 1600));
-          document.querySelector("#play").click();
-          return frames;
-        }"""
-    )
+    shown = editor.page.evaluate(script("played_frames"))
     changes = [(frame, time) for (frame, time), (before, _) in zip(shown[1:], shown, strict=False) if frame != before]
     rate = (len(changes) - 1) / (changes[-1][1] - changes[0][1]) * 1000
     assert 6 < rate < 9  # at 8 frames a second

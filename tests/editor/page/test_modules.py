@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from smcd.data.key_frames import EASINGS, interpolate
-from tests.editor.page.editor_page import EditorPage
+from tests.editor.page.editor_page import EditorPage, script
 
 FRAMES = 40
 
@@ -33,17 +33,7 @@ def test_boxes_between_key_frames_are_those_of_the_command_bit_by_bit(editor: Ed
 
 
 def test_a_recorded_path_stays_within_the_tolerance_of_the_hand(editor: EditorPage) -> None:
-    off, keys = editor.page.evaluate(
-        """async () => {
-          const { keysFromPath } = await import("/static/motion.js");
-          const { boxAt } = await import("/static/key_frames.js");
-          const at = (t) => [100 + 80 * Math.cos(6 * t), 100 + 80 * Math.sin(6 * t), 140 + 80 * Math.cos(6 * t), 140 + 80 * Math.sin(6 * t)];
-          const samples = Array.from({ length: 400 }, (_, i) => ({ time: i, box: at(i / 399) }));
-          const boxes = keysFromPath(samples, 3, 66, 2);
-          const off = Array.from({ length: 64 }, (_, i) => boxAt({ boxes }, 3 + i).map((v, side) => Math.abs(v - at(i / 63)[side])));
-          return [Math.max(...off.flat()), Object.keys(boxes).map(Number)];
-        }"""
-    )
+    off, keys = editor.page.evaluate(script("recorded_path"))
     assert off < 2.2
     assert (keys[0], keys[-1]) == (3, 66)
     assert len(keys) < 24  # of 64
@@ -51,10 +41,11 @@ def test_a_recorded_path_stays_within_the_tolerance_of_the_hand(editor: EditorPa
 
 def test_fewer_frames_keep_what_the_last_one_shows(editor: EditorPage) -> None:
     cut = editor.page.evaluate(
-        """async () => {
+        """async (boxes) => {
           const { cutTo } = await import("/static/key_frames.js");
-          return cutTo({ boxes: { 0: [0, 0, 10, 10], 4: null, 6: [0, 0, 10, 10], 10: [40, 0, 50, 10] }, easing: { 6: "in" } }, 9).boxes;
-        }"""
+          return cutTo({ boxes, easing: { 6: "in" } }, 9).boxes;
+        }""",
+        {"0": [0, 0, 10, 10], "4": None, "6": [0, 0, 10, 10], "10": [40, 0, 50, 10]},
     )
     assert cut == {"0": [0, 0, 10, 10], "4": None, "6": [0, 0, 10, 10], "8": [10, 0, 20, 10]}
 
@@ -68,22 +59,7 @@ def test_a_moved_box_is_redrawn_within_a_displayed_frame(editor: EditorPage) -> 
     body = {"revision": project["revision"], "objects": objects, "settings": project["settings"]}
     assert editor.page.request.put(f"{editor.url}api/project", data=body).ok
     editor.page.locator(".row").nth(7).wait_for()
-    editor.page.evaluate(
-        """() => {
-          window.times = [];
-          let moved = null;
-          addEventListener("pointermove", (event) => { moved ??= event.timeStamp; }, true);
-          const draw = Konva.Layer.prototype.drawScene;
-          Konva.Layer.prototype.drawScene = function (...values) {
-            const result = draw.apply(this, values);
-            if (moved !== null && this === Konva.stages[0].getLayers().at(-1)) {
-              times.push(performance.now() - moved);
-              moved = null;
-            }
-            return result;
-          };
-        }"""
-    )
+    editor.page.evaluate(script("time_redraws"))
     editor.drag([(30, 40), (150, 120), (60, 60), (200, 100)], steps=40)
     times = sorted(editor.page.evaluate("times"))
     median = times[len(times) // 2]

@@ -1,7 +1,7 @@
 """The editor's first minutes, as a user has them: from an image to videos that are compared, saved and opened again.
 
-With PICTURES=FOLDER in the environment, it writes a picture of every scene, and `editor.gif`, the README's film; STEPS=50
-then makes the videos with as many steps.
+With PICTURES=FOLDER in the environment, it writes a picture of every scene, and `editor.gif`, the README's film.
+STEPS=50 makes better videos for it.
 """
 
 import os
@@ -43,7 +43,7 @@ def test_from_an_image_to_videos_that_open_again(
     editor.click("#open")
     editor.open_file("#open-menu [data-pick=image]", tmp_path / "shapes.png")
     editor.size = (SIDE, SIDE)
-    page.locator("#undo:enabled").wait_for()
+    editor.until("#undo:enabled")
     film.scene("image")
     paths = np.round(clip.boxes * SIDE).swapaxes(0, 1).tolist()  # N F 4
     names = [sprite.phrase for sprite in clip.sprites[:2]]
@@ -70,7 +70,7 @@ def test_from_an_image_to_videos_that_open_again(
     film.scene("path")
     editor.click("#play")
     film.wait(1.2)
-    assert page.locator("#play").get_attribute("aria-label") == "Pause"
+    editor.until("#play[aria-label=Pause]")
     editor.click("#play")
     editor.click("#objects li:last-child [aria-label^=Delete]")
     editor.go(0)
@@ -84,8 +84,8 @@ def test_from_an_image_to_videos_that_open_again(
     film.wait(2)
     editor.click("#result-boxes")
     editor.click("#result-strip")
-    expect(page.locator(".film img")).to_have_count(FRAMES)
     film.wait(1)
+    expect(page.locator(".film img")).to_have_count(FRAMES)
     film.scene("result")
     editor.click("#result-boxes")
     editor.click("#result-strip")
