@@ -72,7 +72,7 @@ export function oncePerFrame(draw) {
 /** One clear line at the foot of the page; errors stay until they are closed. `action` is {label, run}. */
 export function say(text, { error = false, action = null, key = text } = {}) {
   const list = $("#messages");
-  for (const old of list.children) if (old.dataset.key === key) old.remove();
+  unsay(key);
   const close = () => line.remove();
   const line = make("li", { class: error ? "message error" : "message", role: error ? "alert" : "status", "data-key": key },
     make("span", {}, text),
@@ -80,7 +80,12 @@ export function say(text, { error = false, action = null, key = text } = {}) {
     iconButton("close", "Close this message", close));
   list.append(line);
   while (list.children.length > 3) list.firstChild.remove();
-  if (!error) setTimeout(close, 6000);
+  if (!error) setTimeout(close, action ? 20_000 : 6000);
+}
+
+/** Takes messages back that are true no longer. */
+export function unsay(key) {
+  for (const line of [...$("#messages").children]) if (line.dataset.key === key) line.remove();
 }
 
 /** For screen readers alone: what the eye sees anyway. */

@@ -86,7 +86,7 @@ export class ObjectsPanel {
       type: "text", value: object.phrase, "aria-label": "Name", "data-focus": "name", maxlength: "200", spellcheck: "false",
       oninput: (event) => event.target.value.trim() && store.update(change({ phrase: event.target.value })),
       onchange: (event) => {
-        event.target.value = current().phrase;
+        event.target.value = current()?.phrase ?? ""; // it is gone where another project has come
         store.commit();
       },
       onfocus: () => store.look({ selected: object.id }),

@@ -1,6 +1,6 @@
 // Everything that goes to the server and comes from it. The project is saved as it changes; nothing waits for a button.
 
-import { $, say } from "./dom.js";
+import { $, say, unsay } from "./dom.js";
 
 const PAUSE = 300; // milliseconds without a change before it is saved
 
@@ -131,6 +131,7 @@ export class Server {
       this.#revision = answer.revision;
       this.#saved = project;
       if (project === this.#store.project) this.#status("Saved");
+      unsay("save");
     } catch (error) {
       if (error.status !== 409) throw error;
       await this.#adopt(error.answer);

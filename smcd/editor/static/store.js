@@ -123,9 +123,11 @@ export class Store {
     return { id: ++this.#lastId, phrase: "", boxes: {}, easing: {}, hidden: false, color, ...fields };
   }
 
-  /** The server's project as the page's: every object has an id, which it keeps where its place and name stay. */
+  /** The server's project as the page's: every object has an id, which it keeps where it is likely the same one. */
   withIds({ image, objects, settings }) {
-    const known = (index, phrase) => (this.project.objects[index]?.phrase === phrase ? this.project.objects[index].id : null);
+    const shown = this.project.objects;
+    const isSame = (index, phrase) => shown.length === objects.length || shown[index]?.phrase === phrase;
+    const known = (index, phrase) => (isSame(index, phrase) ? shown[index]?.id : null);
     const named = objects.map((object, index) => ({
       ...object, easing: object.easing ?? {}, hidden: object.hidden ?? false,
       id: known(index, object.phrase) ?? ++this.#lastId, color: object.color ?? COLORS[index % COLORS.length],

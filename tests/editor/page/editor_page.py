@@ -39,7 +39,7 @@ class EditorPage:
 
     def close(self) -> None:
         self.page.close()
-        assert self.failures == []
+        assert not self.failures, self.failures
 
     def reset(self, **settings: Any) -> None:
         """An image without boxes; settings as they are after the start, changed by `settings`."""
