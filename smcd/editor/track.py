@@ -35,7 +35,7 @@ def track(config: TrackConfig) -> None:
         annotate(Path(config.video), config.find, tracker, detector, config.tolerance)
         return
     out, video = Path(str(config.out)), Path(config.video)
-    check_writable(out)
+    check_writable(out, "--out")
     files, length, _ = open_video(video)
     first, last = config.first, length - 1 if config.last is None else min(config.last, length - 1)
     if first > last:
