@@ -28,11 +28,12 @@ from smcd.editor.opening import make_zip, open_file, project_zip
 from smcd.editor.project import Changed, Project, read_contents
 from smcd.editor.safety import OnlyOwnPage
 from smcd.editor.settings import Settings
-from smcd.editor.worker import track_task
+from smcd.editor.worker import PREVIEW
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import MAX_PIXELS
 
 _STATIC = Path(__file__).parent / "static"
+_RESULTS = {"video.mp4": "cus_pred.mp4", "video.gif": "cus_pred.gif", "strip.png": "strip.png", PREVIEW: PREVIEW}
 
 
 class Editor:
@@ -43,30 +44,26 @@ class Editor:
         self.project = Project(folder, config, uploads.own_image)
         self.video = self.project.folder / video.FOLDER
         self.jobs = Jobs(self.project, config, self.notify)
-        self._listeners: set[asyncio.Queue] = set()
+        self._listeners: set[asyncio.Queue[str | None]] = set()
 
     def notify(self, kind: str, content: dict[str, Any]) -> None:
         """Tell every open page of an event."""
         for queue in self._listeners:
             queue.put_nowait(f"event: {kind}\ndata: {json.dumps(content)}\n\n")
 
+    def close(self) -> None:
+        """End the streams of events."""
+        for queue in self._listeners:
+            queue.put_nowait(None)
+
     def state(self) -> dict[str, Any]:
-        model = {
-            "name": self.config.trained_ckpt_path,
-            "trained_frames": SamplingConfig().video_length,
-            "size_multiple": None,
-            "width": None,
-            "height": None,
-            "guidance_scale": None,
-        }
-        limits = {"bytes": MAX_BYTES, "pixels": MAX_PIXELS}
-        more = {
-            "video": video.read_facts(self.video),
-            "model": model | self.jobs.model,
+        facts = {"name": self.config.trained_ckpt_path, "trained_frames": SamplingConfig().video_length}
+        return self.project.state() | {
+            "model": facts | self.jobs.model,
             "examples": list(EXAMPLES),
-            "limits": limits,
+            "limits": {"bytes": MAX_BYTES, "pixels": MAX_PIXELS},
+            "video": video.read_facts(self.video),
         }
-        return self.project.state() | more
 
     def changed(self) -> JSONResponse:
         """The answer to a request that has changed the project, which the other pages hear of too."""
@@ -107,14 +104,12 @@ class Editor:
         name = request.query_params.get("name", "file")
         size = self.project.image.size if self.project.image else None
         with uploads.received(self.project.folder, await body_of(request)) as uploaded:
-            self.project.replace(await self.decode(open_file, uploaded, name, size, self.project.settings.num_frames))
+            self.project.replace(await self.decode(open_file, uploaded, name, size, self.project.settings))
         return self.changed()
 
     async def get_zip(self, request: Request) -> Response:
-        project = self.project
-        return download(
-            await run_in_threadpool(project_zip, project.folder, project.settings, self.config), "project.zip"
-        )
+        data = await run_in_threadpool(project_zip, self.project.folder, self.project.settings, self.config)
+        return download(data, "project.zip")
 
     async def get_thumbnail(self, request: Request) -> Response:
         return Response(await self.decode(thumbnail, _example(request)), media_type="image/png")
@@ -138,7 +133,7 @@ class Editor:
         if facts is None:
             raise InputError("there is no video yet: open one")
         size = self.project.image.size if self.project.image else None
-        task = track_task(content, facts, self.video, self.project.settings.num_frames, size)
+        task = video.track_task(content, facts, self.video, self.project.settings.num_frames, size)
         return JSONResponse(asdict(self.jobs.submit_track(task)))
 
     async def get_jobs(self, request: Request) -> Response:
@@ -174,30 +169,21 @@ class Editor:
         if name == "project.zip":
             data = await run_in_threadpool(project_zip, folder, Settings(**job.settings), self.config)
             return download(data, f"{job.id}.zip")
-        names = {
-            "preview.png": "preview.png",
-            "strip.png": "strip.png",
-            "video.mp4": "cus_pred.mp4",
-            "video.gif": "cus_pred.gif",
-        }
-        return file(folder / names.get(name, "nothing"), f"{job.id}-{name}")
+        return file(folder / _RESULTS.get(name, "nothing"), f"{job.id}-{name}")
 
     async def get_frame(self, request: Request) -> Response:
         number = request.path_params["number"]
         return file(self.jobs.folder(self.job(request)) / "pred_img" / f"pred_img_{number}.png")
 
     async def events(self, request: Request) -> Response:
-        queue: asyncio.Queue[str] = asyncio.Queue()
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
         self._listeners.add(queue)
 
         async def stream() -> AsyncIterator[str]:
             try:
                 yield "retry: 1000\n\n"
-                while True:
-                    with contextlib.suppress(TimeoutError):
-                        yield await asyncio.wait_for(queue.get(), 15)
-                        continue
-                    yield ": still here\n\n"
+                while (event := await queue.get()) is not None:
+                    yield event
             finally:
                 self._listeners.discard(queue)
 

@@ -1,9 +1,11 @@
 """Objects as the page has them: also half-made ones, which `smcd animate` would refuse."""
 
+from pathlib import Path
 from typing import Any
 
-from smcd.data.key_frames import EASINGS
+from smcd.data.key_frames import EASINGS, read_bbox_txt
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import read_text
 
 _FAR = 1e6  # no box lies this many pixels away
 _MOST_OBJECTS, _MOST_KEYS, _LONGEST = 200, 10_000, 1000
@@ -63,6 +65,14 @@ def _box(box: Any, where: str) -> list[float] | None:
     if box[2] <= box[0] or box[3] <= box[1]:
         raise InputError(f"{where}: {box} is empty: write [x1, y1, x2, y2] with x2 > x1 and y2 > y1")
     return box
+
+
+def read_bboxes(path: Path, num_frames: int, size: tuple[int, int]) -> tuple[Objects, int]:
+    """The object of a `bbox.txt`, and the frames that it is for: its lines, or `num_frames` if it holds key frames."""
+    text = read_text(path)
+    frames = num_frames if ":" in text else len(text.rstrip().splitlines())
+    keys = read_bbox_txt(path, frames, size)
+    return check_objects([{"phrase": "object", "boxes": {str(k): box and [*box] for k, box in keys.items()}}]), frames
 
 
 def animated(objects: Objects) -> Objects:

@@ -19,7 +19,8 @@ from smcd.data.key_frames import make_track, parse_objects
 from smcd.editor.boxes import animated
 from smcd.editor.project import OBJECTS, Project
 from smcd.editor.settings import Settings
-from smcd.editor.worker import TrackTask, work
+from smcd.editor.video import TrackTask
+from smcd.editor.worker import PREVIEW, work
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json, write_json
 
@@ -129,7 +130,10 @@ class Jobs:
 
     def _changed(self, job: Job, write: bool = True) -> None:
         if write and job.kind == "animate":
-            write_json(self.folder(job) / _RECORD, asdict(job))
+            try:
+                write_json(self.folder(job) / _RECORD, asdict(job))
+            except InputError as error:
+                logger.error(str(error))
         self._notify("job", asdict(job))
 
     def start(self) -> None:
@@ -176,22 +180,27 @@ class Jobs:
             self._running = None
         if job is not None and not job.ended:
             if kind == "step":
-                picture = (
-                    f"/api/jobs/{job.id}/preview.png?step={facts['step']}" if facts.pop("preview") else job.preview
-                )
-                for name, value in (facts | {"preview": picture}).items():
-                    setattr(job, name, value)
+                job.step, job.seconds_left = facts["step"], facts["seconds_left"]
+                if facts["preview"]:
+                    job.preview = f"/api/jobs/{job.id}/{PREVIEW}?step={job.step}"
                 self._changed(job, write=False)
+            elif kind == "done" and job.kind == "track":
+                self._tracked(job, facts)
+            elif kind == "done":
+                self._end(job, kind, seconds=facts["seconds"], notes=facts["notes"])
             else:
-                self._end(job, kind, **self._outcome(kind, facts))
+                self._end(job, kind, error=facts)
         self._next()
 
-    def _outcome(self, kind: str, facts: Any) -> dict[str, Any]:
-        """What the end of a job changes in it; objects that were tracked go into the project."""
-        if kind == "done" and (objects := facts.pop("objects", None)) is not None:
-            self._project.add(objects, facts.pop("image"))
-            self._notify("project", {"revision": self._project.revision})
-        return facts if kind == "done" else {"error": facts} if kind == "failed" else {}
+    def _tracked(self, job: Job, facts: dict[str, Any]) -> None:
+        """Put the objects that were followed into the project."""
+        try:
+            self._project.add(facts["objects"], facts["image"])
+        except InputError as error:
+            self._end(job, "failed", error=str(error))
+            return
+        self._notify("project", {"revision": self._project.revision})
+        self._end(job, "done", seconds=facts["seconds"], notes=facts["notes"])
 
     def _died(self, code: int) -> None:
         reason = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"

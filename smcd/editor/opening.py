@@ -3,12 +3,12 @@
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from smcd.config import ModelConfig
-from smcd.data.key_frames import read_bbox_txt
 from smcd.editor import other_tools
-from smcd.editor.boxes import Objects, check_objects
+from smcd.editor.boxes import check_objects, read_bboxes
 from smcd.editor.project import BBOXES, CONFIG, LOOKS, OBJECTS, Contents, read_contents
 from smcd.editor.settings import Settings, config_text
 from smcd.editor.uploads import check_image
@@ -20,14 +20,14 @@ _MOST_FILES, _MOST_BYTES = 10_000, 200 << 20  # in a zip; unpacked
 _WANTED = {OBJECTS, BBOXES, CONFIG, LOOKS, *(f"img{suffix}" for suffix in IMAGE_SUFFIXES)}
 
 
-def open_file(file: Path, name: str, size: tuple[int, int] | None, num_frames: int) -> Contents:
+def open_file(file: Path, name: str, size: tuple[int, int] | None, settings: Settings) -> Contents:
     """What an uploaded file holds. Raises an InputError in one line, which names the file as the user does.
 
     Args:
         file: where it lies; files beside it belong to it alone.
         name: what the user calls it.
         size: width and height of the project's image, in whose pixels boxes are; None if there is none yet.
-        num_frames: frames of the project.
+        settings: those of the project.
     """
     named = file.with_name(f"upload{PurePosixPath(name).suffix.lower()[:10]}")
     file.rename(named)
@@ -36,30 +36,30 @@ def open_file(file: Path, name: str, size: tuple[int, int] | None, num_frames: i
             return _open_zip(named)
         if size is None:
             raise InputError("boxes need their image: open that first")
-        return Contents(None, check_objects(_read_boxes(named, size, num_frames)), None)
+        return _read_boxes(named, size, settings)
     except InputError as error:
         unpacked = str(named.with_name("unpacked"))
         said = str(error).replace(f"{unpacked}/", "").replace(unpacked, name).replace(str(named), name)
         raise InputError(said if said.startswith(name) else f"{name}: {said}") from None
 
 
-def _read_boxes(path: Path, size: tuple[int, int], num_frames: int) -> Objects:
+def _read_boxes(path: Path, size: tuple[int, int], settings: Settings) -> Contents:
     text = read_text(path)
     if path.suffix == ".json" or text.lstrip()[:1] in ("[", "{"):
         content = read_json(path, object)
         if isinstance(content, dict):
             paths = other_tools.read_coco(content, size)
         elif other_tools.is_points(content):
-            paths = other_tools.read_points(content, size, num_frames)
+            paths = other_tools.read_points(content, size, settings.num_frames)
         else:
-            return content
+            return Contents(None, check_objects(content), None)
     elif other_tools.looks_like_mot(path, text):
         paths = other_tools.read_mot(text)
     else:
-        frames = num_frames if ":" in text else len(text.rstrip().splitlines())
-        keys = read_bbox_txt(path, frames, size)
-        return [{"phrase": "object", "boxes": {str(frame): box and [*box] for frame, box in keys.items()}}]
-    return other_tools.objects_of_paths(paths, num_frames, other_tools.TOLERANCE)
+        objects, frames = read_bboxes(path, settings.num_frames, size)
+        return Contents(None, objects, replace(settings, num_frames=frames))
+    objects = other_tools.objects_of_paths(paths, settings.num_frames, other_tools.TOLERANCE)
+    return Contents(None, check_objects(objects), None)
 
 
 def _open_zip(path: Path) -> Contents:
@@ -76,16 +76,12 @@ def _open_zip(path: Path) -> Contents:
                 raise InputError("names files outside of its folder; it is not opened")
             if len(entries) > _MOST_FILES or sum(entry.file_size for entry in entries) > _MOST_BYTES:
                 raise InputError(f"unpacks to more than {_MOST_BYTES >> 20} MB; it is not opened")
-            tops = {
-                PurePosixPath(entry.filename).parent
-                for entry in entries
-                if PurePosixPath(entry.filename).name in _WANTED
-            }
+            places = [PurePosixPath(entry.filename) for entry in entries]
+            tops = {place.parent for place in places if place.name in _WANTED}
             if not tops:
                 raise InputError(f"holds no project: neither an image img.png nor {OBJECTS}")
             top = min(tops, key=lambda each: len(each.parts))
-            for entry in entries:
-                place = PurePosixPath(entry.filename)
+            for place, entry in zip(places, entries, strict=True):
                 if place.parent == top and place.name in _WANTED and not entry.is_dir():
                     (folder / place.name).write_bytes(file.read(entry))
     except InputError:

@@ -7,19 +7,19 @@
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from smcd.config import CustomizeConfig, ModelConfig
-from smcd.data.key_frames import read_bbox_txt
-from smcd.editor.boxes import Objects, animated, check_objects, fitted, merged
+from smcd.editor.boxes import Objects, animated, check_objects, fitted, merged, read_bboxes
 from smcd.editor.settings import Settings, read_settings, write_config
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import check_writable, read_json, read_text, write_json
+from smcd.runtime.files import check_writable, read_json, write_json
 from smcd.runtime.media import IMAGE_SUFFIXES
 
+UPLOAD = ".upload-"  # how the folders begin in which files lie while they are read
 BBOXES, OBJECTS, CONFIG, LOOKS = "bbox.txt", "objects.json", "config.yaml", "editor.json"
 
 
@@ -46,8 +46,10 @@ class Project:
     """
 
     def __init__(self, folder: Path, model: ModelConfig, decode: Callable[[Path], Image]):
-        check_writable(folder)
+        check_writable(folder, "folder")
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{UPLOAD}*"):  # by a server that was killed
+            shutil.rmtree(left, ignore_errors=True)
         self.folder, self.model = folder.absolute(), model
         self.settings = Settings.of(CustomizeConfig(validation_data=model.validation_data))
         contents = read_contents(self.folder, decode)
@@ -65,8 +67,8 @@ class Project:
         image = None
         if self.image is not None:
             width, height = self.image.size
-            url = f"api/image?v={self.image.path.stat().st_mtime_ns}"
-            image = {"url": f"/{url}", "name": self.image.path.name, "width": width, "height": height}
+            url = f"/api/image?v={self.image.path.stat().st_mtime_ns}"  # another one for another image
+            image = {"url": url, "name": self.image.path.name, "width": width, "height": height}
         settings = asdict(self.settings)
         return {"revision": self.revision, "image": image, "objects": self.objects, "settings": settings}
 
@@ -155,19 +157,12 @@ def read_contents(folder: Path, decode: Callable[[Path], Image]) -> Contents:
     if (folder / OBJECTS).is_file():
         objects = check_objects(read_json(folder / OBJECTS, list), str(folder / OBJECTS))
     elif (folder / BBOXES).is_file() and image is not None:
-        num_frames = settings.num_frames if settings else _lines(folder / BBOXES)
-        keys = read_bbox_txt(folder / BBOXES, num_frames, image.size)
-        boxes = {str(frame): box and [*box] for frame, box in keys.items()}
-        objects = check_objects([{"phrase": "object", "boxes": boxes}])
+        settings = settings or Settings.of(CustomizeConfig())
+        objects, frames = read_bboxes(folder / BBOXES, settings.num_frames, image.size)
+        settings = replace(settings, num_frames=frames)
     if (folder / LOOKS).is_file():
         looks = read_json(folder / LOOKS).get("objects")
         if isinstance(looks, list) and len(looks) == len(objects):
             joined = [item | (own if isinstance(own, dict) else {}) for item, own in zip(objects, looks, strict=True)]
             objects = check_objects(joined, str(folder / LOOKS))
     return Contents(image, objects, settings)
-
-
-def _lines(path: Path) -> int:
-    """The frames that a bbox.txt is for: one for each line, or the default where it holds key frames."""
-    text = read_text(path).rstrip()
-    return CustomizeConfig().validation_data.video_length if ":" in text else len(text.splitlines())

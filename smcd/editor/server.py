@@ -7,6 +7,8 @@ import socket
 import threading
 import webbrowser
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from smcd.config import CustomizeConfig, EditConfig, read_config
 from smcd.editor.project import CONFIG
@@ -41,11 +43,15 @@ def edit(config: EditConfig) -> None:
     )
     if config.browser:
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-    server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False, date_header=False)
-    )
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, number: int, frame: FrameType | None) -> None:
+            app.state.editor.close()  # or uvicorn would wait for the pages, which listen to events
+            super().handle_exit(number, frame)
+
+    options: dict[str, Any] = {"timeout_graceful_shutdown": 1, "server_header": False, "proxy_headers": False}
     with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
+        Server(uvicorn.Config(app, log_level="warning", **options)).run(sockets=[listener])
 
 
 def _warn_of_other_weights(config: EditConfig) -> None:

@@ -20,7 +20,6 @@ from smcd.runtime.media import IMAGE_SUFFIXES, VideoFile
 from smcd.runtime.pretrained import MissingModel
 
 logger = logging.getLogger(__name__)
-_SIDE = 480  # pixels: larger frames are tracked at this size of their longer side
 _AT_ONCE = 32  # frames that are held in full size
 _VIDEOS = (".mp4", ".webm", ".gif", ".mov", ".mkv", ".avi")
 
@@ -35,7 +34,7 @@ def track(config: TrackConfig) -> None:
         annotate(Path(config.video), config.find, tracker, detector, config.tolerance)
         return
     out, video = Path(str(config.out)), Path(config.video)
-    check_writable(out)
+    check_writable(out, "--out")
     files, length, _ = open_video(video)
     first, last = config.first, length - 1 if config.last is None else min(config.last, length - 1)
     if first > last:
@@ -93,7 +92,7 @@ def follow(
     numbers, frames, scale = range(span[0], span[1] + 1), [], 1.0
     for start in range(0, len(numbers), _AT_ONCE):
         for image in read_images(files, numbers[start : start + _AT_ONCE]):
-            scale = min(1.0, _SIDE / max(image.size))
+            scale = min(1.0, tracker.side / max(image.size))
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
             frames.append(np.asarray(image if scale == 1 else image.resize(size, PIL.Image.Resampling.BILINEAR)))
     first = np.array([[*box] for box in boxes.values()], dtype=np.float64)  # N 4

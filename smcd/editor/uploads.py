@@ -8,7 +8,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from smcd.editor.project import Image
+from smcd.editor.project import UPLOAD, Image
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.media import read_image
 
@@ -19,7 +19,7 @@ _OTHERS = ("GIF", "BMP", "TIFF", "PPM")  # what becomes a PNG
 @contextlib.contextmanager
 def new_folder_inside(folder: Path) -> Iterator[Path]:
     """A hidden folder that is gone at the end."""
-    name = tempfile.mkdtemp(prefix=".upload-", dir=folder)
+    name = tempfile.mkdtemp(prefix=UPLOAD, dir=folder)
     try:
         yield Path(name)
     finally:

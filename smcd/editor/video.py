@@ -2,11 +2,13 @@
 
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 
+from smcd.editor.boxes import check_objects
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_folder, read_json, write_json
 from smcd.runtime.media import VideoFile
@@ -48,6 +50,54 @@ def extract(file: Path, name: str, folder: Path) -> dict[str, Any]:
 def read_facts(folder: Path) -> dict[str, Any] | None:
     """What is known of the video: number of frames, frames a second, width and height; None if there is none."""
     return read_json(folder / _FACTS) if (folder / _FACTS).is_file() else None
+
+
+@dataclass(frozen=True)
+class TrackTask:
+    """Objects to follow through the frames of a folder.
+
+    Attributes:
+        boxes: in the first frame, in its pixels, by name; None where the detector is to find the object.
+        span: first and last frame, both included.
+        num_frames: of the project, over which the motion is spread.
+        tolerance: pixels that the key frames may differ from the path.
+        size: width and height of the image that the boxes are for; None if that is to be the first frame.
+        inside: a folder where a copy of the first frame can lie.
+    """
+
+    frames: Path
+    boxes: dict[str, list[float] | None]
+    span: tuple[int, int]
+    num_frames: int
+    tolerance: float
+    size: tuple[int, int] | None
+    inside: Path
+
+
+def track_task(
+    content: dict[str, Any], facts: dict[str, Any], video: Path, num_frames: int, size: tuple[int, int] | None
+) -> TrackTask:
+    """The task that the page's JSON asks for. Raises an InputError if it does not fit the video."""
+    boxes, end = content.get("boxes"), facts["frames"] - 1
+    first, last, tolerance = content.get("first", 0), content.get("last", end), content.get("tolerance", 2)
+    if type(first) is not int or type(last) is not int or not 0 <= first <= last <= end:
+        raise InputError(f"first and last frame should be from 0 to {end}")
+    if type(tolerance) not in (int, float) or not 0 <= tolerance <= 1000:
+        raise InputError("the tolerance should be from 0 to 1000 pixels")
+    if not isinstance(boxes, list) or not all(isinstance(item, dict) for item in boxes):
+        raise InputError("boxes should be a list of objects with a name and a box")
+    objects = check_objects([{"phrase": item.get("phrase"), "boxes": {"0": item.get("box")}} for item in boxes])
+    if not objects or not all(item["phrase"].strip() for item in objects):
+        raise InputError("draw a box in the video and name it, or name what is to be found")
+    return TrackTask(
+        video / _FRAMES,
+        {item["phrase"]: item["boxes"]["0"] for item in objects},
+        (first, last),
+        num_frames,
+        float(tolerance),
+        None if content.get("use_first_frame") else size,
+        video,
+    )
 
 
 def frame_file(folder: Path, number: int) -> Path:

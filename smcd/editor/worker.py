@@ -5,65 +5,18 @@ import gc
 import logging
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from smcd.config import CustomizeConfig, EditConfig, SamplingConfig, check
-from smcd.editor.boxes import check_objects
+from smcd.editor.video import TrackTask
 from smcd.runtime.errors import InputError, first_line
 
 logger = logging.getLogger(__name__)
+PREVIEW = "preview.png"
 _PREVIEW_SHARE = 0.1  # of the time, at most, goes into previews
-
-
-@dataclass(frozen=True)
-class TrackTask:
-    """Objects to follow through the frames of a folder.
-
-    Attributes:
-        boxes: in the first frame, in its pixels, by name; None where the detector is to find the object.
-        span: first and last frame, both included.
-        num_frames: of the project, over which the motion is spread.
-        tolerance: pixels that the key frames may differ from the path.
-        size: width and height of the image that the boxes are for; None if that is to be the first frame.
-        inside: a folder where a copy of the first frame can lie.
-    """
-
-    frames: Path
-    boxes: dict[str, list[float] | None]
-    span: tuple[int, int]
-    num_frames: int
-    tolerance: float
-    size: tuple[int, int] | None
-    inside: Path
-
-
-def track_task(
-    content: dict[str, Any], facts: dict[str, Any], video: Path, num_frames: int, size: tuple[int, int] | None
-) -> TrackTask:
-    """The task that the page's JSON asks for. Raises an InputError if it does not fit the video."""
-    boxes, end = content.get("boxes"), facts["frames"] - 1
-    first, last, tolerance = content.get("first", 0), content.get("last", end), content.get("tolerance", 2)
-    if type(first) is not int or type(last) is not int or not 0 <= first <= last <= end:
-        raise InputError(f"first and last frame should be from 0 to {end}")
-    if type(tolerance) not in (int, float) or not 0 <= tolerance <= 1000:
-        raise InputError("the tolerance should be from 0 to 1000 pixels")
-    if not isinstance(boxes, list) or not all(isinstance(item, dict) for item in boxes):
-        raise InputError("boxes should be a list of objects with a name and a box")
-    objects = check_objects([{"phrase": item.get("phrase"), "boxes": {"0": item.get("box")}} for item in boxes])
-    if not objects or not all(item["phrase"].strip() for item in objects):
-        raise InputError("draw a box in the video and name it, or name what is to be found")
-    return TrackTask(
-        video / "frames",
-        {item["phrase"]: item["boxes"]["0"] for item in objects},
-        (first, last),
-        num_frames,
-        float(tolerance),
-        None if content.get("use_first_frame") else size,
-        video,
-    )
 
 
 class Cancelled(Exception):  # noqa: N818  # it is asked for
@@ -204,7 +157,7 @@ class Progress:
         now, done = time.monotonic(), step + 1
         self._first = self._first or now
         left = round((now - self._first) / step * (self._steps - done), 1) if step else None
-        facts = {"step": done, "steps": self._steps, "seconds_left": left, "preview": preview}
+        facts = {"step": done, "seconds_left": left, "preview": preview}
         self._connection.send(("step", self._job, facts))
 
 
@@ -223,7 +176,7 @@ class Previews:
         if due:
             from smcd.editor.previews import write_preview
 
-            write_preview(pipe, self._folder / "preview.png", self._before, latents, step)
+            write_preview(pipe, self._folder / PREVIEW, self._before, latents, step)
             end = time.monotonic()
             self._next = end + (end - now) / _PREVIEW_SHARE
         self._before = latents

@@ -24,6 +24,7 @@ class CSRT:
     not installed, or is a build without its contributed modules.
     """
 
+    side = 480  # pixels of the longer side at which larger frames are best given to it: enlarged, they are 1920
     _scale = 4
     _least = 4  # pixels of a side, enlarged: smaller boxes make OpenCV fail
 
@@ -67,6 +68,8 @@ class SAM2(Pretrained):
     model's square (1024 x 1024), antialiased bilinear, and normalized with ImageNet's mean and deviation.
     `source` is a folder or hub id of a `Sam2VideoModel`. Raises MissingModel if it cannot be loaded.
     """
+
+    side = 1024  # pixels of the longer side at which larger frames are best given to it: it sees no more
 
     def __init__(self, source: str, device: str = "cpu"):
         from transformers import Sam2VideoModel

@@ -38,7 +38,9 @@ class Server:
         command = [sys.executable, "-m", "smcd.cli", "edit", str(folder), "--no_browser", "--port", "0", *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.folder = folder
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        self.log = folder.with_suffix(".log")
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         self.url = re.search(r"http://\S+", self.process.stdout.readline())[0]
         self.client = httpx2.Client(base_url=self.url, timeout=60)
         self.events: list[tuple[str, dict]] = []
@@ -90,7 +92,15 @@ def server(tmp_path_factory):
     server.put()
     yield server
     if server.process.poll() is None:
-        assert server.stop() == 0
+        server.stop()
+
+
+def test_ctrl_c_ends_it_without_a_word_while_a_page_listens(tmp_path):
+    server = Server(tmp_path / "project")
+    server.client.get("/api/project")
+    time.sleep(0.5)  # so that the page listens
+    assert server.stop(signal.SIGINT) == 0
+    assert server.log.read_text() == ""
 
 
 def test_two_seeds_are_made_one_after_the_other_and_told_of(server):

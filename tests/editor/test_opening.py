@@ -87,6 +87,7 @@ def test_objects_json_and_bbox_txt_of_smcd(client):
     }
     assert opened(client, "bbox.txt", b"0: 1,2,3,4\n5: 2,2,4,4") == {"object": {"0": [1, 2, 3, 4], "5": [2, 2, 4, 4]}}
     assert opened(client, "bbox.txt", b"1,2,3,4\n2,2,4,4")["object"].keys() == {"0", "1"}
+    assert client.get("/api/project").json()["settings"]["num_frames"] == 2
 
 
 def test_mot_text(client):

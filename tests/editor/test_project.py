@@ -177,6 +177,7 @@ def test_bbox_txt_becomes_objects_json_at_the_first_change(tmp_path):
     (tmp_path / "img.png").write_bytes(png())
     (tmp_path / "bbox.txt").write_text("0,0,10,10\n5,5,15,15\n")
     opened = project(tmp_path)
+    assert opened.settings.num_frames == 2
     assert opened.objects[0]["boxes"] == {"0": [0, 0, 10, 10], "1": [5, 5, 15, 15]}
     assert not (tmp_path / "objects.json").exists()
     opened.update(0, opened.objects, vars(opened.settings))

@@ -1,14 +1,13 @@
 """smcd track: boxes from a video, into a project or into the annotations of training videos."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from smcd.cli import run
 from smcd.config import TrackConfig, check
 from smcd.customize.input_folder import read_folder
 from smcd.data.video_folder import VideoFolder
@@ -16,6 +15,7 @@ from smcd.editor import track as tracking
 from smcd.editor.track import track
 from smcd.runtime.errors import InputError
 from smcd.runtime.media import write_video
+from smcd.tracking.box_trackers import CSRT
 from tests.editor.conftest import png
 
 LENGTH, WIDTH, HEIGHT = 12, 96, 48
@@ -78,7 +78,7 @@ def test_a_long_motion_is_spread_over_the_new_video(video, tmp_path):
 
 
 def test_a_large_video_is_tracked_small_and_boxes_are_in_its_pixels(video, tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking, "_SIDE", WIDTH // 2)
+    monkeypatch.setattr(CSRT, "side", WIDTH // 2)
     track(config(video, tmp_path / "out"))
     found = read_folder(tmp_path / "out", LENGTH, "A patch.").boxes[-1][0]
     assert found[0] * WIDTH == pytest.approx(start(LENGTH - 1), abs=5)
@@ -97,7 +97,7 @@ def test_annotations_are_filled_and_go_on_where_they_stopped(video, tmp_path, mo
     PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "walk" / "0.png")
     before = {"walk": {"caption": "Mine.", "objects": [{"phrase": "me", "boxes": {"0": [0, 0, 9, 9]}}]}}
     (folder / "annotations.json").write_text(json.dumps(before))
-    monkeypatch.setattr(tracking, "load_models", lambda *_: (tracking_csrt(), Finds()))
+    monkeypatch.setattr(tracking, "load_models", lambda *_: (CSRT(), Finds()))
     track(config(folder, None, annotate=True, find=["patch", "dog"], box=[], object=None))
     found = json.loads((folder / "annotations.json").read_text())
     assert found["walk"] == before["walk"]
@@ -105,12 +105,6 @@ def test_annotations_are_filled_and_go_on_where_they_stopped(video, tmp_path, mo
     assert dataset.names == ["patch.mp4", "walk"]
     assert dataset.video(0).phrases == ["patch"]
     assert dataset.video(0).boxes[-1, 0, 0] * WIDTH == pytest.approx(start(LENGTH - 1), abs=4)
-
-
-def tracking_csrt():
-    from smcd.tracking.box_trackers import CSRT
-
-    return CSRT()
 
 
 def test_what_is_not_found_is_said(video, tmp_path, monkeypatch):
@@ -148,7 +142,6 @@ def test_what_does_not_fit_is_refused(video, tmp_path, monkeypatch, changes, mes
 
 
 def test_as_a_command(video, tmp_path):
-    command = [sys.executable, "-m", "smcd.cli", "track", str(video), "--box", "4,16,20,32", "--object", "patch"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    arguments = ["--box", "4,16,20,32", "--object", "patch", "--out", str(tmp_path / "out")]
+    run("track", [str(video), *arguments], "smcd track")
     assert len(read_folder(tmp_path / "out", 8, "A patch.").boxes) == 8
