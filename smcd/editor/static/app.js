@@ -46,7 +46,8 @@ for (const button of document.querySelectorAll("[data-tool]")) {
 store.subscribe(() => {
   $("#undo").disabled = !store.canUndo;
   $("#redo").disabled = !store.canRedo;
-  for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", store.view.tool === button.dataset.tool);
+  for (const button of document.querySelectorAll("[data-tool]"))
+    button.setAttribute("aria-pressed", store.view.tool === button.dataset.tool);
   $("#canvas-hint").textContent = hint();
 });
 
@@ -57,12 +58,17 @@ function hint() {
   if (view.tool === "record") return "Drag a box along its path: its motion is recorded to the last frame";
   if (view.tool === "draw" || !project.objects.length) return "Drag to draw a box";
   if (selected && !view.playing && project.objects.length === 1 && Object.keys(selected.boxes).length === 1) {
-    return view.frame in selected.boxes ? "Now move the playhead to another frame" : "Move the box: that makes a key frame";
+    return view.frame in selected.boxes
+      ? "Now move the playhead to another frame"
+      : "Move the box: that makes a key frame";
   }
   return "";
 }
 
-server.start().then(() => {
-  const underWay = store.jobs.filter((job) => job.kind !== "track" && !isEnded(job));
-  store.look({ results: underWay.map((job) => job.id) });
-}).catch((error) => say(error.message, { error: true }));
+server
+  .start()
+  .then(() => {
+    const underWay = store.jobs.filter((job) => job.kind !== "track" && !isEnded(job));
+    store.look({ results: underWay.map((job) => job.id) });
+  })
+  .catch((error) => say(error.message, { error: true }));

@@ -42,7 +42,9 @@ export class Canvas {
 
   fit() {
     this.#isFitted = true;
-    this.#setPlace(fitView(this.#store.size, [this.#stage.width(), this.#stage.height()], this.#stage.width() < 500 ? 12 : 28));
+    this.#setPlace(
+      fitView(this.#store.size, [this.#stage.width(), this.#stage.height()], this.#stage.width() < 500 ? 12 : 28),
+    );
   }
 
   zoom(factor, event) {
@@ -125,12 +127,20 @@ export class Canvas {
     const [x1, y1, x2, y2] = this.#onScreen(box);
     const edges = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
     figure.halo.setAttrs({ ...edges, strokeWidth: isSelected ? 5 : 3.5 });
-    figure.rect.setAttrs({ ...edges, stroke: object.color, strokeWidth: isSelected ? 2.5 : 1.5, fill: `${object.color}${isSelected ? "29" : "14"}` });
+    figure.rect.setAttrs({
+      ...edges,
+      stroke: object.color,
+      strokeWidth: isSelected ? 2.5 : 1.5,
+      fill: `${object.color}${isSelected ? "29" : "14"}`,
+    });
     figure.text.setAttrs({ text: object.phrase, fill: readableOn(object.color) });
     figure.tag.fill(object.color);
     const above = figure.label.height();
     const last = this.#stage.width() - figure.label.width() - 2;
-    figure.label.position({ x: Math.max(Math.min(x1 - 1, last), 2), y: Math.max(y1 >= above + 2 ? y1 - above - 1 : y1 + 1, 2) });
+    figure.label.position({
+      x: Math.max(Math.min(x1 - 1, last), 2),
+      y: Math.max(y1 >= above + 2 ? y1 - above - 1 : y1 + 1, 2),
+    });
     if (isSelected) this.#placeHandles(figure, [x1, y1, x2, y2], object);
   }
 
@@ -139,7 +149,13 @@ export class Canvas {
     const isKey = this.#store.view.frame in object.boxes;
     figure.handles.getChildren().forEach((handle) => {
       const [x, y] = handlePoint(box, handle.name());
-      handle.setAttrs({ x, y, stroke: object.color, fill: isKey ? "#ffffff" : object.color, visible: !isSmall || handle.name().length === 2 });
+      handle.setAttrs({
+        x,
+        y,
+        stroke: object.color,
+        fill: isKey ? "#ffffff" : object.color,
+        visible: !isSmall || handle.name().length === 2,
+      });
     });
   }
 
@@ -151,10 +167,18 @@ export class Canvas {
     const rect = new Konva.Rect();
     const label = new Konva.Label();
     const tag = new Konva.Tag({ cornerRadius: 3 });
-    const text = new Konva.Text({ fontSize: 12, fontStyle: "600", padding: 4, fontFamily: "system-ui, sans-serif", wrap: "none" });
+    const text = new Konva.Text({
+      fontSize: 12,
+      fontStyle: "600",
+      padding: 4,
+      fontFamily: "system-ui, sans-serif",
+      wrap: "none",
+    });
     const trail = new Konva.Shape({ sceneFunc: (context, shape) => this.#drawTrail(context, shape.attrs) });
     for (const name of Object.keys(HANDLES)) {
-      handles.add(new Konva.Rect({ name, width: 9, height: 9, offsetX: 4.5, offsetY: 4.5, cornerRadius: 2, strokeWidth: 1.5 }));
+      handles.add(
+        new Konva.Rect({ name, width: 9, height: 9, offsetX: 4.5, offsetY: 4.5, cornerRadius: 2, strokeWidth: 1.5 }),
+      );
     }
     label.add(tag, text);
     body.add(halo, rect, label);
@@ -181,7 +205,10 @@ export class Canvas {
       context.stroke();
     };
     context.setAttr("lineJoin", "round");
-    for (const [style, width] of [["rgba(255, 255, 255, 0.7)", 3.5], [object.color, 1.5]]) {
+    for (const [style, width] of [
+      ["rgba(255, 255, 255, 0.7)", 3.5],
+      [object.color, 1.5],
+    ]) {
       context.setAttr("strokeStyle", style);
       context.setAttr("lineWidth", width);
       line();
@@ -195,7 +222,13 @@ export class Canvas {
       if (!point) return;
       const [x, y] = point;
       context.beginPath();
-      if (keys.has(frame)) [[0, -5], [5, 0], [0, 5], [-5, 0]].forEach(([dx, dy], i) => context[i ? "lineTo" : "moveTo"](x + dx, y + dy));
+      if (keys.has(frame))
+        [
+          [0, -5],
+          [5, 0],
+          [0, 5],
+          [-5, 0],
+        ].forEach(([dx, dy], i) => context[i ? "lineTo" : "moveTo"](x + dx, y + dy));
       else context.arc(x, y, 2.2, 0, 2 * Math.PI);
       context.closePath();
       context.fill();

@@ -28,7 +28,11 @@ export function icon(name) {
 }
 
 export function iconButton(name, label, onclick, attributes = {}) {
-  return make("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick, ...attributes }, icon(name));
+  return make(
+    "button",
+    { type: "button", class: "icon-button", "aria-label": label, title: label, onclick, ...attributes },
+    icon(name),
+  );
 }
 
 /** Sets the children of an element only if the keys say that something changed: focus and scrolling stay. */
@@ -53,7 +57,8 @@ export function show(parent, items, key, build) {
 
 function restoreFocus(old, element) {
   const name = old.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
-  if (name) queueMicrotask(() => element.querySelector(`[data-focus="${CSS.escape(name)}"]`)?.focus({ preventScroll: true }));
+  if (name)
+    queueMicrotask(() => element.querySelector(`[data-focus="${CSS.escape(name)}"]`)?.focus({ preventScroll: true }));
 }
 
 /** Calls a function at most once per displayed frame. */
@@ -74,10 +79,24 @@ export function say(text, { error = false, action = null, key = text } = {}) {
   const list = $("#messages");
   unsay(key);
   const close = () => line.remove();
-  const line = make("li", { class: error ? "message error" : "message", role: error ? "alert" : "status", "data-key": key },
+  const line = make(
+    "li",
+    { class: error ? "message error" : "message", role: error ? "alert" : "status", "data-key": key },
     make("span", {}, text),
-    action && make("button", { type: "button", onclick: () => { close(); action.run(); } }, action.label),
-    iconButton("close", "Close this message", close));
+    action &&
+      make(
+        "button",
+        {
+          type: "button",
+          onclick: () => {
+            close();
+            action.run();
+          },
+        },
+        action.label,
+      ),
+    iconButton("close", "Close this message", close),
+  );
   list.append(line);
   while (list.children.length > 3) list.firstChild.remove();
   if (!error) setTimeout(close, action ? 20_000 : 6000);
@@ -94,5 +113,8 @@ export function announce(text) {
 }
 
 export function isTyping(target) {
-  return target instanceof HTMLElement && (target.matches("input:not([type=range], [type=checkbox]), textarea, select") || target.isContentEditable);
+  return (
+    target instanceof HTMLElement &&
+    (target.matches("input:not([type=range], [type=checkbox]), textarea, select") || target.isContentEditable)
+  );
 }

@@ -32,7 +32,10 @@ export class Files {
       event.preventDefault();
       document.body.classList.add("dropping");
     });
-    addEventListener("dragleave", (event) => event.relatedTarget === null && document.body.classList.remove("dropping"));
+    addEventListener(
+      "dragleave",
+      (event) => event.relatedTarget === null && document.body.classList.remove("dropping"),
+    );
     addEventListener("drop", (event) => {
       event.preventDefault();
       document.body.classList.remove("dropping");
@@ -46,7 +49,8 @@ export class Files {
   /** Opens a file by its kind. */
   open(file) {
     const limit = this.#store.facts.limits.bytes;
-    if (limit && file.size > limit) return void say(`${file.name} is larger than ${Math.round(limit / 2 ** 20)} MB.`, { error: true });
+    if (limit && file.size > limit)
+      return void say(`${file.name} is larger than ${Math.round(limit / 2 ** 20)} MB.`, { error: true });
     const name = encodeURIComponent(file.name);
     return this.#server.attempt(async () => {
       if (file.type.startsWith("video/") || /\.(avi|mkv|mov|mp4|webm)$/i.test(file.name)) return this.#onvideo(file);
@@ -80,11 +84,18 @@ export class Files {
     if (this.#examples === facts.examples) return;
     this.#examples = facts.examples;
     for (const list of document.querySelectorAll(".examples")) {
-      list.replaceChildren(...facts.examples.map((name) => {
-        const path = `/api/examples/${encodeURIComponent(name)}/image`;
-        const picture = make("img", { src: path, alt: "", onerror: (event) => event.target.remove() });
-        return make("button", { type: "button", onclick: () => this.#example(name) }, picture, make("span", {}, name));
-      }));
+      list.replaceChildren(
+        ...facts.examples.map((name) => {
+          const path = `/api/examples/${encodeURIComponent(name)}/image`;
+          const picture = make("img", { src: path, alt: "", onerror: (event) => event.target.remove() });
+          return make(
+            "button",
+            { type: "button", onclick: () => this.#example(name) },
+            picture,
+            make("span", {}, name),
+          );
+        }),
+      );
     }
   }
 }

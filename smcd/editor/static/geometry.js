@@ -2,7 +2,14 @@
 
 export const HANDLES = {
   // name: [side of x, side of y], as indices into [x1, y1, x2, y2]; null where that side stays
-  nw: [0, 1], n: [null, 1], ne: [2, 1], e: [2, null], se: [2, 3], s: [null, 3], sw: [0, 3], w: [0, null],
+  nw: [0, 1],
+  n: [null, 1],
+  ne: [2, 1],
+  e: [2, null],
+  se: [2, 3],
+  s: [null, 3],
+  sw: [0, 3],
+  w: [0, null],
 };
 const SMALLEST = 1; // pixel of the image: a smaller box cannot be drawn
 
@@ -20,7 +27,7 @@ export function hitHandle(box, [x, y], reach) {
     return Math.abs(hx - x) <= reach && Math.abs(hy - y) <= reach;
   };
   const inner = small ? inside(shrink(box, 0.3), [x, y]) : false;
-  return inner ? null : names.find((name) => (small ? name.length === 2 : true) && near(name)) ?? null;
+  return inner ? null : (names.find((name) => (small ? name.length === 2 : true) && near(name)) ?? null);
 }
 
 /** The index of the box under a point, the smallest where several are, or -1; `boxes` may hold nulls. */
@@ -57,8 +64,10 @@ export function resizeBox(box, name, [dx, dy], size, keepShape = false) {
 export function boxBetween([ax, ay], [bx, by], size) {
   const clip = (value, high) => Math.min(Math.max(value, 0), high);
   return rounded([
-    clip(Math.min(ax, bx), size[0]), clip(Math.min(ay, by), size[1]),
-    clip(Math.max(ax, bx), size[0]), clip(Math.max(ay, by), size[1]),
+    clip(Math.min(ax, bx), size[0]),
+    clip(Math.min(ay, by), size[1]),
+    clip(Math.max(ax, bx), size[0]),
+    clip(Math.max(ay, by), size[1]),
   ]);
 }
 

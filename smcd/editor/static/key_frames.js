@@ -13,7 +13,9 @@ export const EASINGS = {
 
 /** The frames of the keys, ascending. */
 export function keyFrames(object) {
-  return Object.keys(object.boxes).map(Number).sort((a, b) => a - b);
+  return Object.keys(object.boxes)
+    .map(Number)
+    .sort((a, b) => a - b);
 }
 
 /** The first and last key around a frame: [start, end], with null where there is none; `start` may be the frame itself. */

@@ -31,8 +31,9 @@ export function simplify(track, tolerance) {
     let at = null;
     for (let index = first + 1; index < last; index++) {
       const t = (index - first) / (last - first);
-      const off = Math.max(...track[index].map((value, side) =>
-        Math.abs(value - ((1 - t) * track[first][side] + t * track[last][side]))));
+      const off = Math.max(
+        ...track[index].map((value, side) => Math.abs(value - ((1 - t) * track[first][side] + t * track[last][side]))),
+      );
       if (off > worst) [worst, at] = [off, index];
     }
     if (at !== null) {
@@ -60,25 +61,39 @@ export function pasteMotion(object, source, frame, numFrames) {
   const first = source.boxes[from.find((key) => source.boxes[key])];
   const start = boxAt(object, frame);
   const move = (box) => (start && box ? follow(start, first, box) : box);
-  const shift = (entries, change) => Object.fromEntries(Object.entries(entries ?? {})
-    .map(([key, value]) => [Number(key) - from[0] + frame, change(value)]).filter(([key]) => key < numFrames));
-  return withMotion(object, shift(source.boxes, move), shift(source.easing, (name) => name));
+  const shift = (entries, change) =>
+    Object.fromEntries(
+      Object.entries(entries ?? {})
+        .map(([key, value]) => [Number(key) - from[0] + frame, change(value)])
+        .filter(([key]) => key < numFrames),
+    );
+  return withMotion(
+    object,
+    shift(source.boxes, move),
+    shift(source.easing, (name) => name),
+  );
 }
 
 function follow(start, first, box) {
   const [width, height] = [(box[2] - box[0]) / (first[2] - first[0]), (box[3] - box[1]) / (first[3] - first[1])];
   const half = [((start[2] - start[0]) * width) / 2, ((start[3] - start[1]) * height) / 2];
-  const center = [0, 1].map((axis) => (start[axis] + start[axis + 2] + box[axis] + box[axis + 2] - first[axis] - first[axis + 2]) / 2);
+  const center = [0, 1].map(
+    (axis) => (start[axis] + start[axis + 2] + box[axis] + box[axis + 2] - first[axis] - first[axis + 2]) / 2,
+  );
   return [center[0] - half[0], center[1] - half[1], center[0] + half[0], center[1] + half[1]];
 }
 
 /** A prompt that says what the boxes do: "A blue star that is moving right and a dog that is moving left." */
 export function describe(objects, numFrames) {
-  const parts = objects.filter((object) => object.phrase.trim()).map((object) => {
-    const there = keyFrames(object).filter((key) => object.boxes[key]);
-    const name = /^(a|an|the) /i.test(object.phrase) ? object.phrase : `${/^[aeiou]/i.test(object.phrase) ? "an" : "a"} ${object.phrase}`;
-    return `${name} that is ${direction(boxAt(object, there[0]), boxAt(object, Math.min(there.at(-1), numFrames - 1)))}`;
-  });
+  const parts = objects
+    .filter((object) => object.phrase.trim())
+    .map((object) => {
+      const there = keyFrames(object).filter((key) => object.boxes[key]);
+      const name = /^(a|an|the) /i.test(object.phrase)
+        ? object.phrase
+        : `${/^[aeiou]/i.test(object.phrase) ? "an" : "a"} ${object.phrase}`;
+      return `${name} that is ${direction(boxAt(object, there[0]), boxAt(object, Math.min(there.at(-1), numFrames - 1)))}`;
+    });
   const text = parts.join(" and ");
   return text && `${text[0].toUpperCase()}${text.slice(1)}.`;
 }

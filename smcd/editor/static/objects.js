@@ -14,7 +14,10 @@ export class ObjectsPanel {
     $("#add-object").addEventListener("click", () => this.add());
     for (const field of this.#fields()) {
       field.addEventListener("input", () => this.#type());
-      field.addEventListener("change", () => { store.commit(); this.#draw(); });
+      field.addEventListener("change", () => {
+        store.commit();
+        this.#draw();
+      });
     }
     store.subscribe(oncePerFrame(() => this.#draw()));
   }
@@ -51,16 +54,23 @@ export class ObjectsPanel {
 
   /** Puts the cursor into an object's name. */
   rename(object) {
-    requestAnimationFrame(() => requestAnimationFrame(() => {
-      const field = this.#list.querySelector(`[data-key="${object.id}"] input[type=text]`);
-      field?.focus();
-      field?.select();
-    }));
+    requestAnimationFrame(() =>
+      requestAnimationFrame(() => {
+        const field = this.#list.querySelector(`[data-key="${object.id}"] input[type=text]`);
+        field?.focus();
+        field?.select();
+      }),
+    );
   }
 
   #draw() {
     const { project, view, selected } = this.#store;
-    show(this.#list, project.objects, (object) => object.id, (object, old) => this.#item(object, old));
+    show(
+      this.#list,
+      project.objects,
+      (object) => object.id,
+      (object, old) => this.#item(object, old),
+    );
     for (const item of this.#list.children) {
       const isSelected = item.dataset.key === String(view.selected);
       item.classList.toggle("selected", isSelected);
@@ -83,7 +93,12 @@ export class ObjectsPanel {
     const change = (fields) => store.with({ ...store.project.objects.find(({ id }) => id === object.id), ...fields });
     const current = () => store.project.objects.find(({ id }) => id === object.id);
     const name = make("input", {
-      type: "text", value: object.phrase, "aria-label": "Name", "data-focus": "name", maxlength: "200", spellcheck: "false",
+      type: "text",
+      value: object.phrase,
+      "aria-label": "Name",
+      "data-focus": "name",
+      maxlength: "200",
+      spellcheck: "false",
       oninput: (event) => event.target.value.trim() && store.update(change({ phrase: event.target.value })),
       onchange: (event) => {
         event.target.value = current()?.phrase ?? ""; // it is gone where another project has come
@@ -93,20 +108,45 @@ export class ObjectsPanel {
       onkeydown: (event) => event.key === "Enter" && $("#canvas").focus(),
     });
     const color = make("input", {
-      type: "color", value: object.color, "aria-label": `Color of ${object.phrase}`, title: "Color", "data-focus": "color",
-      oninput: (event) => store.update(change({ color: event.target.value })), onchange: () => store.commit(),
+      type: "color",
+      value: object.color,
+      "aria-label": `Color of ${object.phrase}`,
+      title: "Color",
+      "data-focus": "color",
+      oninput: (event) => store.update(change({ color: event.target.value })),
+      onchange: () => store.commit(),
     });
-    const hide = iconButton(object.hidden ? "eye-off" : "eye", object.hidden ? `Show ${object.phrase}` : `Hide ${object.phrase} in the editor`,
-      () => store.change(change({ hidden: !current().hidden })), { "data-focus": "hide" });
-    const copy = iconButton("duplicate", `Duplicate ${object.phrase}`, () => this.duplicate(current()), { "data-focus": "copy" });
-    const remove = iconButton("trash", `Delete ${object.phrase}`, () => this.remove(current()), { "data-focus": "remove" });
+    const hide = iconButton(
+      object.hidden ? "eye-off" : "eye",
+      object.hidden ? `Show ${object.phrase}` : `Hide ${object.phrase} in the editor`,
+      () => store.change(change({ hidden: !current().hidden })),
+      { "data-focus": "hide" },
+    );
+    const copy = iconButton("duplicate", `Duplicate ${object.phrase}`, () => this.duplicate(current()), {
+      "data-focus": "copy",
+    });
+    const remove = iconButton("trash", `Delete ${object.phrase}`, () => this.remove(current()), {
+      "data-focus": "remove",
+    });
     if (old?.contains(document.activeElement) && document.activeElement.matches("input")) {
-      for (const [part, label] of [["hide", hide], ["copy", copy], ["remove", remove]]) {
+      for (const [part, label] of [
+        ["hide", hide],
+        ["copy", copy],
+        ["remove", remove],
+      ]) {
         old.querySelector(`[data-focus=${part}]`).replaceWith(label); // the field that is typed in stays
       }
       return old;
     }
-    return make("li", { class: object.hidden ? "hidden" : "", onpointerdown: () => store.look({ selected: object.id }) }, color, name, hide, copy, remove);
+    return make(
+      "li",
+      { class: object.hidden ? "hidden" : "", onpointerdown: () => store.look({ selected: object.id }) },
+      color,
+      name,
+      hide,
+      copy,
+      remove,
+    );
   }
 
   #fields() {
@@ -117,7 +157,9 @@ export class ObjectsPanel {
     const store = this.#store;
     const [x, y, width, height] = this.#fields().map((field) => field.valueAsNumber);
     if ([x, y, width, height].some(Number.isNaN) || width <= 0 || height <= 0) return;
-    store.update(store.with(withBox(store.selected, store.view.frame, fitBox([x, y, x + width, y + height], store.size))));
+    store.update(
+      store.with(withBox(store.selected, store.view.frame, fitBox([x, y, x + width, y + height], store.size))),
+    );
   }
 }
 

@@ -27,26 +27,42 @@ export class Player {
     $("#result-view").hidden = shown.length === 0;
     $("#result-boxes").setAttribute("aria-pressed", view.boxesOverResult);
     $("#result-strip").setAttribute("aria-pressed", view.strip);
-    $("#result-title").textContent = shown.length > 1 ? `${shown.length} seeds` : shown.length ? `Seed ${shown[0].seed}` : "";
+    $("#result-title").textContent =
+      shown.length > 1 ? `${shown.length} seeds` : shown.length ? `Seed ${shown[0].seed}` : "";
     const grid = $("#result-grid");
     grid.style.setProperty("--columns", this.#columns(shown, grid));
     grid.classList.toggle("with-strip", view.strip);
     grid.classList.toggle("many", shown.length > 1);
-    show(grid, shown, (job) => job.id, (job, old) => this.#cell(job, old));
+    show(
+      grid,
+      shown,
+      (job) => job.id,
+      (job, old) => this.#cell(job, old),
+    );
     for (const id of this.#cells.keys()) if (!view.results.includes(id)) this.#cells.delete(id);
     for (const job of shown) this.#paint(job);
   }
 
   /** As many columns as make the videos largest. */
   #columns(shown, grid) {
-    const largest = (columns) => Math.min(grid.clientWidth / columns, (grid.clientHeight / Math.ceil(shown.length / columns)) * this.#shape(shown[0]));
+    const largest = (columns) =>
+      Math.min(
+        grid.clientWidth / columns,
+        (grid.clientHeight / Math.ceil(shown.length / columns)) * this.#shape(shown[0]),
+      );
     return shown.reduce((best, _, index) => (largest(index + 1) > largest(best) ? index + 1 : best), 1);
   }
 
   #cell(job, old) {
-    const element = old ?? make("div", { class: "cell" },
-      make("div", { class: "screen" }, make("canvas", { role: "img", "aria-label": `Video with seed ${job.seed}` })),
-      make("div", { class: "film" }), make("div", { class: "status" }));
+    const element =
+      old ??
+      make(
+        "div",
+        { class: "cell" },
+        make("div", { class: "screen" }, make("canvas", { role: "img", "aria-label": `Video with seed ${job.seed}` })),
+        make("div", { class: "film" }),
+        make("div", { class: "status" }),
+      );
     const status = [];
     if (!isEnded(job)) {
       status.push(progress(job), this.#results.cancelButton(job));
@@ -61,7 +77,11 @@ export class Player {
 
   #take(job) {
     const use = () => this.#store.change({ settings: { ...this.#store.project.settings, seed: job.seed } });
-    return make("button", { type: "button", class: "text-button seed", "aria-label": `Use seed ${job.seed}`, onclick: use }, "Use this seed");
+    return make(
+      "button",
+      { type: "button", class: "text-button seed", "aria-label": `Use seed ${job.seed}`, onclick: use },
+      "Use this seed",
+    );
   }
 
   #load(job, element) {
@@ -69,16 +89,37 @@ export class Player {
     this.#cells.set(job.id, Object.assign(cell, { element }));
     const source = job.state === "done" ? "frames" : job.preview;
     const picture = (url, onload) => {
-      const image = Object.assign(new Image(), { onload: () => { onload(image); this.draw(); } });
+      const image = Object.assign(new Image(), {
+        onload: () => {
+          onload(image);
+          this.draw();
+        },
+      });
       image.src = url;
       return image;
     };
     if (!source && this.#store.project.image) cell.still ??= picture(this.#store.project.image.url, () => {});
     if (source === cell.source || !source) return;
     cell.source = source;
-    if (source !== "frames") return void picture(source, (image) => { cell.preview = image; });
-    cell.frames = Array.from({ length: job.settings.num_frames }, (_, frame) => picture(`/api/jobs/${job.id}/frames/${frame}.png`, () => {}));
-    const film = cell.frames.map((image, frame) => make("button", { type: "button", "aria-label": `Frame ${frame}`, tabindex: "-1", onclick: () => this.#store.look({ playing: false, frame }) }, image.cloneNode()));
+    if (source !== "frames")
+      return void picture(source, (image) => {
+        cell.preview = image;
+      });
+    cell.frames = Array.from({ length: job.settings.num_frames }, (_, frame) =>
+      picture(`/api/jobs/${job.id}/frames/${frame}.png`, () => {}),
+    );
+    const film = cell.frames.map((image, frame) =>
+      make(
+        "button",
+        {
+          type: "button",
+          "aria-label": `Frame ${frame}`,
+          tabindex: "-1",
+          onclick: () => this.#store.look({ playing: false, frame }),
+        },
+        image.cloneNode(),
+      ),
+    );
     element.querySelector(".film").replaceChildren(...film);
   }
 

@@ -5,7 +5,16 @@ import { boxBetween, hitBox, hitHandle, isLarge, moveBox, resizeBox } from "./ge
 import { boxAt, withBox } from "./key_frames.js";
 import { keysFromPath, withMotion } from "./motion.js";
 
-const CURSORS = { nw: "nwse-resize", se: "nwse-resize", ne: "nesw-resize", sw: "nesw-resize", n: "ns-resize", s: "ns-resize", e: "ew-resize", w: "ew-resize" };
+const CURSORS = {
+  nw: "nwse-resize",
+  se: "nwse-resize",
+  ne: "nesw-resize",
+  sw: "nesw-resize",
+  n: "ns-resize",
+  s: "ns-resize",
+  e: "ew-resize",
+  w: "ew-resize",
+};
 const REACH = { mouse: 7, pen: 10, touch: 18 }; // pixels of the screen around a handle
 const LEAST = 4; // pixels of the screen that a drawn box has at least
 
@@ -18,10 +27,14 @@ export class Pointer {
     element.addEventListener("pointermove", (event) => this.move(event));
     element.addEventListener("pointerup", (event) => this.up(event));
     element.addEventListener("pointercancel", (event) => this.up(event, true));
-    element.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      canvas.zoom(1.0015 ** -event.deltaY, event);
-    }, { passive: false });
+    element.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        canvas.zoom(1.0015 ** -event.deltaY, event);
+      },
+      { passive: false },
+    );
   }
 
   down(event) {
@@ -71,7 +84,8 @@ export class Pointer {
     if (tool === "draw") return this.draw(point);
     const { handle, object } = this.under(event);
     if (tool === "record") return this.record(point, object ?? store.selected, event);
-    if (handle) return this.edit(store.selected, (box, by, shift) => resizeBox(box, handle, by, store.size, shift), point);
+    if (handle)
+      return this.edit(store.selected, (box, by, shift) => resizeBox(box, handle, by, store.size, shift), point);
     if (!object) return this.draw(point);
     store.look({ selected: object.id });
     return this.edit(object, (box, by) => moveBox(box, by, store.size), point);
@@ -116,7 +130,9 @@ export class Pointer {
         if (!isLarge(box, Math.max(LEAST / this.canvas.place.scale, 1))) return;
         isDrawn = true;
         const next = withBox(object, frame, box);
-        store.update({ objects: isBack ? before.map((other) => (other === object ? next : other)) : [...before, next] });
+        store.update({
+          objects: isBack ? before.map((other) => (other === object ? next : other)) : [...before, next],
+        });
         if (store.view.selected !== object.id) store.look({ selected: object.id });
       },
       end: () => {
@@ -134,7 +150,8 @@ export class Pointer {
     const box = object && boxAt(object, frame);
     const last = store.numFrames - 1;
     if (!box) return void say("Put the pointer on the box whose motion you want to record.");
-    if (frame === last) return void say("A motion is recorded from the playhead on: move the playhead before the last frame.");
+    if (frame === last)
+      return void say("A motion is recorded from the playhead on: move the playhead before the last frame.");
     store.look({ selected: object.id });
     const samples = [{ time: down.timeStamp, box }];
     return {
@@ -161,7 +178,10 @@ export class Pointer {
     const other = event.pointerId === a.pointerId ? b : a;
     const old = this.touches.get(event.pointerId);
     const distance = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY) || 1;
-    this.canvas.zoom(distance(event) / distance(old), { clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 });
+    this.canvas.zoom(distance(event) / distance(old), {
+      clientX: (event.clientX + other.clientX) / 2,
+      clientY: (event.clientY + other.clientY) / 2,
+    });
     this.canvas.pan((event.clientX - old.clientX) / 2, (event.clientY - old.clientY) / 2);
   }
 

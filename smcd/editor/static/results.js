@@ -2,7 +2,12 @@
 
 import { $, iconButton, make, oncePerFrame, show } from "./dom.js";
 
-const DOWNLOADS = [["MP4", "video.mp4"], ["GIF", "video.gif"], ["Frames", "frames.zip"], ["Project", "project.zip"]];
+const DOWNLOADS = [
+  ["MP4", "video.mp4"],
+  ["GIF", "video.gif"],
+  ["Frames", "frames.zip"],
+  ["Project", "project.zip"],
+];
 
 export class Results {
   #store;
@@ -20,7 +25,17 @@ export class Results {
   }
 
   cancelButton(job) {
-    return make("button", { type: "button", class: "text-button", "data-focus": "cancel", "aria-label": `Cancel seed ${job.seed}`, onclick: () => this.end(job) }, "Cancel");
+    return make(
+      "button",
+      {
+        type: "button",
+        class: "text-button",
+        "data-focus": "cancel",
+        "aria-label": `Cancel seed ${job.seed}`,
+        onclick: () => this.end(job),
+      },
+      "Cancel",
+    );
   }
 
   restore(job) {
@@ -33,7 +48,12 @@ export class Results {
   #draw() {
     const { jobs, view } = this.#store;
     const videos = jobs.filter((job) => job.kind !== "track");
-    show($("#jobs"), videos, (job) => job.id, (job) => this.#item(job));
+    show(
+      $("#jobs"),
+      videos,
+      (job) => job.id,
+      (job) => this.#item(job),
+    );
     for (const item of $("#jobs").children) {
       const isShown = view.results.includes(item.dataset.key);
       item.classList.toggle("selected", isShown);
@@ -47,18 +67,54 @@ export class Results {
   #item(job) {
     const { settings, seed } = job;
     const isOver = isEnded(job);
-    const picture = job.state === "done" ? make("img", { src: `/api/jobs/${job.id}/frames/${Math.floor(settings.num_frames / 2)}.png`, alt: "", loading: "lazy" }) : make("span", { class: `state ${job.state}` });
-    const title = make("button", {
-      type: "button", class: "shown", title: settings.prompt, "data-focus": "shown",
-      "aria-label": `Show the result with seed ${seed}: ${settings.prompt}`,
-      onclick: () => this.#store.look({ results: [job.id] }),
-    }, picture, make("span", { class: "words" },
-      make("strong", {}, `Seed ${seed}`),
-      make("span", {}, `${settings.num_inference_steps} steps · ${settings.num_frames} frames${settings.guidance_scale === null ? "" : ` · guidance ${settings.guidance_scale}`}`),
-      make("span", { class: "prompt" }, settings.prompt)));
+    const picture =
+      job.state === "done"
+        ? make("img", {
+            src: `/api/jobs/${job.id}/frames/${Math.floor(settings.num_frames / 2)}.png`,
+            alt: "",
+            loading: "lazy",
+          })
+        : make("span", { class: `state ${job.state}` });
+    const title = make(
+      "button",
+      {
+        type: "button",
+        class: "shown",
+        title: settings.prompt,
+        "data-focus": "shown",
+        "aria-label": `Show the result with seed ${seed}: ${settings.prompt}`,
+        onclick: () => this.#store.look({ results: [job.id] }),
+      },
+      picture,
+      make(
+        "span",
+        { class: "words" },
+        make("strong", {}, `Seed ${seed}`),
+        make(
+          "span",
+          {},
+          `${settings.num_inference_steps} steps · ${settings.num_frames} frames${settings.guidance_scale === null ? "" : ` · guidance ${settings.guidance_scale}`}`,
+        ),
+        make("span", { class: "prompt" }, settings.prompt),
+      ),
+    );
     const item = make("li", { class: `job ${job.state}` }, title);
     if (job.state === "done") item.append(this.#compareBox(job));
-    if (!isOver) item.append(progress(job), make("button", { type: "button", class: "text-button", "data-focus": "cancel", "aria-label": `Cancel seed ${seed}`, onclick: () => this.end(job) }, "Cancel"));
+    if (!isOver)
+      item.append(
+        progress(job),
+        make(
+          "button",
+          {
+            type: "button",
+            class: "text-button",
+            "data-focus": "cancel",
+            "aria-label": `Cancel seed ${seed}`,
+            onclick: () => this.end(job),
+          },
+          "Cancel",
+        ),
+      );
     if (job.error) item.append(make("p", { class: "note error" }, job.error));
     if (job.state === "cancelled") item.append(make("p", { class: "note" }, "Cancelled"));
     if (isOver) item.append(this.#actions(job));
@@ -68,11 +124,26 @@ export class Results {
   #actions(job) {
     const actions = make("div", { class: "actions" });
     if (job.state === "done") {
-      for (const [label, file] of DOWNLOADS) actions.append(make("a", { href: `/api/jobs/${job.id}/${file}`, download: `${job.id}-${file}`, "aria-label": `Download ${label} of seed ${job.seed}` }, label));
+      for (const [label, file] of DOWNLOADS)
+        actions.append(
+          make(
+            "a",
+            {
+              href: `/api/jobs/${job.id}/${file}`,
+              download: `${job.id}-${file}`,
+              "aria-label": `Download ${label} of seed ${job.seed}`,
+            },
+            label,
+          ),
+        );
     }
-    actions.append(make("span", { class: "spring" }),
-      iconButton("restore", `Bring boxes and settings of seed ${job.seed} back`, () => this.restore(job), { "data-focus": "restore" }),
-      iconButton("trash", `Remove the result of seed ${job.seed}`, () => this.end(job), { "data-focus": "remove" }));
+    actions.append(
+      make("span", { class: "spring" }),
+      iconButton("restore", `Bring boxes and settings of seed ${job.seed} back`, () => this.restore(job), {
+        "data-focus": "restore",
+      }),
+      iconButton("trash", `Remove the result of seed ${job.seed}`, () => this.end(job), { "data-focus": "remove" }),
+    );
     return actions;
   }
 
@@ -81,7 +152,13 @@ export class Results {
       const others = this.#store.view.results.filter((id) => id !== job.id);
       this.#store.look({ results: event.target.checked ? [...others, job.id] : others });
     };
-    const box = make("input", { type: "checkbox", class: "compare", "data-focus": "compare", "aria-label": `Compare seed ${job.seed}`, onchange: toggle });
+    const box = make("input", {
+      type: "checkbox",
+      class: "compare",
+      "data-focus": "compare",
+      "aria-label": `Compare seed ${job.seed}`,
+      onchange: toggle,
+    });
     return make("label", { class: "check", title: "Show it beside the others that are ticked" }, "Compare", box);
   }
 }
@@ -93,7 +170,8 @@ export function isEnded(job) {
 /** A bar and what it means: steps done and time left. */
 export function progress(job) {
   const bar = make("progress", { max: job.steps, value: job.step, "aria-label": `Seed ${job.seed}` });
-  const left = job.seconds_left === null || job.seconds_left === undefined ? "" : ` · ${duration(job.seconds_left)} left`;
+  const left =
+    job.seconds_left === null || job.seconds_left === undefined ? "" : ` · ${duration(job.seconds_left)} left`;
   const text = job.state === "queued" ? "Waiting" : job.step ? `${job.step} of ${job.steps}${left}` : "Starting";
   return make("div", { class: "progress" }, bar, make("span", {}, text));
 }

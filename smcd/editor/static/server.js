@@ -35,15 +35,22 @@ export class Server {
     let response;
     try {
       response = await fetch(path, {
-        method, body: isJson ? JSON.stringify(body) : body,
+        method,
+        body: isJson ? JSON.stringify(body) : body,
         headers: isJson ? { "Content-Type": "application/json", ...headers } : headers,
       });
     } catch {
-      throw Object.assign(new Error("The editor's server does not answer. Start `smcd edit` again; this page keeps your work."), { offline: true });
+      throw Object.assign(
+        new Error("The editor's server does not answer. Start `smcd edit` again; this page keeps your work."),
+        { offline: true },
+      );
     }
     const answer = response.headers.get("Content-Type")?.includes("json") ? await response.json() : {};
     if (response.ok) return answer;
-    throw Object.assign(new Error(answer.error ?? `The server answered ${response.status} ${response.statusText}`), { answer, status: response.status });
+    throw Object.assign(new Error(answer.error ?? `The server answered ${response.status} ${response.statusText}`), {
+      answer,
+      status: response.status,
+    });
   }
 
   /** Runs what a button does; an error becomes one line in the page. Returns undefined then. */
@@ -60,7 +67,9 @@ export class Server {
   async replace(path, body) {
     await this.flush();
     this.#saving = this.request("POST", path, body).then((project) => this.#adopt(project));
-    await this.#saving.finally(() => { this.#saving = null; });
+    await this.#saving.finally(() => {
+      this.#saving = null;
+    });
   }
 
   async #adopt(project) {
@@ -75,7 +84,10 @@ export class Server {
     if (!image || image.url === shown?.origin) return { ...project, image: image && shown };
     const response = await fetch(image.url);
     const bytes = await response.blob();
-    return { ...project, image: { width: image.width, height: image.height, origin: image.url, bytes, url: URL.createObjectURL(bytes) } };
+    return {
+      ...project,
+      image: { width: image.width, height: image.height, origin: image.url, bytes, url: URL.createObjectURL(bytes) },
+    };
   }
 
   /** Resolves once the server has what the page shows. Throws where it does not take it. */
@@ -83,7 +95,9 @@ export class Server {
     clearTimeout(this.#timer);
     this.#store.commit();
     while (this.#saving || this.#store.project !== this.#saved) {
-      this.#saving ??= this.#save().finally(() => { this.#saving = null; });
+      this.#saving ??= this.#save().finally(() => {
+        this.#saving = null;
+      });
       await this.#saving;
     }
   }
@@ -110,11 +124,15 @@ export class Server {
 
   #background() {
     if (this.#saving) return this.#saveSoon();
-    this.#saving = this.#save().catch((error) => {
-      this.#status("Not saved");
-      say(error.message, { error: true, key: "save" });
-      if (error.offline) this.#timer = setTimeout(() => this.#background(), 2000);
-    }).finally(() => { this.#saving = null; });
+    this.#saving = this.#save()
+      .catch((error) => {
+        this.#status("Not saved");
+        say(error.message, { error: true, key: "save" });
+        if (error.offline) this.#timer = setTimeout(() => this.#background(), 2000);
+      })
+      .finally(() => {
+        this.#saving = null;
+      });
     return this.#saving;
   }
 
@@ -135,7 +153,9 @@ export class Server {
     } catch (error) {
       if (error.status !== 409) throw error;
       await this.#adopt(error.answer);
-      say("Another tab changed this project: this is its version. Undo brings yours back.", { action: { label: "Undo", run: () => this.#store.undo() } });
+      say("Another tab changed this project: this is its version. Undo brings yours back.", {
+        action: { label: "Undo", run: () => this.#store.undo() },
+      });
     }
     if (this.#newest > this.#revision) await this.#reload();
   }
@@ -152,7 +172,11 @@ export class Server {
   #listen() {
     const events = new EventSource("/api/events");
     events.addEventListener("job", (event) => this.#store.setJob(JSON.parse(event.data)));
-    events.addEventListener("model", (event) => this.#store.setFacts({ model: { ...this.#store.facts.model, ...JSON.parse(event.data) } }));
+    events.addEventListener("model", (event) => {
+      const news = JSON.parse(event.data);
+      this.#store.setFacts({ model: { ...this.#store.facts.model, ...news } });
+      if (news.error) say(news.error, { error: true, key: "model" });
+    });
     events.addEventListener("project", (event) => {
       this.#newest = Math.max(this.#newest, JSON.parse(event.data).revision);
       const isOurs = this.#saving || this.#store.project !== this.#saved;
@@ -163,13 +187,18 @@ export class Server {
       wasLost = true;
       this.#status("Waiting for the server");
     });
-    events.addEventListener("open", () => wasLost && this.attempt(async () => {
-      wasLost = false;
-      this.#store.setJobs((await this.request("GET", "/api/jobs")).jobs);
-      await this.flush();
-      await this.#reload();
-      this.#status("Saved");
-    }));
+    events.addEventListener(
+      "open",
+      () =>
+        wasLost &&
+        this.attempt(async () => {
+          wasLost = false;
+          this.#store.setJobs((await this.request("GET", "/api/jobs")).jobs);
+          await this.flush();
+          await this.#reload();
+          this.#status("Saved");
+        }),
+    );
   }
 
   // The last edits of a page that is closed within the pause.

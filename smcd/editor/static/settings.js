@@ -29,7 +29,8 @@ export class SettingsPanel {
     const { prompt } = this.#form.elements;
     const store = this.#store;
     if (!store.project.image) return say("Open an image first.", { error: true, key: "animate" });
-    if (!store.project.objects.length) return say("Draw a box over the image first: it says where an object goes.", { error: true, key: "animate" });
+    if (!store.project.objects.length)
+      return say("Draw a box over the image first: it says where an object goes.", { error: true, key: "animate" });
     if (!prompt.value.trim()) {
       prompt.focus();
       return say("Write a prompt first: what happens in the video?", { error: true, key: "animate" });
@@ -52,7 +53,8 @@ export class SettingsPanel {
 
   #input(field) {
     const value = this.#value(field);
-    if (field.name && field.name !== "num_frames" && value !== undefined) this.#store.update(this.#settings({ [field.name]: value }));
+    if (field.name && field.name !== "num_frames" && value !== undefined)
+      this.#store.update(this.#settings({ [field.name]: value }));
   }
 
   #change(field) {
@@ -74,7 +76,9 @@ export class SettingsPanel {
     const cut = objects.map((object) => cutTo(object, numFrames));
     this.#store.change({ ...this.#settings({ num_frames: numFrames }), objects: cut });
     if (cut.some((object, index) => object !== objects[index])) {
-      say(`Key frames after frame ${numFrames - 1} were removed.`, { action: { label: "Undo", run: () => this.#store.undo() } });
+      say(`Key frames after frame ${numFrames - 1} were removed.`, {
+        action: { label: "Undo", run: () => this.#store.undo() },
+      });
     }
   }
 
@@ -91,7 +95,10 @@ export class SettingsPanel {
   }
 
   #draw(all = false) {
-    const { project, facts: { model } } = this.#store;
+    const {
+      project,
+      facts: { model },
+    } = this.#store;
     for (const field of this.#form.elements) {
       if (!(field.name in project.settings) || (field === document.activeElement && !all)) continue;
       const value = String(project.settings[field.name] ?? "");
@@ -104,15 +111,23 @@ export class SettingsPanel {
     for (const field of [width, height]) {
       if (model.size_multiple) Object.assign(field, { step: model.size_multiple, min: model.size_multiple });
     }
-    $("#model").textContent = model.error ? "No model" : model.ready ? (model.name === "sprites" ? "Built-in model" : "Model ready") : "Loading the model …";
+    $("#model").textContent = model.error
+      ? "No model"
+      : model.ready
+        ? model.name === "sprites"
+          ? "Built-in model"
+          : "Model ready"
+        : "Loading the model …";
     $("#model").title = model.error ?? model.name ?? "";
     this.#noteSize(project.image, project.settings.width ?? model.width, project.settings.height ?? model.height);
   }
 
   #noteSize(image, width, height) {
-    const stretch = image && width && height ? (image.width / image.height) / (width / height) : 1;
+    const stretch = image && width && height ? image.width / image.height / (width / height) : 1;
     const note = $("#size-note");
     note.hidden = Math.abs(Math.log(stretch)) < 0.03;
-    note.textContent = note.hidden ? "" : `The image (${image.width} × ${image.height}) has another shape than the video and will be squashed.`;
+    note.textContent = note.hidden
+      ? ""
+      : `The image (${image.width} × ${image.height}) has another shape than the video and will be squashed.`;
   }
 }

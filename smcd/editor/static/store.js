@@ -7,8 +7,15 @@ export class Store {
   project = { image: null, objects: [], settings: {} };
   /** `results` are the ids of the jobs shown beside the boxes. */
   view = {
-    frame: 0, selected: null, tool: "select", playing: false, loop: true, speed: 1,
-    results: [], boxesOverResult: false, strip: false,
+    frame: 0,
+    selected: null,
+    tool: "select",
+    playing: false,
+    loop: true,
+    speed: 1,
+    results: [],
+    boxesOverResult: false,
+    strip: false,
   };
   jobs = []; // newest first
   facts = { model: {}, examples: [], limits: {} }; // what the server can do
@@ -129,8 +136,11 @@ export class Store {
     const isSame = (index, phrase) => shown.length === objects.length || shown[index]?.phrase === phrase;
     const known = (index, phrase) => (isSame(index, phrase) ? shown[index]?.id : null);
     const named = objects.map((object, index) => ({
-      ...object, easing: object.easing ?? {}, hidden: object.hidden ?? false,
-      id: known(index, object.phrase) ?? ++this.#lastId, color: object.color ?? COLORS[index % COLORS.length],
+      ...object,
+      easing: object.easing ?? {},
+      hidden: object.hidden ?? false,
+      id: known(index, object.phrase) ?? ++this.#lastId,
+      color: object.color ?? COLORS[index % COLORS.length],
     }));
     return { image, objects: named, settings };
   }

@@ -9,7 +9,11 @@ export class Timeline {
   #store;
   #rows = make("div", { class: "rows" });
   #ruler = make("div", {
-    class: "ruler", role: "slider", tabindex: "0", "aria-label": "Playhead", "aria-valuemin": "0",
+    class: "ruler",
+    role: "slider",
+    tabindex: "0",
+    "aria-label": "Playhead",
+    "aria-valuemin": "0",
   });
   #playhead = make("div", { class: "playhead" });
   #numFrames = 0;
@@ -39,7 +43,12 @@ export class Timeline {
       for (const row of this.#rows.children) row.shown = null;
       this.#drawRuler();
     }
-    show(this.#rows, project.objects, (object) => object.id, (object) => this.#row(object));
+    show(
+      this.#rows,
+      project.objects,
+      (object) => object.id,
+      (object) => this.#row(object),
+    );
     for (const row of this.#rows.children) row.classList.toggle("selected", row.dataset.key === String(view.selected));
     for (const key of this.#rows.querySelectorAll(".key")) {
       const isHere = Number(key.dataset.frame) === view.frame;
@@ -81,13 +90,34 @@ export class Timeline {
       }
     });
     for (const frame of keys) {
-      const label = object.boxes[frame] ? `${object.phrase}: key frame ${frame}` : `${object.phrase}: absent from frame ${frame}`;
-      place(make("button", {
-        type: "button", class: object.boxes[frame] ? "key" : "key none", "aria-label": label, title: label, "data-frame": frame, "data-focus": `key ${frame}`,
-      }), frame, frame);
+      const label = object.boxes[frame]
+        ? `${object.phrase}: key frame ${frame}`
+        : `${object.phrase}: absent from frame ${frame}`;
+      place(
+        make("button", {
+          type: "button",
+          class: object.boxes[frame] ? "key" : "key none",
+          "aria-label": label,
+          title: label,
+          "data-frame": frame,
+          "data-focus": `key ${frame}`,
+        }),
+        frame,
+        frame,
+      );
     }
-    const name = make("button", { type: "button", class: "name", tabindex: "-1", title: object.phrase }, make("span", { class: "dot" }), make("span", {}, object.phrase));
-    const row = make("div", { class: object.hidden ? "row hidden" : "row", role: "group", "aria-label": object.phrase }, name, track);
+    const name = make(
+      "button",
+      { type: "button", class: "name", tabindex: "-1", title: object.phrase },
+      make("span", { class: "dot" }),
+      make("span", {}, object.phrase),
+    );
+    const row = make(
+      "div",
+      { class: object.hidden ? "row hidden" : "row", role: "group", "aria-label": object.phrase },
+      name,
+      track,
+    );
     row.style.setProperty("--color", object.color);
     return row;
   }
@@ -131,8 +161,18 @@ export class Timeline {
     const key = event.target.closest(".key");
     if (key && (event.key === "Delete" || event.key === "Backspace")) this.#remove(Number(key.dataset.frame));
     else if (key && (event.key === "Enter" || event.key === " ")) store.look({ frame: Number(key.dataset.frame) });
-    else if (event.target === this.#ruler && { ArrowLeft: 1, ArrowRight: 1, Home: 1, End: 1, PageUp: 1, PageDown: 1 }[event.key]) {
-      const next = { ArrowLeft: frame - 1, ArrowRight: frame + 1, PageUp: frame - 8, PageDown: frame + 8, Home: 0, End: last }[event.key];
+    else if (
+      event.target === this.#ruler &&
+      { ArrowLeft: 1, ArrowRight: 1, Home: 1, End: 1, PageUp: 1, PageDown: 1 }[event.key]
+    ) {
+      const next = {
+        ArrowLeft: frame - 1,
+        ArrowRight: frame + 1,
+        PageUp: frame - 8,
+        PageDown: frame + 8,
+        Home: 0,
+        End: last,
+      }[event.key];
       store.look({ playing: false, frame: Math.min(Math.max(next, 0), last) });
     } else return;
     event.preventDefault();
@@ -150,7 +190,10 @@ export class Timeline {
     if (this.element.scrollWidth <= this.element.clientWidth || this.#drag) return;
     const track = $(".track", this.#ruler);
     const x = track.offsetLeft + ((this.#store.view.frame + 0.5) / this.#numFrames) * track.clientWidth;
-    const [low, high] = [this.element.scrollLeft + track.offsetLeft, this.element.scrollLeft + this.element.clientWidth - 20];
+    const [low, high] = [
+      this.element.scrollLeft + track.offsetLeft,
+      this.element.scrollLeft + this.element.clientWidth - 20,
+    ];
     if (x < low || x > high) this.element.scrollLeft = x - this.element.clientWidth / 2;
   }
 }

@@ -50,7 +50,10 @@ export class Transport {
   }
 
   toggleKey() {
-    const { selected: object, view: { frame } } = this.#store;
+    const {
+      selected: object,
+      view: { frame },
+    } = this.#store;
     if (!object) return;
     const isKey = frame in object.boxes;
     const next = isKey ? withoutKey(object, frame) : withBox(object, frame, boxAt(object, frame));
@@ -59,7 +62,10 @@ export class Transport {
   }
 
   absent() {
-    const { selected: object, view: { frame } } = this.#store;
+    const {
+      selected: object,
+      view: { frame },
+    } = this.#store;
     if (!object) return;
     const next = withAbsence(object, frame);
     if (hasBox(next)) this.#store.change(this.#store.with(next));
@@ -126,6 +132,6 @@ export class Transport {
     const [start, end] = selected ? segmentAt(selected, view.frame) : [null, null];
     const easing = $("#easing");
     easing.disabled = !(start !== null && end !== null && selected.boxes[start] && selected.boxes[end]);
-    easing.value = easing.disabled ? "linear" : selected.easing[start] ?? "linear";
+    easing.value = easing.disabled ? "linear" : (selected.easing[start] ?? "linear");
   }
 }

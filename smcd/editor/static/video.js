@@ -24,7 +24,10 @@ export class VideoDialog {
       server.attempt(() => this.#track());
     });
     this.#form.elements.first.addEventListener("change", () => this.#show());
-    this.#dialog.addEventListener("close", () => this.#job && server.attempt(() => server.request("DELETE", `/api/jobs/${this.#job}`)));
+    this.#dialog.addEventListener(
+      "close",
+      () => this.#job && server.attempt(() => server.request("DELETE", `/api/jobs/${this.#job}`)),
+    );
     this.#listen($("#video-canvas"));
     store.subscribe(() => this.#follow());
   }
@@ -93,19 +96,39 @@ export class VideoDialog {
   }
 
   #draw() {
-    const rects = this.#boxes.map(({ box: [x1, y1, x2, y2], color }) => new Konva.Rect({
-      x: x1 * this.#scale, y: y1 * this.#scale, width: (x2 - x1) * this.#scale, height: (y2 - y1) * this.#scale,
-      stroke: color, strokeWidth: 2.5, fill: `${color}29`,
-    }));
+    const rects = this.#boxes.map(
+      ({ box: [x1, y1, x2, y2], color }) =>
+        new Konva.Rect({
+          x: x1 * this.#scale,
+          y: y1 * this.#scale,
+          width: (x2 - x1) * this.#scale,
+          height: (y2 - y1) * this.#scale,
+          stroke: color,
+          strokeWidth: 2.5,
+          fill: `${color}29`,
+        }),
+    );
     this.#picture.remove();
     this.#layer.destroyChildren();
     this.#layer.add(this.#picture, ...rects);
     this.#layer.draw();
-    $("#video-boxes").replaceChildren(...this.#boxes.map((item, index) => {
-      const name = make("input", { type: "text", value: item.phrase, "aria-label": "Name", oninput: (event) => { item.phrase = event.target.value; } });
-      const remove = () => { this.#boxes.splice(index, 1); this.#draw(); };
-      return make("li", {}, name, iconButton("trash", `Delete ${item.phrase}`, remove));
-    }));
+    $("#video-boxes").replaceChildren(
+      ...this.#boxes.map((item, index) => {
+        const name = make("input", {
+          type: "text",
+          value: item.phrase,
+          "aria-label": "Name",
+          oninput: (event) => {
+            item.phrase = event.target.value;
+          },
+        });
+        const remove = () => {
+          this.#boxes.splice(index, 1);
+          this.#draw();
+        };
+        return make("li", {}, name, iconButton("trash", `Delete ${item.phrase}`, remove));
+      }),
+    );
     $("button[type=submit]", this.#form).disabled = this.#boxes.length === 0 || this.#job !== null;
   }
 
@@ -113,8 +136,11 @@ export class VideoDialog {
     const { first, last, tolerance, use_first_frame: useFrame } = this.#form.elements;
     await this.#server.flush();
     const job = await this.#server.request("POST", "/api/track", {
-      boxes: this.#boxes.map(({ phrase, box }) => ({ phrase, box })), first: first.valueAsNumber, last: last.valueAsNumber,
-      tolerance: tolerance.valueAsNumber, use_first_frame: useFrame.checked,
+      boxes: this.#boxes.map(({ phrase, box }) => ({ phrase, box })),
+      first: first.valueAsNumber,
+      last: last.valueAsNumber,
+      tolerance: tolerance.valueAsNumber,
+      use_first_frame: useFrame.checked,
     });
     this.#job = job.id;
     this.#store.setJob(job);
@@ -132,7 +158,8 @@ export class VideoDialog {
     if (!isEnded(job)) return;
     this.#job = null;
     bar.hidden = true;
-    $("#video-note").textContent = job.error ?? "Draw a box around each object in the first frame. The tracker follows it.";
+    $("#video-note").textContent =
+      job.error ?? "Draw a box around each object in the first frame. The tracker follows it.";
     if (job.state === "done") this.#dialog.close();
     else this.#draw();
   }

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
@@ -25,16 +26,17 @@ class Film:
         self.page, self.on = editor.page, "PICTURES" in os.environ
         self.frames: list[PIL.Image.Image] = []
         self.scenes: dict[str, bytes] = {}
-        self._editor, self._mouse, self._runs = editor, (640.0, 360.0), self.on
+        self.editor, self._mouse, self._runs = editor, (640.0, 360.0), self.on
         if self.on:
             self.page.clock.install()
-            editor.open()
+        editor.open()
+        if self.on:
             self.page.clock.pause_at(time.time() + 60)
             editor.on_step, editor.pass_time = self._step, self.page.clock.run_for
 
     def scene(self, name: str) -> None:
         if self.on:
-            self._editor.pass_time(200)
+            self.editor.pass_time(200)
             self.scenes[name] = self.page.screenshot()
 
     def wait(self, seconds: float) -> None:
@@ -46,7 +48,7 @@ class Film:
         target, progress = self.page.locator(selector).first, self.page.locator(".cell .progress")
         shown = -2
         while self._runs and not target.is_visible():
-            self._editor.pass_time(20)
+            self.editor.pass_time(20)
             step = int("".join(progress.all_inner_texts()).partition(" ")[0].strip("WaitngSr") or 0)
             if step >= shown + 2:
                 shown = step
@@ -57,13 +59,14 @@ class Film:
         if self._runs:
             self._runs = False
             self.page.clock.resume()
-            self._editor.pass_time = self.page.wait_for_timeout
+            self.editor.pass_time = self.page.wait_for_timeout
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in self.scenes.items():
             (folder / f"{name}.png").write_bytes(picture)
-        palette = self.frames[-1].quantize(128)
+        shown = [np.asarray(frame) for frame in self.frames[:: len(self.frames) // 8]]
+        palette = PIL.Image.fromarray(np.concatenate(shown)).quantize(200)
         frames = [frame.quantize(palette=palette, dither=PIL.Image.Dither.NONE) for frame in self.frames]
         frames[0].save(folder / "editor.gif", append_images=frames[1:], duration=1000 // RATE, loop=0, optimize=True)
 

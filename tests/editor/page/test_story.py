@@ -5,6 +5,7 @@ STEPS=50 makes better videos for it.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,35 @@ STEPS = os.environ.get("STEPS", "3")
 
 
 @pytest.fixture
-def film(editor: EditorPage) -> Any:
+def served(browser: Any, tmp_path: Path) -> Iterator[Served]:
+    """An editor of the story's own, which begins without a project."""
+    served = Served(tmp_path / "project")
+    yield served
+    served.kill()
+
+
+@pytest.fixture
+def film(browser: Any, served: Served) -> Iterator[Film]:
+    editor = EditorPage(browser.new_page(viewport={"width": 1280, "height": 720}), served.url)
     film = Film(editor)
     yield film
+    editor.close()
     if folder := os.environ.get("PICTURES"):
         film.write(Path(folder))
 
 
-def test_from_an_image_to_videos_that_open_again(
-    editor: EditorPage, served: Served, film: Film, tmp_path: Path
-) -> None:
-    page = editor.page
-    clip = make_clip(5, 14, FRAMES, SIDE, WORLDS["varied"])
+def test_from_an_image_to_videos_that_open_again(film: Film, served: Served, tmp_path: Path) -> None:
+    editor, page = film.editor, film.editor.page
+    clip = make_clip(5, 50, FRAMES, SIDE, WORLDS["built-in"])
     PIL.Image.fromarray(clip.frames[0]).save(tmp_path / "shapes.png")
 
     # An image, two boxes with three key frames each.
-    editor.click("#open")
-    editor.open_file("#open-menu [data-pick=image]", tmp_path / "shapes.png")
+    film.wait(0.8)
+    film.scene("start")
+    editor.open_file("#start [data-pick=image]", tmp_path / "shapes.png")
     editor.size = (SIDE, SIDE)
     editor.until("#undo:enabled")
-    film.scene("image")
+    film.wait(0.5)
     paths = np.round(clip.boxes * SIDE).swapaxes(0, 1).tolist()  # N F 4
     names = [sprite.phrase for sprite in clip.sprites[:2]]
     for name, path in zip(names, paths[:2], strict=True):
@@ -62,9 +72,9 @@ def test_from_an_image_to_videos_that_open_again(
     editor.go(0)
     page.keyboard.press("Escape")
     page.keyboard.press("b")
-    editor.draw("green ring", [30, 380, 120, 470])
+    editor.draw("green ring", [30, 40, 110, 120])
     page.keyboard.down("r")
-    editor.drag([(75, 425), (200, 360), (320, 440), (440, 300)], steps=6, pause=20)
+    editor.drag([(70, 80), (150, 200), (80, 320), (140, 440)], steps=6)
     page.keyboard.up("r")
     assert len(editor.boxes(2)) >= 3
     film.scene("path")
