@@ -90,8 +90,8 @@ export class ObjectsPanel {
   #item(object, old) {
     if (old && onlyBoxesDiffer(old.shown, object)) return old; // during a drag, nothing of this row changes
     const store = this.#store;
-    const change = (fields) => store.with({ ...store.project.objects.find(({ id }) => id === object.id), ...fields });
     const current = () => store.project.objects.find(({ id }) => id === object.id);
+    const change = (fields) => store.with({ ...current(), ...fields });
     const name = make("input", {
       type: "text",
       value: object.phrase,
@@ -129,12 +129,8 @@ export class ObjectsPanel {
       "data-focus": "remove",
     });
     if (old?.contains(document.activeElement) && document.activeElement.matches("input")) {
-      for (const [part, label] of [
-        ["hide", hide],
-        ["copy", copy],
-        ["remove", remove],
-      ]) {
-        old.querySelector(`[data-focus=${part}]`).replaceWith(label); // the field that is typed in stays
+      for (const [part, button] of Object.entries({ hide, copy, remove })) {
+        old.querySelector(`[data-focus=${part}]`).replaceWith(button); // the field that is typed in stays
       }
       return old;
     }

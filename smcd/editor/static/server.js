@@ -187,18 +187,18 @@ export class Server {
       wasLost = true;
       this.#status("Waiting for the server");
     });
-    events.addEventListener(
-      "open",
-      () =>
-        wasLost &&
-        this.attempt(async () => {
-          wasLost = false;
-          this.#store.setJobs((await this.request("GET", "/api/jobs")).jobs);
-          await this.flush();
-          await this.#reload();
-          this.#status("Saved");
-        }),
-    );
+    events.addEventListener("open", () => {
+      if (wasLost) this.attempt(() => this.#catchUp());
+      wasLost = false;
+    });
+  }
+
+  // After the server was away: what happened there meanwhile, and what happened here.
+  async #catchUp() {
+    this.#store.setJobs((await this.request("GET", "/api/jobs")).jobs);
+    await this.flush();
+    await this.#reload();
+    this.#status("Saved");
   }
 
   // The last edits of a page that is closed within the pause.
