@@ -65,86 +65,53 @@ export class Results {
   }
 
   #item(job) {
-    const { settings, seed } = job;
-    const isOver = isEnded(job);
-    const picture =
-      job.state === "done"
-        ? make("img", {
-            src: `/api/jobs/${job.id}/frames/${Math.floor(settings.num_frames / 2)}.png`,
-            alt: "",
-            loading: "lazy",
-          })
-        : make("span", { class: `state ${job.state}` });
-    const title = make(
-      "button",
-      {
-        type: "button",
-        class: "shown",
-        title: settings.prompt,
-        "data-focus": "shown",
-        "aria-label": `Show the result with seed ${seed}: ${settings.prompt}`,
-        onclick: () => this.#store.look({ results: [job.id] }),
-      },
-      picture,
-      make(
-        "span",
-        { class: "words" },
-        make("strong", {}, `Seed ${seed}`),
-        make(
-          "span",
-          {},
-          `${settings.num_inference_steps} steps · ${settings.num_frames} frames${settings.guidance_scale === null ? "" : ` · guidance ${settings.guidance_scale}`}`,
-        ),
-        make("span", { class: "prompt" }, settings.prompt),
-      ),
-    );
-    const item = make("li", { class: `job ${job.state}` }, title);
+    const item = make("li", { class: `job ${job.state}` }, this.#title(job));
+    if (!isEnded(job)) item.append(make("div", { class: "status" }, progress(job), this.cancelButton(job)));
     if (job.state === "done") item.append(this.#compareBox(job));
-    if (!isOver)
-      item.append(
-        progress(job),
-        make(
-          "button",
-          {
-            type: "button",
-            class: "text-button",
-            "data-focus": "cancel",
-            "aria-label": `Cancel seed ${seed}`,
-            onclick: () => this.end(job),
-          },
-          "Cancel",
-        ),
-      );
     if (job.error) item.append(make("p", { class: "note error" }, job.error));
     if (job.state === "cancelled") item.append(make("p", { class: "note" }, "Cancelled"));
-    if (isOver) item.append(this.#actions(job));
+    if (isEnded(job)) item.append(this.#actions(job));
     return item;
   }
 
+  #title(job) {
+    const { prompt, num_frames: frames, num_inference_steps: steps, guidance_scale: guidance } = job.settings;
+    const middle = `/api/jobs/${job.id}/frames/${Math.floor(frames / 2)}.png`;
+    const isDone = job.state === "done";
+    const picture = isDone ? make("img", { src: middle, alt: "", loading: "lazy" }) : make("span", { class: "state" });
+    const numbers = [`${steps} steps`, `${frames} frames`, guidance === null ? "" : `guidance ${guidance}`];
+    const words = [
+      make("strong", {}, `Seed ${job.seed}`),
+      make("span", {}, numbers.filter(Boolean).join(" · ")),
+      make("span", {}, prompt),
+    ];
+    const attributes = {
+      type: "button",
+      class: "shown",
+      title: prompt,
+      "data-focus": "shown",
+      "aria-label": `Show the result with seed ${job.seed}: ${prompt}`,
+      onclick: () => this.#store.look({ results: [job.id] }),
+    };
+    return make("button", attributes, picture, make("span", { class: "words" }, ...words));
+  }
+
   #actions(job) {
-    const actions = make("div", { class: "actions" });
-    if (job.state === "done") {
-      for (const [label, file] of DOWNLOADS)
-        actions.append(
-          make(
-            "a",
-            {
-              href: `/api/jobs/${job.id}/${file}`,
-              download: `${job.id}-${file}`,
-              "aria-label": `Download ${label} of seed ${job.seed}`,
-            },
-            label,
-          ),
-        );
-    }
-    actions.append(
+    const link = ([label, file]) => {
+      const name = `Download ${label} of seed ${job.seed}`;
+      const href = `/api/jobs/${job.id}/${file}`;
+      return make("a", { href, download: `${job.id}-${file}`, "aria-label": name }, label);
+    };
+    const restore = `Bring boxes and settings of seed ${job.seed} back`;
+    const remove = `Remove the result of seed ${job.seed}`;
+    return make(
+      "div",
+      { class: "actions" },
+      ...(job.state === "done" ? DOWNLOADS.map(link) : []),
       make("span", { class: "spring" }),
-      iconButton("restore", `Bring boxes and settings of seed ${job.seed} back`, () => this.restore(job), {
-        "data-focus": "restore",
-      }),
-      iconButton("trash", `Remove the result of seed ${job.seed}`, () => this.end(job), { "data-focus": "remove" }),
+      iconButton("restore", restore, () => this.restore(job), { "data-focus": "restore" }),
+      iconButton("trash", remove, () => this.end(job), { "data-focus": "remove" }),
     );
-    return actions;
   }
 
   #compareBox(job) {
