@@ -1,10 +1,10 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make a virtual environment in .venv first.
+# Three commands on a fresh machine: `make demo`, `make edit`, `make test`. Each makes a virtual environment in .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
-.PHONY: demo sprites sprites-ablations test test-slow check setup setup-dev clean
+.PHONY: demo edit sprites sprites-ablations test test-slow check setup setup-dev clean
 
 demo: setup
 	$(VENV)/bin/python inference_customize.py --input_data_path examples/bouncing --object "red circle" \
@@ -12,6 +12,10 @@ demo: setup
 	$(VENV)/bin/python inference_customize.py --input_data_path examples/crossing --output_dir outputs/demo/crossing \
 	    --prompt "A blue star that is moving right and a white triangle that is moving left."
 	@echo "Look at outputs/demo/*/strip.png (the image with your boxes above, the video below) and boxes_pred.gif"
+
+# The box editor in your browser (docs/editor.md)
+edit: $(VENV)/.installed-app
+	$(VENV)/bin/smcd edit
 
 # The built-in model from nothing, hours on a CPU (smcd/sprites/weights/README.md); started again, it goes on. One thread for
 # each process: PROCESSES=2 uses two cores, and other work beside it does not keep them waiting for each other.
@@ -47,6 +51,8 @@ sprites-ablations: setup-dev
 	    --stage1_ckpt_path $(ABLATIONS)/stage1/pipeline
 
 test: setup-dev check
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || \
+	    echo "There is no Chromium: the tests of the editor's page are skipped. Install the package chromium to run them."
 	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal
 
 test-slow: setup-dev
@@ -68,8 +74,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e .
 	touch $@
 
+$(VENV)/.installed-app: $(VENV)/.installed
+	$(PIP) install -c constraints.txt -e ".[app]"
+	touch $@
+
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install -c constraints.txt -e ".[dev,metrics]"
+	$(PIP) install -c constraints.txt -e ".[dev,metrics,app]"
 	touch $@
 
 clean:

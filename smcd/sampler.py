@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from diffusers.utils import is_xformers_available
 from torch import nn
 
 from smcd.conditions import NULL_OBJECTS
-from smcd.config import ModelConfig, check
+from smcd.config import ModelConfig, SamplingConfig, check
 from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
 from smcd.inputs import Image, check_parts, check_paths, check_size
 from smcd.models import use_channels_last
@@ -73,6 +73,12 @@ class Sampler:
         self.pipe = _make_pipeline(config, device, self._autocast)
         self.pipe.set_progress_bar_config(disable=not progress_bar)
 
+    def use(self, sampling: SamplingConfig) -> None:
+        """Sample with another size, length or number of steps from now on. Raises an InputError if it does not fit."""
+        config = with_defaults(replace(self.config, validation_data=sampling))
+        _check_sampling(self.pipe, config)
+        self.config = config
+
     def check_paths(self, image: object, boxes: object) -> None:
         """Raise an InputError if one is not None, and the weights have no path for it."""
         try:
@@ -102,8 +108,11 @@ class Sampler:
         boxes: list[Any],
         phrases: list[list[str]],
         generators: list[torch.Generator],
+        callback: Callable[..., dict] | None = None,
     ) -> list[np.ndarray]:
         """Videos (F H W 3, uint8) of B clips; each is the same whatever else is in the batch.
+
+        `callback` is the pipeline's `callback_on_step_end`.
 
         Raises an InputError if the network gave NaN or infinity.
         """
@@ -127,6 +136,7 @@ class Sampler:
                 generator=generators,
                 low_memory=config.low_memory,
                 return_dict=False,
+                callback_on_step_end=callback,
             )
         if not np.isfinite(frames).all():
             raise InputError("the network gave NaN or infinity: broken weights, or try --mixed_precision bf16 or no")
@@ -146,16 +156,12 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
         dtype=getattr(torch, config.dtype),
     )
     _check_architecture(pipe, config)
-    check_size(config.validation_data.video_length, *config.validation_data.size, pipe.size_multiple)
     try:
         check_parts(pipe.unet.config, pipe.scheduler, pipe.position_net, pipe.image_encoder)
         pipe.scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
-        first = first_timestep(pipe.scheduler, config.validation_data.num_inference_steps)
     except ValueError as error:
         raise InputError(str(error)) from None
-    if first < 0.75 * pipe.scheduler.config.num_train_timesteps:
-        steps = f"{config.validation_data.num_inference_steps} steps of {config.scheduler}"
-        logger.warning(f"{steps} begin at timestep {first}, below full noise: 10 to 100 steps give better videos")
+    _check_sampling(pipe, config)
     if autocast is not None:
         for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
             nn.Module.to(part, autocast)
@@ -170,6 +176,19 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
         pipe.to(device)
     _tune(pipe, config, device)
     return pipe
+
+
+def _check_sampling(pipe: SMCDPipeline, config: ModelConfig) -> None:
+    """Refuse a size that the networks cannot do, or more steps than the noise schedule has."""
+    sampling = config.validation_data
+    check_size(sampling.video_length, *sampling.size, pipe.size_multiple)
+    try:
+        first = first_timestep(pipe.scheduler, sampling.num_inference_steps)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if first < 0.75 * pipe.scheduler.config.num_train_timesteps:
+        steps = f"{sampling.num_inference_steps} steps of {config.scheduler}"
+        logger.warning(f"{steps} begin at timestep {first}, below full noise: 10 to 100 steps give better videos")
 
 
 def _tune(pipe: SMCDPipeline, config: ModelConfig, device: torch.device) -> None:

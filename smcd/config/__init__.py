@@ -3,6 +3,7 @@
 # ruff: noqa: F401 (these are the names that others import)
 from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, data_path
+from smcd.config.editor import EditConfig, TrackConfig
 from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
 from smcd.config.loading import configured, did_you_mean, load, read_config
 from smcd.config.model import ModelConfig, SamplingConfig

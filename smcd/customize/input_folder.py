@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import PIL.Image
 
-from smcd.data.key_frames import PixelBox, make_track, parse_objects, read_bbox_txt
+from smcd.data.key_frames import Keyed, PixelBox, make_track, parse_objects, read_bbox_txt
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json
 from smcd.runtime.media import IMAGE_SUFFIXES, images_in, read_image
@@ -44,9 +44,10 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
     else:
         if not phrase:
             logger.warning(f"{path}: no --object, so the object is called by the whole prompt: {prompt!r}")
-        objects = [(phrase or prompt, read_bbox_txt(path, num_frames, image.size))]
-    tracks = [make_track(keys, num_frames, image.size, f"{path} ({name})") for name, keys in objects]
-    return CustomInput(image, [list(frame) for frame in zip(*tracks, strict=True)], [name for name, _ in objects])
+        objects = [Keyed(phrase or prompt, read_bbox_txt(path, num_frames, image.size), {})]
+    tracks = [make_track(keys, num_frames, image.size, f"{path} ({name})", easing) for name, keys, easing in objects]
+    phrases = [each.phrase for each in objects]
+    return CustomInput(image, [list(frame) for frame in zip(*tracks, strict=True)], phrases)
 
 
 def _find_image(folder: Path) -> Path:

@@ -1,11 +1,11 @@
-"""Boxes that users write by hand: a line for each frame, or key frames between which a box moves linearly."""
+"""Boxes that users write by hand: a line for each frame, or key frames between which a box moves."""
 
 import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smcd.config import did_you_mean
 from smcd.runtime.errors import InputError
@@ -16,9 +16,23 @@ logger = logging.getLogger(__name__)
 _SMALLEST = 1e-5  # a box must keep this part of the image's side inside the image
 _CORNERS = (["x1", "y1", "x2", "y2"], ["xmin", "ymin", "xmax", "ymax"], ["left", "top", "right", "bottom"])
 _BEFORE, _AFTER = " \t[(", " \t)],;"  # what may stand around the numbers of a line
-_KEYS = ("phrase", "boxes")  # of an entry of objects.json
+_KEYS = ("phrase", "boxes", "easing")  # of an entry of objects.json
 PixelBox = tuple[float, float, float, float]
 KeyFrames = dict[int, PixelBox | None]
+EASINGS = {  # the part of the way from one key frame to the next that lies behind at the part t of the time
+    "linear": lambda t: t,
+    "in": lambda t: t * t,
+    "out": lambda t: t * (2 - t),
+    "in-out": lambda t: t * t * (3 - 2 * t),
+}
+
+
+class Keyed(NamedTuple):
+    """An object with its key frames; `easing` names, by its first key frame, how a segment is passed through."""
+
+    phrase: str
+    keys: KeyFrames
+    easing: dict[int, str]
 
 
 def read_bbox_txt(path: Path, num_frames: int, size: tuple[int, int]) -> KeyFrames:
@@ -65,8 +79,8 @@ def _is_header(line: str, path: Path) -> bool:
     return True
 
 
-def parse_objects(content: Any, num_frames: int, size: tuple[int, int], where: str) -> list[tuple[str, KeyFrames]]:
-    """`[{"phrase": ..., "boxes": {"0": [x1, y1, x2, y2], "6": null}}]` as phrases with key frames.
+def parse_objects(content: Any, num_frames: int, size: tuple[int, int], where: str) -> list[Keyed]:
+    """`[{"phrase": ..., "boxes": {"0": [x1, y1, x2, y2], "6": null}, "easing": {"0": "in"}}]`, easing optional.
 
     `size` is width and height of the image. Raises an InputError naming the object and frame that do not fit.
     """
@@ -76,10 +90,10 @@ def parse_objects(content: Any, num_frames: int, size: tuple[int, int], where: s
     return [_read_object(item, num_frames, size, f"{where}: object {number}") for number, item in numbered]
 
 
-def _read_object(item: Any, num_frames: int, size: tuple[int, int], where: str) -> tuple[str, KeyFrames]:
+def _read_object(item: Any, num_frames: int, size: tuple[int, int], where: str) -> Keyed:
     if isinstance(item, dict) and (unknown := item.keys() - {*_KEYS}):
         hint = did_you_mean(min(unknown).lower(), [key for key in _KEYS if key not in item])
-        raise InputError(f'{where}: unknown key "{min(unknown)}"{hint or "; an object has phrase and boxes"}')
+        raise InputError(f'{where}: unknown key "{min(unknown)}"{hint or "; an object has phrase, boxes and easing"}')
     if not isinstance(item, dict) or not {"phrase", "boxes"} <= item.keys():
         raise InputError(f'{where}: needs "phrase" and "boxes"')
     phrase, boxes = item["phrase"], item["boxes"]
@@ -101,14 +115,29 @@ def _read_object(item: Any, num_frames: int, size: tuple[int, int], where: str) 
         if box is not None and (not isinstance(box, list) or any(isinstance(value, str) for value in box)):
             raise InputError(f"{where}, frame {key}: a box is [x1, y1, x2, y2] or null, not {str(box)[:40]}")
         keys[index] = None if box is None else _box(box, size, f"{where}, frame {key}")
-    return phrase, keys
+    return Keyed(phrase, keys, _easing(item.get("easing", {}), keys, where))
 
 
-def interpolate(keys: Mapping[int, PixelBox | None], num_frames: int) -> list[PixelBox | None]:
+def _easing(content: Any, keys: KeyFrames, where: str) -> dict[int, str]:
+    if not isinstance(content, dict):
+        raise InputError(f'{where}: "easing" should hold key frames: {{"0": "in"}}')
+    for key, name in content.items():
+        if name not in list(EASINGS):
+            raise InputError(
+                f"{where}, frame {key}: the easing is {str(name)[:20]!r}; choose from {', '.join(EASINGS)}"
+            )
+        if key not in map(str, keys):
+            raise InputError(f'{where}: "easing" names frame {key!r}, which "boxes" does not hold')
+    return {int(key): name for key, name in content.items()}
+
+
+def interpolate(
+    keys: Mapping[int, PixelBox | None], num_frames: int, easing: Mapping[int, str] = {}
+) -> list[PixelBox | None]:
     """A box, or None, for each frame, from key frames.
 
-    Linear between two boxes; absent before the first key; the last box holds to the end; after a None the object is
-    absent until the next box, where it is back without interpolation.
+    Linear between two boxes, or as the `easing` of the first says; absent before the first key; the last box holds to
+    the end; after a None the object is absent until the next box, where it is back without interpolation.
     """
     track: list[PixelBox | None] = [None] * num_frames
     order = sorted(keys)
@@ -116,20 +145,23 @@ def interpolate(keys: Mapping[int, PixelBox | None], num_frames: int) -> list[Pi
         first, last = keys[start], keys.get(end)
         if first is None:
             continue
+        ease = EASINGS[easing.get(start, "linear")]
         for frame in range(start, end):
-            t = (frame - start) / (end - start) if last is not None else 0.0
+            t = ease((frame - start) / (end - start)) if last is not None else 0.0
             x1, y1, x2, y2 = ((1 - t) * a + t * b for a, b in zip(first, last or first, strict=True))
             track[frame] = (x1, y1, x2, y2)
     return track
 
 
-def make_track(keys: KeyFrames, num_frames: int, size: tuple[int, int], what: str) -> list[PixelBox | None]:
+def make_track(
+    keys: KeyFrames, num_frames: int, size: tuple[int, int], what: str, easing: Mapping[int, str] = {}
+) -> list[PixelBox | None]:
     """A box in 0..1, or None, for each frame; cut to the image (`size`: width, height) with a warning."""
     width, height = size
     boxes = [box for box in keys.values() if box is not None]
     if boxes and all(max(box) <= 1 for box in boxes):
         raise InputError(f"{what}: all boxes lie within one pixel; give pixels of the image ({width} x {height})")
-    track = interpolate(keys, num_frames)
+    track = interpolate(keys, num_frames, easing)
     there = [(frame, box) for frame, box in enumerate(track) if box is not None]
     if beyond := [str(frame) for frame, (x1, y1, x2, y2) in there if min(x1, y1) < 0 or x2 > width or y2 > height]:
         where = f"the image ({width} x {height})"

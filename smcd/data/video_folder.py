@@ -53,10 +53,7 @@ class VideoFolder(AnnotatedVideos):
         super().__init__(name, sorted(content), read, {}, min_frames, on_error)
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
-        files = self._frames[self.names[index]]
-        if isinstance(files, VideoFile):
-            return files.read(frames)
-        return [read_frame(files[frame], size) for frame in frames]
+        return read_images(self._frames[self.names[index]], frames, size)
 
 
 def read_video(folder: Path, name: str, content: Any, every_frame: bool) -> tuple[Video, VideoFile | list[Path]]:
@@ -67,26 +64,41 @@ def read_video(folder: Path, name: str, content: Any, every_frame: bool) -> tupl
         raise InputError(f'{where}: needs "objects"')
     if unknown := content.keys() - {"caption", "objects"}:
         raise InputError(f'{where}: unknown key "{min(unknown)}"; a video has "caption" and "objects"')
-    path = folder / name
-    frames: VideoFile | list[Path]
-    if path.is_dir():
-        frames = sorted(images_in(path), key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
-        if not frames:
-            raise InputError(f"{path}: holds no frames ({', '.join(IMAGE_SUFFIXES)})")
-        length, size = len(frames), read_frame(frames[0]).size
-        for file in frames if every_frame else []:
-            if (other := read_frame(file).size) != size:
-                raise InputError(f"{file}: {other[0]} x {other[1]} pixels; the first frame has {size[0]} x {size[1]}")
-    else:
-        frames = VideoFile(path, every_frame)
-        length, size = frames.length, (frames.width, frames.height)
+    frames, length, size = open_video(folder / name, every_frame)
     objects = parse_objects(content["objects"], length, size, where)
-    tracks = [make_track(keys, length, size, f"{where} ({phrase})") for phrase, keys in objects]
-    phrases = [phrase for phrase, _ in objects]
+    tracks = [make_track(keys, length, size, f"{where} ({phrase})", easing) for phrase, keys, easing in objects]
+    phrases = [phrase for phrase, _, _ in objects]
     boxes = np.array([[box or (0, 0, 0, 0) for box in track] for track in tracks], dtype=np.float32).swapaxes(0, 1)
     box_mask = np.array([[box is not None for box in track] for track in tracks], dtype=np.float32).T
     caption = check_text(content.get("caption"), f"{where}: the caption") or caption_of(phrases)
     return Video(name, caption, phrases, boxes, box_mask, where, _fingerprint(frames)), frames
+
+
+def open_video(path: Path, every_frame: bool = False) -> tuple[VideoFile | list[Path], int, tuple[int, int]]:
+    """A video file, or the frames of a folder in their order; their number, and their width and height.
+
+    Raises an InputError if there are none, or they cannot be read; with `every_frame` all of them are looked at.
+    """
+    if not path.is_dir():
+        video = VideoFile(path, every_frame)
+        return video, video.length, (video.width, video.height)
+    frames = sorted(images_in(path), key=lambda file: ([*map(int, re.findall(r"\d+", file.stem))], file.name))
+    if not frames:
+        raise InputError(f"{path}: holds no frames ({', '.join(IMAGE_SUFFIXES)})")
+    size = read_frame(frames[0]).size
+    for file in frames if every_frame else []:
+        if (other := read_frame(file).size) != size:
+            raise InputError(f"{file}: {other[0]} x {other[1]} pixels; the first frame has {size[0]} x {size[1]}")
+    return frames, len(frames), size
+
+
+def read_images(
+    files: VideoFile | list[Path], frames: Sequence[int], size: tuple[int, int] | None = None
+) -> list[PIL.Image.Image]:
+    """These frames of what `open_video` gives, in RGB; JPEGs that will be squashed to `size` are decoded smaller."""
+    if isinstance(files, VideoFile):
+        return files.read(frames)
+    return [read_frame(files[frame], size) for frame in frames]
 
 
 def _fingerprint(frames: VideoFile | list[Path]) -> str:

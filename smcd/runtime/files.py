@@ -151,12 +151,12 @@ def check_new(out: Path) -> None:
         raise InputError(f"{out}: exists already; choose another place or delete it")
 
 
-def check_writable(out: Path) -> None:
-    """Raise an InputError where nothing can be written into a folder, which need not exist yet."""
+def check_writable(out: Path, option: str = "--output_dir") -> None:
+    """Raise an InputError where nothing can be written into a folder, which need not exist yet; `option` names it."""
     existing = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         reason = f"no permission for {existing}" if existing.is_dir() else f"{existing} is a file"
-        raise InputError(f"{out}: cannot be written: {reason}; choose another --output_dir")
+        raise InputError(f"{out}: cannot be written: {reason}; choose another {option}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smcd.customize.input_folder import read_folder
-from smcd.data.key_frames import interpolate
+from smcd.data.key_frames import EASINGS, interpolate
 from smcd.runtime.errors import InputError
 
 WIDTH, HEIGHT, FRAMES = 100, 50, 4
@@ -185,6 +185,10 @@ def test_bad_bbox_txt(tmp_path, text, message):
         (["cat"], 'object 1: needs "phrase" and "boxes"'),
         ([{"phrase": "cat"}], 'object 1: needs "phrase" and "boxes"'),
         (one_object(color="red"), 'object 1: unknown key "color"'),
+        (one_object(easing=["in"]), '"easing" should hold key frames'),
+        (one_object(easing={"0": "bounce"}), "frame 0: the easing is 'bounce'; choose from linear, in, out, in-out"),
+        (one_object(easing={"0": ["in"]}), "frame 0: the easing is "),
+        (one_object(easing={"1": "in"}), '"easing" names frame \'1\', which "boxes" does not hold'),
         (one_object(phrase=" "), '"phrase" should be a name'),
         (one_object(phrase=3), '"phrase" should be a name'),
         (one_object(phrase="\ud800"), "objects.json: holds half a character"),
@@ -254,6 +258,29 @@ def test_bad_images(tmp_path, monkeypatch):
 numbers = st.floats(-300, 300, allow_nan=False)
 sizes = st.floats(0.5, 200)
 boxes = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), numbers, numbers, sizes, sizes)
+
+
+@pytest.mark.parametrize(
+    ("easing", "way"),
+    [
+        ("linear", [0, 0.25, 0.5, 0.75, 1]),
+        ("in", [0, 0.0625, 0.25, 0.5625, 1]),
+        ("out", [0, 0.4375, 0.75, 0.9375, 1]),
+        ("in-out", [0, 0.15625, 0.5, 0.84375, 1]),
+    ],
+)
+def test_easing_of_a_segment(tmp_path, easing, way):
+    keys = {"0": [0, 0, 10, 10], "4": [80, 0, 90, 10], "8": [0, 0, 10, 10]}
+    given_input = read(write(tmp_path, objects=one_object(boxes=keys, easing={"0": easing})), phrase=None, frames=9)
+    x1 = [frame[0][0] * WIDTH / 80 for frame in given_input.boxes]
+    assert x1 == pytest.approx([*way, 0.75, 0.5, 0.25, 0])  # the second segment is linear
+
+
+@given(st.sampled_from([*EASINGS]), st.floats(0, 1), st.floats(0, 1))
+def test_easing_never_goes_back_nor_beyond(name, one, other):
+    ease = EASINGS[name]
+    assert (ease(0), ease(1)) == (0, 1)
+    assert 0 <= ease(min(one, other)) <= ease(max(one, other)) + 1e-12 <= 1 + 1e-12
 
 
 @given(st.dictionaries(st.integers(0, 11), st.none() | boxes, min_size=1))

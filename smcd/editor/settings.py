@@ -1,0 +1,96 @@
+"""The settings of the page, and the options of `smcd animate` that they are."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from smcd.config import CustomizeConfig, ModelConfig, SamplingConfig, check, read_config
+from smcd.runtime.errors import InputError
+from smcd.runtime.files import new_file
+
+_LONGEST = 10_000  # characters of a prompt
+
+
+@dataclass
+class Settings:
+    """What the page asks for; None for guidance and size means the model's own."""
+
+    prompt: str
+    num_frames: int
+    num_inference_steps: int
+    seed: int
+    guidance_scale: float | None
+    width: int | None
+    height: int | None
+    fps: float
+
+    @classmethod
+    def of(cls, config: CustomizeConfig) -> "Settings":
+        sampling = config.validation_data
+        return cls(
+            prompt=config.prompt or "",
+            num_frames=sampling.video_length,
+            num_inference_steps=sampling.num_inference_steps,
+            seed=config.seed,
+            guidance_scale=sampling.guidance_scale,
+            width=sampling.width,
+            height=sampling.height,
+            fps=config.fps,
+        )
+
+    @classmethod
+    def parse(cls, content: Any) -> "Settings":
+        """The settings that JSON gives. Raises an InputError for a missing one, another type, or out of bounds."""
+        if not isinstance(content, dict) or content.keys() != {each.name for each in fields(cls)}:
+            raise InputError(f"settings should hold {', '.join(each.name for each in fields(cls))}")
+        for each in fields(cls):
+            kinds: Any = each.type
+            kinds = kinds | int if kinds in (float, float | None) else kinds
+            if isinstance(content[each.name], bool) or not isinstance(content[each.name], kinds):
+                raise InputError(f"{each.name} is {str(content[each.name])[:40]!r}, which is of another type")
+        if len(content["prompt"]) > _LONGEST:
+            raise InputError(f"the prompt is longer than {_LONGEST} characters")
+        settings = cls(**content)
+        check(settings.config(ModelConfig(), Path("."), Path("out"), prompt="any"))
+        return settings
+
+    def with_options(self, sampling: SamplingConfig) -> "Settings":
+        """These settings, with those of the command line that are not what they are by default."""
+        names = {"num_frames": "video_length"} | {name: name for name in ("width", "height", "num_inference_steps")}
+        names["guidance_scale"] = "guidance_scale"
+        given = {name: getattr(sampling, option) for name, option in names.items()}
+        default = {name: getattr(SamplingConfig(), option) for name, option in names.items()}
+        return replace(self, **{name: value for name, value in given.items() if value != default[name]})
+
+    def config(self, model: ModelConfig, folder: Path, out: Path, **changes: Any) -> CustomizeConfig:
+        """The options with which `smcd animate` makes of `folder` what the editor makes."""
+        options = {each.name: getattr(model, each.name) for each in fields(ModelConfig)}
+        options["validation_data"] = SamplingConfig(
+            video_length=self.num_frames,
+            width=self.width,
+            height=self.height,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
+        )
+        own = {"prompt": self.prompt, "seed": self.seed, "fps": self.fps}
+        return CustomizeConfig(**options | {"input_data_path": str(folder), "output_dir": str(out)} | own | changes)
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in a `config.yaml`. Raises an InputError if it holds something else."""
+    try:
+        return Settings.parse(asdict(Settings.of(read_config(CustomizeConfig, path))))
+    except InputError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+
+def write_config(path: Path, config: CustomizeConfig) -> None:
+    """Write a `config.yaml`, whole or not at all."""
+    with new_file(path) as temporary:
+        temporary.write_text(config_text(config), encoding="utf-8")
+
+
+def config_text(config: CustomizeConfig) -> str:
+    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
