@@ -47,9 +47,8 @@ class Settings:
         if len(content["prompt"]) > _LONGEST:
             raise InputError(f"the prompt is longer than {_LONGEST} characters")
         settings = cls(**content)
-        check(
-            settings.config(ModelConfig(), Path("."), Path("out"), prompt=settings.prompt.strip() or "yet to be typed")
-        )
+        prompt = settings.prompt.strip() or "yet to be typed"
+        check(settings.config(ModelConfig(), Path("."), Path("out"), prompt=prompt))
         return settings
 
     def with_options(self, sampling: SamplingConfig) -> "Settings":
