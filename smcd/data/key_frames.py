@@ -123,9 +123,8 @@ def _easing(content: Any, keys: KeyFrames, where: str) -> dict[int, str]:
         raise InputError(f'{where}: "easing" should hold key frames: {{"0": "in"}}')
     for key, name in content.items():
         if name not in list(EASINGS):
-            raise InputError(
-                f"{where}, frame {key}: the easing is {str(name)[:20]!r}; choose from {', '.join(EASINGS)}"
-            )
+            choices = ", ".join(EASINGS)
+            raise InputError(f"{where}, frame {key}: the easing is {str(name)[:20]!r}; choose from {choices}")
         if key not in map(str, keys):
             raise InputError(f'{where}: "easing" names frame {key!r}, which "boxes" does not hold')
     return {int(key): name for key, name in content.items()}
