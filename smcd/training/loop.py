@@ -171,6 +171,7 @@ def train_steps(options: LoopOptions, run: Run, validation: Validation | None, s
         monitor.step(run, loss, gradient_norm)
         if run.step % options.checkpointing_steps == 0 or run.step == steps or stopped_by:
             resume.save(run, options.checkpoints_total_limit)
+        monitor.show()
         if validation is not None and validation.is_due(run) and not stopped_by:
             validation(run)
     monitor.close()

