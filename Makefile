@@ -34,21 +34,10 @@ sprites: setup-dev
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 
-# The paper's ablations of the image paths on sprites: one stage 1 of a model (FROM, the built-in one) without them, then
-# stage 2 of what the paper's trains (the rest is frozen) with both, with the zero conv alone, with the image gate alone.
-FROM = sprites
-ABLATIONS = $(SPRITES)/ablations
-FRESH = --max_train_steps 1200 --lr_warmup_steps 100 --mixed_precision no
+# The paper's comparisons on sprites, from its base and stage 1: the image paths alone and together, one stage and two,
+# three trainings of each. Hours; started again, it goes on.
 sprites-ablations: setup-dev
-	$(RUN) ms_main.py --config configs/sprites_stage1.yaml --pretrained_model_path $(FROM) --new_image_paths \
-	    --output_dir $(ABLATIONS)/stage1 --max_train_steps 800 --learning_rate 5e-4 --lr_warmup_steps 50 \
-	    --mixed_precision no
-	for paths in both: zero_conv:--cat_init image_gate:--cross_vision; do \
-	    $(RUN) ms_main.py --config configs/sprites_stage2.yaml --tune_from_ckpt_path $(ABLATIONS)/stage1/pipeline \
-	        --output_dir $(ABLATIONS)/$${paths%%:*} $(FRESH) $${paths#*:} || exit; done
-	$(RUN) scripts/evaluate_sprites.py --out $(ABLATIONS)/evaluation --trained_ckpt_path $(ABLATIONS)/both/pipeline \
-	    --zero_conv_ckpt_path $(ABLATIONS)/zero_conv/pipeline --image_gate_ckpt_path $(ABLATIONS)/image_gate/pipeline \
-	    --stage1_ckpt_path $(ABLATIONS)/stage1/pipeline
+	$(RUN) scripts/sprites_ablations.py --processes $(PROCESSES)
 
 test: setup-dev check
 	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || \
