@@ -31,9 +31,9 @@ class Keyed(NamedTuple):
 
 
 def read_bbox_txt(path: Path, num_frames: int | None, size: tuple[int, int]) -> KeyFrames:
-    """F lines of `x1,y1,x2,y2`, or key frames `k: x1,y1,x2,y2` in any order; any number of them if `num_frames` is None.
+    """F lines of `x1,y1,x2,y2`, or key frames `k: x1,y1,x2,y2` in any order.
 
-    Raises an InputError naming a line that does not fit.
+    With `num_frames` None, F is how many lines there are. Raises an InputError naming a line that does not fit.
     """
     lines = read_text(path).rstrip().splitlines()
     if not lines:
