@@ -38,11 +38,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
     for folder in folders.values():
         check_outputs(folder)
 
-    from smcd.sampler import (  # here, so that what is wrong in the input is said at once
-        Sampler,
-        on_device,
-        with_defaults,
-    )
+    from smcd.sampler import Sampler, on_device, with_defaults  # here: what is wrong in the input is said at once
 
     config = with_defaults(config)
     with on_device() as state:

@@ -30,14 +30,14 @@ class Keyed(NamedTuple):
     easing: dict[int, str]
 
 
-def read_bbox_txt(path: Path, num_frames: int, size: tuple[int, int]) -> KeyFrames:
+def read_bbox_txt(path: Path, num_frames: int | None, size: tuple[int, int]) -> KeyFrames:
     """F lines of `x1,y1,x2,y2`, or key frames `k: x1,y1,x2,y2` in any order.
 
-    Raises an InputError naming a line that does not fit.
+    With `num_frames` None, F is how many lines there are. Raises an InputError naming a line that does not fit.
     """
     lines = read_text(path).rstrip().splitlines()
     if not lines:
-        raise InputError(f"{path}: is empty; write a line x1,y1,x2,y2 for each of the {num_frames} frames")
+        raise InputError(f"{path}: is empty; write a line x1,y1,x2,y2 for each frame")
     keyed = ":" in lines[0]
     keys: KeyFrames = {}
     for number, line in enumerate(lines, start=1):
@@ -49,7 +49,7 @@ def read_bbox_txt(path: Path, num_frames: int, size: tuple[int, int]) -> KeyFram
         if index in keys:
             raise InputError(f"{where}: frame {index} was given before; delete one of the lines")
         keys[index] = _box(values.split(","), size, where)
-    if not keyed and len(lines) != num_frames:
+    if not keyed and num_frames not in (None, len(lines)):
         fix = f"set --video_length {len(lines)}, or write key frames (k: x1,y1,x2,y2)"
         raise InputError(f"{path}: {len(lines)} lines for {num_frames} frames; {fix}")
     return keys
@@ -94,9 +94,8 @@ def _easing(content: Any, keys: KeyFrames, where: str) -> dict[int, str]:
         raise InputError(f'{where}: "easing" should hold key frames: {{"0": "in"}}')
     for key, name in content.items():
         if name not in list(EASINGS):
-            raise InputError(
-                f"{where}, frame {key}: the easing is {str(name)[:20]!r}; choose from {', '.join(EASINGS)}"
-            )
+            choices = ", ".join(EASINGS)
+            raise InputError(f"{where}, frame {key}: the easing is {str(name)[:20]!r}; choose from {choices}")
         if key not in map(str, keys):
             raise InputError(f'{where}: "easing" names frame {key!r}, which "boxes" does not hold')
     return {int(key): name for key, name in content.items()}
@@ -146,10 +145,10 @@ def _inside(box: PixelBox, size: tuple[int, int]) -> PixelBox:
     return max(x1, 0) / width, max(y1, 0) / height, min(x2, width) / width, min(y2, height) / height
 
 
-def _frame_index(text: str, num_frames: int, where: str) -> int:
+def _frame_index(text: str, num_frames: int | None, where: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         raise InputError(f"{where}: {text!r} is not a frame number")
-    if int(text) >= num_frames:
+    if num_frames is not None and int(text) >= num_frames:
         fix = "raise --video_length if the video is yet to be made"
         raise InputError(f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1}; {fix}")
     return int(text)

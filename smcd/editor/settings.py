@@ -11,6 +11,9 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file
 
 _LONGEST = 10_000  # characters of a prompt
+_SAMPLING = {"num_frames": "video_length"} | {  # settings by the names that these options have in `validation_data`
+    name: name for name in ("width", "height", "num_inference_steps", "guidance_scale")
+}
 
 
 @dataclass
@@ -28,17 +31,8 @@ class Settings:
 
     @classmethod
     def of(cls, config: CustomizeConfig) -> "Settings":
-        sampling = config.validation_data
-        return cls(
-            prompt=config.prompt or "",
-            num_frames=sampling.video_length,
-            num_inference_steps=sampling.num_inference_steps,
-            seed=config.seed,
-            guidance_scale=sampling.guidance_scale,
-            width=sampling.width,
-            height=sampling.height,
-            fps=config.fps,
-        )
+        sampling = {own: getattr(config.validation_data, option) for own, option in _SAMPLING.items()}
+        return cls(prompt=config.prompt or "", seed=config.seed, fps=config.fps, **sampling)
 
     @classmethod
     def parse(cls, content: Any) -> "Settings":
@@ -53,27 +47,20 @@ class Settings:
         if len(content["prompt"]) > _LONGEST:
             raise InputError(f"the prompt is longer than {_LONGEST} characters")
         settings = cls(**content)
-        check(settings.config(ModelConfig(), Path("."), Path("out"), prompt="any"))
+        prompt = settings.prompt.strip() or "yet to be typed"
+        check(settings.config(ModelConfig(), Path("."), Path("out"), prompt=prompt))
         return settings
 
     def with_options(self, sampling: SamplingConfig) -> "Settings":
         """These settings, with those of the command line that are not what they are by default."""
-        names = {"num_frames": "video_length"} | {name: name for name in ("width", "height", "num_inference_steps")}
-        names["guidance_scale"] = "guidance_scale"
-        given = {name: getattr(sampling, option) for name, option in names.items()}
-        default = {name: getattr(SamplingConfig(), option) for name, option in names.items()}
-        return replace(self, **{name: value for name, value in given.items() if value != default[name]})
+        given = {own: getattr(sampling, option) for own, option in _SAMPLING.items()}
+        default = {own: getattr(SamplingConfig(), option) for own, option in _SAMPLING.items()}
+        return replace(self, **{own: value for own, value in given.items() if value != default[own]})
 
     def config(self, model: ModelConfig, folder: Path, out: Path, **changes: Any) -> CustomizeConfig:
         """The options with which `smcd animate` makes of `folder` what the editor makes."""
         options = {each.name: getattr(model, each.name) for each in fields(ModelConfig)}
-        options["validation_data"] = SamplingConfig(
-            video_length=self.num_frames,
-            width=self.width,
-            height=self.height,
-            num_inference_steps=self.num_inference_steps,
-            guidance_scale=self.guidance_scale,
-        )
+        options["validation_data"] = SamplingConfig(**{_SAMPLING[own]: getattr(self, own) for own in _SAMPLING})
         own = {"prompt": self.prompt, "seed": self.seed, "fps": self.fps}
         return CustomizeConfig(**options | {"input_data_path": str(folder), "output_dir": str(out)} | own | changes)
 
