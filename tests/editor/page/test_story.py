@@ -120,7 +120,7 @@ def test_from_an_image_to_videos_that_open_again(film: Film, served: Served, tmp
     expect(page.locator(".cell canvas[data-shows^=frame]")).to_have_count(2)
     film.scene("two-seeds")
     editor.click(".cell:last-child [aria-label^=Use]")
-    assert page.input_value("[name=seed]") == "34"
+    expect(page.locator("[name=seed]")).to_have_value("34")
 
     # Saved, and opened again: everything is equal. The same after the server was killed.
     before = everything(editor)
