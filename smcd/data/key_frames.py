@@ -4,6 +4,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,8 +141,7 @@ def interpolate(
     the end; after a None the object is absent until the next box, where it is back without interpolation.
     """
     track: list[PixelBox | None] = [None] * num_frames
-    order = sorted(keys)
-    for start, end in zip(order, [*order[1:], num_frames], strict=True):
+    for start, end in pairwise([*sorted(keys), num_frames]):
         first, last = keys[start], keys.get(end)
         if first is None:
             continue

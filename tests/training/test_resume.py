@@ -446,7 +446,7 @@ def test_resuming_with_more_data_says_so(tmp_path, caplog):
 
 
 def test_a_second_run_in_the_folder_stops_at_once(tmp_path):
-    settings = runs.config(tmp_path / "out", max_train_steps=1000, num_workers=1)
+    settings = runs.config(tmp_path / "out", max_train_steps=1000, checkpointing_steps=1000, num_workers=1)
     process = runs.start(train, settings)
     while not runs_to(tmp_path / "out", 1):
         assert process.is_alive()
