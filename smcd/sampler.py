@@ -107,6 +107,8 @@ class Sampler:
                 box_guidance_scale=config.box_free_guidance,
                 generator=generators,
                 low_memory=config.low_memory,
+                window=sampling.window,
+                window_stride=sampling.window_stride,
                 return_dict=False,
             )
         if not np.isfinite(frames).all():
@@ -122,16 +124,18 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
         base_unet=config.pretrained_weight_path,
         dtype=getattr(torch, config.dtype),
     )
+    sampling = config.validation_data
     _check_architecture(pipe, config)
-    check_size(config.validation_data.video_length, *config.validation_data.size, pipe.size_multiple)
+    check_size(sampling.video_length, *sampling.size, pipe.size_multiple)
     try:
         check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
         pipe.scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
-        first = first_timestep(pipe.scheduler, config.validation_data.num_inference_steps)
+        pipe.windows(sampling.video_length, sampling.window, sampling.window_stride)
+        first = first_timestep(pipe.scheduler, sampling.num_inference_steps)
     except ValueError as error:
         raise InputError(str(error)) from None
     if first < 0.75 * pipe.scheduler.config.num_train_timesteps:
-        steps = f"{config.validation_data.num_inference_steps} steps of {config.scheduler}"
+        steps = f"{sampling.num_inference_steps} steps of {config.scheduler}"
         logger.warning(f"{steps} begin at timestep {first}, below full noise: 10 to 100 steps give better videos")
     if autocast is not None:
         for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
