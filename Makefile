@@ -1,10 +1,10 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make a virtual environment in .venv first.
+# Three commands on a fresh machine: `make demo`, `make edit`, `make test`. Each makes a virtual environment in .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
-.PHONY: demo sprites sprites-ablations test test-slow check setup setup-dev clean
+.PHONY: demo edit sprites sprites-ablations test test-slow check setup setup-dev clean
 
 demo: setup
 	$(VENV)/bin/python inference_customize.py --input_data_path examples/bouncing --object "red circle" \
@@ -12,6 +12,10 @@ demo: setup
 	$(VENV)/bin/python inference_customize.py --input_data_path examples/crossing --output_dir outputs/demo/crossing \
 	    --prompt "A blue star that is moving right and a white triangle that is moving left."
 	@echo "Look at outputs/demo/*/strip.png (the image with your boxes above, the video below) and boxes_pred.gif"
+
+# The box editor in your browser (docs/editor.md)
+edit: $(VENV)/.installed-app
+	$(VENV)/bin/smcd edit
 
 # The built-in model from nothing, hours on a CPU (smcd/sprites/weights/README.md); started again, it goes on. One thread for
 # each process: PROCESSES=2 uses two cores, and other work beside it does not keep them waiting for each other.
@@ -30,23 +34,14 @@ sprites: setup-dev
 	$(RUN) scripts/evaluate_sprites.py --trained_ckpt_path $(SPRITES)/model --out $(SPRITES)/evaluation \
 	    --stage1_ckpt_path $(SPRITES)/stage1/pipeline
 
-# The paper's ablations of the image paths on sprites: one stage 1 of a model (FROM, the built-in one) without them, then
-# stage 2 of what the paper's trains (the rest is frozen) with both, with the zero conv alone, with the image gate alone.
-FROM = sprites
-ABLATIONS = $(SPRITES)/ablations
-FRESH = --max_train_steps 1200 --lr_warmup_steps 100 --mixed_precision no
+# The paper's comparisons on sprites, from its base and stage 1: the image paths alone and together, one stage and two,
+# three trainings of each. Hours; started again, it goes on.
 sprites-ablations: setup-dev
-	$(RUN) ms_main.py --config configs/sprites_stage1.yaml --pretrained_model_path $(FROM) --new_image_paths \
-	    --output_dir $(ABLATIONS)/stage1 --max_train_steps 800 --learning_rate 5e-4 --lr_warmup_steps 50 \
-	    --mixed_precision no
-	for paths in both: zero_conv:--cat_init image_gate:--cross_vision; do \
-	    $(RUN) ms_main.py --config configs/sprites_stage2.yaml --tune_from_ckpt_path $(ABLATIONS)/stage1/pipeline \
-	        --output_dir $(ABLATIONS)/$${paths%%:*} $(FRESH) $${paths#*:} || exit; done
-	$(RUN) scripts/evaluate_sprites.py --out $(ABLATIONS)/evaluation --trained_ckpt_path $(ABLATIONS)/both/pipeline \
-	    --zero_conv_ckpt_path $(ABLATIONS)/zero_conv/pipeline --image_gate_ckpt_path $(ABLATIONS)/image_gate/pipeline \
-	    --stage1_ckpt_path $(ABLATIONS)/stage1/pipeline
+	$(RUN) scripts/sprites_ablations.py --processes $(PROCESSES)
 
 test: setup-dev check
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || \
+	    echo "There is no Chromium: the tests of the editor's page are skipped. Install the package chromium to run them."
 	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal
 
 test-slow: setup-dev
@@ -68,8 +63,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e .
 	touch $@
 
+$(VENV)/.installed-app: $(VENV)/.installed
+	$(PIP) install -c constraints.txt -e ".[app]"
+	touch $@
+
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install -c constraints.txt -e ".[dev,metrics]"
+	$(PIP) install -c constraints.txt -e ".[dev,metrics,app]"
 	touch $@
 
 clean:

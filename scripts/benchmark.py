@@ -119,6 +119,7 @@ def make_pipeline(options: Options, encoders: bool = False, **paths: bool) -> SM
     pipe = tiny_pipeline(**paths)
     if options.size == "full":
         vae = text_encoder = None
+        torch.manual_seed(0)  # the same weights every time, which the errors of 16 bits need
         with torch.device(options.device):
             unet, position_net = SMCDUNet3D(**paths), PositionNet()
             image_encoder = ImageEncoder() if unet.config.image_gate else None
@@ -231,32 +232,33 @@ def guided_steps(options: Options) -> dict[str, Work]:
     return theirs | {"smcd": guided_step(options, pipe)}
 
 
-def clips(options: Options) -> dict[str, Work]:
-    """A whole clip through each model's pipeline."""
+def clips(options: Options) -> dict[str, Callable[..., object]]:
+    """A whole clip through each model's pipeline; the works also take another `num_inference_steps`."""
     (pipe, base), guidance, side = ready(options, encoders=True), guidance_of(options), options.pixels
     shared = {"prompt": ["A red car drives to the right."] * options.batch, "height": side, "width": side}
-    shared |= {"num_frames": options.frames, "num_inference_steps": options.steps, "guidance_scale": guidance.text}
+    shared |= {"num_frames": options.frames, "guidance_scale": guidance.text}
     ours = {"image": torch.rand(3, side, side), "phrases": ["car"] * options.objects, "low_memory": options.low_memory}
     ours |= {"boxes": [[[0.1, 0.1, 0.4, 0.5]] * options.objects] * options.frames}
     ours |= {"image_guidance_scale": guidance.image, "text_image_guidance_scale": guidance.text_image}
     ours |= {"box_guidance_scale": guidance.boxes}
-    theirs: dict[str, Work] = {}
+    theirs: dict[str, Callable[..., object]] = {}
+    steps = {"num_inference_steps": options.steps}
     if base:
         base_pipe = TextToVideoSDPipeline(pipe.vae, pipe.text_encoder, pipe.tokenizer, base, pipe.scheduler)
         base_pipe.set_progress_bar_config(disable=True)
-        theirs = {BASE: lambda: base_pipe(**shared, output_type="np")}
+        theirs = {BASE: functools.partial(base_pipe, **shared, **steps, output_type="np")}
     elif options.low_memory:
         pipe.enable_vae_slicing()
         if options.device == "cuda":
             pipe.enable_model_cpu_offload(device=options.device)
-    return theirs | {"smcd": lambda: pipe(**shared, **ours)}
+    return theirs | {"smcd": functools.partial(pipe, **shared, **ours, **steps)}
 
 
-def training_step(options: Options) -> dict[str, Work]:
-    """A step on given latents: forward, backward, gradient norm and fused AdamW, without a loss scaler."""
+def make_training(options: Options, encoders: bool = False) -> tuple[SMCDPipeline, TrainedNetworks, Example]:
+    """The pipeline of a stage, its networks with what trains set, and a batch; `encoders` as in `make_pipeline`."""
     is_video, dtype = options.stage == "2", getattr(torch, options.dtype)
     options = replace(options, frames=options.frames if is_video else 1, dtype="float32")
-    pipe = make_pipeline(options, image_gate=is_video, image_concat=is_video)
+    pipe = make_pipeline(options, encoders, image_gate=is_video, image_concat=is_video)
     parts = (pipe.unet, pipe.position_net, pipe.image_encoder)
     timesteps = torch.full((options.batch,), TIMESTEP, device=options.device)
     example = Example(make_noise(options), make_noise(options, 2), timesteps, make_conditions(options, pipe.unet))
@@ -264,6 +266,12 @@ def training_step(options: Options) -> dict[str, Work]:
     set_trained(networks, trainable_parameters(options.stage, *parts), dtype)
     if options.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
+    return pipe, networks, example
+
+
+def training_step(options: Options) -> dict[str, Work]:
+    """A step on given latents: forward, backward, gradient norm and fused AdamW, without a loss scaler."""
+    (pipe, networks, example), dtype = make_training(options), getattr(torch, options.dtype)
     if options.compile:
         compile_transformers(pipe.unet, options.compile_mode)
     parameters = list(networks.trained().values())

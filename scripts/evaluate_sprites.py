@@ -46,7 +46,6 @@ SOME = 16  # scenes of the rows with unusual paths, and of the diagnosis
 BOUND = 32  # scenes in which phrases are swapped
 PICTURED = 8
 HELD = 0.2  # overlap of a color with its box
-ABLATIONS = {"zero conv alone": "zero_conv_ckpt_path", "image gate alone": "image_gate_ckpt_path"}
 
 
 @dataclass
@@ -54,8 +53,6 @@ class Options(SceneOptions):
     stage1_ckpt_path: str | None = option(
         None, "its stage-1 model, for how phrases bind; otherwise that row is left out"
     )
-    zero_conv_ckpt_path: str | None = option(None, "a model with the zero conv alone, for the paper's ablation")
-    image_gate_ckpt_path: str | None = option(None, "a model with the image gate alone, for the paper's ablation")
 
 
 def main() -> None:
@@ -87,25 +84,18 @@ def evaluate(config: Options) -> str:
     shape = (config.seed, config.validation_data.video_length, config.validation_data.size[1], world)
     with on_device() as state:
         sampler = Sampler(config, state.device)
-        ablated = {  # in the model's own size and guidance
-            name: Sampler(of_weights(config, path), state.device)
-            for name, option in ABLATIONS.items()
-            if (path := getattr(config, option)) is not None
-        }
-        for each in (sampler, *ablated.values()):
-            each.check_paths("an image", "boxes")
+        sampler.check_paths("an image", "boxes")
         stage1 = stage1_sampler(asked, state.device)
         rows, videos = main_rows(config, sampler, scenes, world)
         some = min(SOME, config.clips)
         others = [
-            ("first frame contradicts the boxes a little", sampler, shifted(scenes[:some])),
-            ("a spiral", sampler, along(spiral, some, *shape)),
-            ("a zigzag", sampler, along(zigzag, some, *shape)),
-            ("two objects that cross", sampler, crossing(some, *shape)),
-            *((name, other, scenes) for name, other in ablated.items()),
+            ("first frame contradicts the boxes a little", shifted(scenes[:some])),
+            ("a spiral", along(spiral, some, *shape)),
+            ("a zigzag", along(zigzag, some, *shape)),
+            ("two objects that cross", crossing(some, *shape)),
         ]
-        for name, model, given in others:
-            made = sample_scenes(config, model, given, name)
+        for name, given in others:
+            made = sample_scenes(config, sampler, given, name)
             rows.append(score(name, given, made, world))
             write_picture(config, name.replace(" ", "_"), given, made)
         bound = phrases_bound(config, stage1, world) if stage1 is not None else {}

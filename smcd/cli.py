@@ -27,6 +27,22 @@ COMMANDS = {
         'animate --input_data_path FOLDER --prompt "A dog runs." --num_videos 4 --seed 1 --preset fast',
         'animate --input_data_path FOLDER --prompt "A dog runs." --trained_ckpt_path WEIGHTS --low_memory',
     ),
+    "edit": Command(
+        config.EditConfig,
+        "smcd.editor.server:edit",
+        "Draw boxes on an image in your browser, and animate it.",
+        "edit",
+        "edit FOLDER --trained_ckpt_path WEIGHTS --preset fast",
+        "edit FOLDER --host 0.0.0.0 --no_browser",
+    ),
+    "track": Command(
+        config.TrackConfig,
+        "smcd.editor.track:track",
+        "Take boxes from a video: follow an object, and write its path as key frames.",
+        'track dance.mp4 --box 120,40,300,400 --object "dancer" --out FOLDER',
+        'track drive.mp4 --find "red car" --out FOLDER --video_length 16 --tolerance 3',
+        'track VIDEOS --find "dog,ball" --annotate --sam2 facebook/sam2.1-hiera-tiny',
+    ),
     "train": Command(
         config.TrainConfig,
         "smcd.training.loop:train",

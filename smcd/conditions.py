@@ -18,7 +18,7 @@ class Conditions:
 
     Attributes:
         text: prompt embeddings, B 77 C.
-        null_text: embeddings of the null (or negative) prompt, B 77 C.
+        null_text: embeddings of the null (or negative) prompt, B 77 C; None if no text will be dropped.
         boxes: B F N 4, xyxy in 0..1.
         box_mask: B F N, 1 where the object is present: an absent object is still a token, the learned null token.
         phrase_embeddings: B F N C, or B 1 N C where they are the same in all frames.
@@ -29,7 +29,7 @@ class Conditions:
     """
 
     text: Tensor
-    null_text: Tensor
+    null_text: Tensor | None
     boxes: Tensor
     box_mask: Tensor
     phrase_embeddings: Tensor
@@ -43,8 +43,11 @@ class Conditions:
     ) -> "Conditions":
         """Without some conditions: null text, every box mask 0 with N unchanged, zeros for the image.
 
-        `image_tokens` is the image encoder's input; None drops it together with `image`.
+        `image_tokens` is the image encoder's input; None drops it together with `image`. Raises a ValueError if the
+        text is dropped and there is no null text.
         """
+        if text is not False and self.null_text is None:
+            raise ValueError("guidance by text needs null_text: give negative_prompt_embeds, or a text encoder")
         token_latents = self.image_token_latents
         if image_tokens is not None or token_latents is not None:
             kept = self.image_latents if token_latents is None else token_latents

@@ -43,6 +43,11 @@ class Guidance:
         needed = {"text": self.text > 1, "image": self.image, "text_image": self.text_image, "boxes": self.boxes}
         return {name: drops for name, drops in _DROPS.items() if needed[name]} | {"all": {}}
 
+    @property
+    def drops_text(self) -> bool:
+        """Whether a prediction with the null text is needed."""
+        return any("text" in drops for drops in self.branches().values())
+
     def combine(self, eps: dict[str, Tensor]) -> Tensor:
         """Apply the formula to the predictions of `branches()`, each of the same shape."""
         full = guided = eps["all"]

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -13,7 +13,8 @@ from accelerate import PartialState
 from diffusers.utils import is_xformers_available
 from torch import nn
 
-from smcd.config import ModelConfig, check
+from smcd.conditions import NULL_OBJECTS
+from smcd.config import ModelConfig, SamplingConfig, check
 from smcd.convert import DEFAULT_BASE, load_pipeline, sampling_defaults
 from smcd.inputs import Image, check_parts, check_paths, check_size
 from smcd.models import use_channels_last
@@ -29,6 +30,8 @@ from smcd.schedulers import first_timestep, make_scheduler
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=ModelConfig)
 
+_TRAINED_FRAMES = 8
+_FAR = 2  # what is so many times more or less than in training gets a warning
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -70,12 +73,34 @@ class Sampler:
         self.pipe = _make_pipeline(config, device, self._autocast)
         self.pipe.set_progress_bar_config(disable=not progress_bar)
 
+    def use(self, sampling: SamplingConfig) -> None:
+        """Sample with another size, length or number of steps from now on. Raises an InputError if it does not fit."""
+        config = with_defaults(replace(self.config, validation_data=sampling))
+        _check_sampling(self.pipe, config)
+        self.config = config
+
     def check_paths(self, image: object, boxes: object) -> None:
         """Raise an InputError if one is not None, and the weights have no path for it."""
         try:
             check_paths(self.pipe.unet.config, image, boxes)
         except InputError as error:
             raise InputError(f"{self.config.trained_ckpt_path}: {error}") from None
+
+    def warn_if_unusual(self, objects: int, image: tuple[int, int] | None = None) -> None:
+        """Log in one line what is far from training: the video, its number of objects, an image (width, height)."""
+        sampling, own, far = self.config.validation_data, self.pipe.config, []
+        height, width = sampling.size
+        if _is_far(width, own.frame_width) or _is_far(height, own.frame_height):
+            far.append(f"{width} x {height} pixels, not {own.frame_width} x {own.frame_height}")
+        together = len(self.pipe.windows(sampling.video_length, sampling.window, sampling.window_stride)[0])
+        if _is_far(together, own.num_frames):
+            far.append(f"{together} frames at once, not {own.num_frames}")
+        if objects > NULL_OBJECTS:
+            far.append(f"{objects} objects, not up to {NULL_OBJECTS}")
+        if image is not None and _is_far(image[0] * height, image[1] * width):
+            far.append(f"an image of {image[0]} x {image[1]} pixels, squashed to {width} x {height}")
+        if far:
+            logger.warning(f"far from what the model was trained with, so expect less: {'; '.join(far)}")
 
     def __call__(
         self,
@@ -84,8 +109,11 @@ class Sampler:
         boxes: list[Any],
         phrases: list[list[str]],
         generators: list[torch.Generator],
+        callback: Callable[..., dict] | None = None,
     ) -> list[np.ndarray]:
         """Videos (F H W 3, uint8) of B clips; each is the same whatever else is in the batch.
+
+        `callback` is the pipeline's `callback_on_step_end`.
 
         Raises an InputError if the network gave NaN or infinity.
         """
@@ -105,15 +133,21 @@ class Sampler:
                 image_guidance_scale=config.img_free_guidance,
                 text_image_guidance_scale=config.ti_free_guidance,
                 box_guidance_scale=config.box_free_guidance,
+                negative_prompt=config.negative_prompt,
                 generator=generators,
                 low_memory=config.low_memory,
                 window=sampling.window,
                 window_stride=sampling.window_stride,
                 return_dict=False,
+                callback_on_step_end=callback,
             )
         if not np.isfinite(frames).all():
             raise InputError("the network gave NaN or infinity: broken weights, or try --mixed_precision bf16 or no")
         return list(to_uint8(frames))
+
+
+def _is_far(value: float, usual: float) -> bool:
+    return not usual / _FAR < value < usual * _FAR
 
 
 def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dtype | None) -> SMCDPipeline:
@@ -124,19 +158,13 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
         base_unet=config.pretrained_weight_path,
         dtype=getattr(torch, config.dtype),
     )
-    sampling = config.validation_data
     _check_architecture(pipe, config)
-    check_size(sampling.video_length, *sampling.size, pipe.size_multiple)
     try:
-        check_parts(pipe.unet.config, pipe.scheduler.config, pipe.position_net, pipe.image_encoder)
+        check_parts(pipe.unet.config, pipe.scheduler, pipe.position_net, pipe.image_encoder)
         pipe.scheduler = make_scheduler(config.scheduler, dict(pipe.scheduler.config))
-        pipe.windows(sampling.video_length, sampling.window, sampling.window_stride)
-        first = first_timestep(pipe.scheduler, sampling.num_inference_steps)
     except ValueError as error:
         raise InputError(str(error)) from None
-    if first < 0.75 * pipe.scheduler.config.num_train_timesteps:
-        steps = f"{sampling.num_inference_steps} steps of {config.scheduler}"
-        logger.warning(f"{steps} begin at timestep {first}, below full noise: 10 to 100 steps give better videos")
+    _check_sampling(pipe, config)
     if autocast is not None:
         for part in (pipe.vae, pipe.text_encoder):  # as published: in half; the other networks under autocast
             nn.Module.to(part, autocast)
@@ -151,6 +179,20 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
         pipe.to(device)
     _tune(pipe, config, device)
     return pipe
+
+
+def _check_sampling(pipe: SMCDPipeline, config: ModelConfig) -> None:
+    """Refuse sizes and windows that the networks cannot do, or more steps than the noise schedule has."""
+    sampling = config.validation_data
+    check_size(sampling.video_length, *sampling.size, pipe.size_multiple)
+    try:
+        pipe.windows(sampling.video_length, sampling.window, sampling.window_stride)
+        first = first_timestep(pipe.scheduler, sampling.num_inference_steps)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if first < 0.75 * pipe.scheduler.config.num_train_timesteps:
+        steps = f"{sampling.num_inference_steps} steps of {config.scheduler}"
+        logger.warning(f"{steps} begin at timestep {first}, below full noise: 10 to 100 steps give better videos")
 
 
 def _tune(pipe: SMCDPipeline, config: ModelConfig, device: torch.device) -> None:

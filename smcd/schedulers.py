@@ -1,5 +1,8 @@
 """Noise schedules and samplers."""
 
+import inspect
+
+import diffusers
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UniPCMultistepScheduler
 
 SCHEDULERS = ("ddim", "dpmsolver++", "unipc")
@@ -21,16 +24,27 @@ def make_scheduler(name: str = "ddim", config: dict | None = None) -> SchedulerM
     "ddim" is the published sampler: eta 0, timesteps 1, 21, ..., 981 at 50 steps, last alpha = alphas_cumprod[0].
 
     Raises:
-        ValueError: a name that is not in `SCHEDULERS`.
+        ValueError: a name that is not in `SCHEDULERS`, or the config of a scheduler that has no betas.
     """
     if name not in SCHEDULERS:
         raise ValueError(f"unknown scheduler {name!r}: choose from {', '.join(SCHEDULERS)}")
     config = _PUBLISHED | dict(config or {})
+    kind = getattr(diffusers, str(config.get("_class_name")), None)
+    if kind is not None and not has_betas(kind):
+        raise ValueError(f"a {kind.__name__} adds noise in another way: no {name} scheduler can be made of it")
     if name == "dpmsolver++":
         return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++")
     if name == "unipc":
         return UniPCMultistepScheduler.from_config(config)
     return DDIMScheduler.from_config(config)
+
+
+def has_betas(kind: type) -> bool:
+    """Whether schedulers of this class add noise by betas, as the networks are trained; flow matching and EDM do not.
+
+    What a scheduler's config says is no sign: it carries along the keys of the config that it was made from.
+    """
+    return "beta_schedule" in inspect.signature(kind).parameters
 
 
 def first_timestep(scheduler: SchedulerMixin, steps: int) -> int:

@@ -1,7 +1,8 @@
 """Text embeddings as ModelScope's text-to-video model was trained with: OpenCLIP's penultimate layer, padded with 0."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ _PAD_TOKEN = 0  # after the end-of-text token, whatever the tokenizer's own padd
 
 
 def encode_text(
-    tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str], device: torch.device | None = None
+    tokenizer: Any, text_encoder: PreTrainedModel | None, texts: Sequence[str], device: torch.device | None = None
 ) -> tuple[Tensor, Tensor]:
     """Hidden states of texts and the position of each one's first end-of-text token.
 
@@ -25,10 +26,34 @@ def encode_text(
 
     Returns:
         B 77 C and B.
+
+    Raises:
+        ValueError: there is no text encoder.
     """
+    if text_encoder is None or tokenizer is None:
+        raise ValueError("without a text encoder, give prompt_embeds, negative_prompt_embeds and phrase_embeds")
     ids, end = tokenize(tokenizer, text_encoder, texts)
     states = text_encoder(ids.to(device or text_encoder.device)).last_hidden_state
     return states, end.to(states.device)
+
+
+@contextmanager
+def cut_texts_counted() -> Iterator[None]:
+    """Inside, a warning tells of the first text that is cut, and at the end one tells how many there were."""
+    cut: set[str] = set()
+
+    def is_first(record: logging.LogRecord) -> bool:
+        known = bool(cut)
+        cut.add(record.getMessage())
+        return not known
+
+    logger.addFilter(is_first)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_first)
+        if len(cut) > 1:
+            logger.warning(f"{len(cut)} texts were too long and were cut like the first one")
 
 
 def tokenize(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -37,7 +62,8 @@ def tokenize(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str]
     ids = torch.full((len(texts), length), _PAD_TOKEN)
     end = torch.zeros(len(texts), dtype=torch.long)
     for row, text in enumerate(texts):
-        tokens = tokenizer(text, verbose=False)["input_ids"]
+        # Split, so that a "!" stays a word where the tokenizer's files name it as the pad token.
+        tokens = tokenizer(text, verbose=False, split_special_tokens=True)["input_ids"]
         if len(tokens) > length:
             logger.warning(f"only the first {length - 2} of {len(tokens) - 2} tokens are used of: {text!r}")
             tokens = [*tokens[: length - 1], tokenizer.eos_token_id]
@@ -47,7 +73,7 @@ def tokenize(tokenizer: Any, text_encoder: PreTrainedModel, texts: Sequence[str]
 
 
 def encode_phrases(
-    tokenizer: Any, text_encoder: PreTrainedModel, phrases: Sequence[str], device: torch.device | None = None
+    tokenizer: Any, text_encoder: PreTrainedModel | None, phrases: Sequence[str], device: torch.device | None = None
 ) -> Tensor:
     """Phrase embeddings, N C, float32: the hidden state at the end-of-text token, not projected, not normalized."""
     states, end = encode_text(tokenizer, text_encoder, phrases, device)
@@ -56,14 +82,19 @@ def encode_phrases(
 
 def encode_phrase_lists(
     tokenizer: Any,
-    text_encoder: PreTrainedModel,
-    phrases: Sequence[Sequence[str]],
+    text_encoder: PreTrainedModel | None,
+    phrases: Sequence[Sequence[str] | Tensor],
     shape: tuple[int, ...],
     device: torch.device | None = None,
 ) -> Tensor:
-    """Phrase embeddings of several clips, `shape` (B N C), float32; zeros where a clip has fewer than N phrases."""
+    """Phrase embeddings of several clips, `shape` (B N C), float32; zeros where a clip has fewer than N phrases.
+
+    A clip's phrases may also be embeddings already (N C).
+    """
     embeddings = torch.zeros(shape, device=device)
     for row, of_clip in zip(embeddings, phrases, strict=True):
-        if of_clip:
+        if isinstance(of_clip, Tensor):
+            row[: len(of_clip)] = of_clip
+        elif of_clip:
             row[: len(of_clip)] = encode_phrases(tokenizer, text_encoder, of_clip, device)
     return embeddings

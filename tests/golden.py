@@ -6,14 +6,18 @@ import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from smcd import ImageEncoder, PositionNet, SMCDUNet3D
-from smcd.convert import from_published
+from smcd import Conditions, ImageEncoder, PositionNet, SMCDPipeline, SMCDUNet3D
+from smcd.convert import from_published, to_published
+from smcd.guidance import Guidance
+from smcd.schedulers import make_scheduler
+from smcd.training.objective import Example, TrainedNetworks
 
 GOLDENS = Path(__file__).parent / "goldens"
 NAMES = ["base", "stage1", "boxes_only", "zero_conv", "gated_cross_attention", "smcd"]
@@ -73,6 +77,60 @@ class Golden:
         if self.image_encoder is not None:
             inputs["image_tokens"] = self.image_encoder(first)
         return inputs
+
+    def conditions(self) -> Conditions:
+        text = self.input("text")
+        return Conditions(
+            text=text,
+            null_text=self.input("null_text").expand_as(text),
+            boxes=self.input("boxes"),
+            box_mask=self.input("masks"),
+            phrase_embeddings=self.input("object_text"),
+            object_padding=None,
+            image_latents=self.input("latents")[:, :, 0],
+        )
+
+    def call(self, **inputs: Any) -> Tensor:
+        """The UNet's output: "eps", with all conditions as its inputs."""
+        noisy = make_scheduler().add_noise(self.input("latents"), self.input("noise"), self.input("timesteps").long())
+        temporal = not self.config["temporal_layers_bypassed"]
+        return self.unet(noisy, self.input("timesteps"), self.input("text"), temporal=temporal, **inputs).sample
+
+    def sample(self, steps: int, low_memory: bool = False) -> Tensor:
+        """Latents after guided steps: "sample_10"."""
+        pipe = SMCDPipeline(None, None, None, self.unet, make_scheduler(), self.position_net, self.image_encoder)
+        pipe.set_progress_bar_config(disable=True)
+        pipe.scheduler.set_timesteps(steps)
+        guidance = Guidance(text=self.config["guidance_scale"])
+        return pipe.denoise(self.input("noise"), self.conditions(), guidance, low_memory=low_memory)
+
+    def loss_and_gradients(self) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        """The loss, and for each gradient of the golden its norm and the expected one."""
+        temporal = not self.config["temporal_layers_bypassed"]
+        networks = TrainedNetworks(
+            self.unet, self.position_net, self.image_encoder, make_scheduler(), temporal=temporal
+        )
+        networks.requires_grad_(True).zero_grad()
+        timesteps = self.input("timesteps").long()
+        loss = networks(Example(self.input("latents"), self.input("noise"), timesteps, self.conditions())).mean()
+        loss.backward()
+        parts = {"unet": self.unet, "position_net": self.position_net, "visual_encoder": self.image_encoder}
+        gradients = to_published(
+            {
+                part: {
+                    key: p.grad if p.grad is not None else torch.zeros_like(p) for key, p in network.named_parameters()
+                }
+                for part, network in parts.items()
+                if network is not None
+            }
+        )
+        expected = {
+            key.removeprefix("grad_norm."): value for key, value in self.tensors.items() if key.startswith("grad_")
+        }
+        keys = {key: key.partition(".") for key in expected}
+        return loss.detach(), {
+            key: (gradients[part][leaf].norm(), expected[key]) for key, (part, _, leaf) in keys.items()
+        }
 
 
 def relative_error(value: Tensor, expected: Tensor) -> float:

@@ -96,13 +96,55 @@ tracker: {project: p}
         ("seed: 2020-13-45\n", "config.yaml:1: seed: "),
         ("prompt: {a: b}\n", "config.yaml:1: prompt: "),
         ("fps: 2\nformat: [[gif]]\n", "config.yaml:2: format: "),
-        ("format: &x [*x]\n", "config.yaml:1: format: "),
         ("? [a]\n: b\n", "config.yaml:1: the file should hold key: value lines"),
     ],
 )
 def test_bad_yaml(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         load("--config", yaml(tmp_path, text))
+
+
+_LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("format: &x [*x]\n", "holds more than 5000 values, where aliases"),
+        ("&x {validation_data: *x}\n", "holds more than 5000 values, where aliases"),
+        (_LAUGHS, "holds more than 5000 values, where aliases"),
+        ("seeds: [" + "1, " * 6000 + "]", "holds more than 5000 values"),
+        ("[" * 500, "is nested too deeply"),
+        ("{a: " * 10_000, "is nested too deeply"),
+        ("#" * 60_000, "has 60000 characters, but options take at most"),
+        ("1: 2\n", "config.yaml:1: unknown key 1$"),
+        ("~: 2\n", "config.yaml:1: unknown key ~$"),
+        ("prompt: \0\n", "is not YAML"),
+        (b"prompt: \xff\n", "is not a text file in UTF-8"),
+    ],
+)
+def test_yaml_that_would_be_endless_is_one_line_at_once(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=message) as error:
+        load_config(EvaluationConfig, ["--config", str(path)])
+    assert "\n" not in str(error.value)
+
+
+def test_aliases_and_a_byte_order_mark_are_read(tmp_path):
+    text = (
+        "\ufeffseed: &one 1\nvalidation_data: &size {width: &w 64, height: *w}\neval_data: *size\nnum_workers: *one\n"
+    )
+    config = load_config(EvaluationConfig, ["--config", yaml(tmp_path, text)])
+    assert (config.seed, config.num_workers, config.validation_data.size) == (1, 1, (64, 64))
+    assert (config.eval_data.height, config.eval_data.width) == (64, 64)
+
+
+@pytest.mark.parametrize("text", [r"a\0b", r"a\ud800b"])
+def test_texts_that_no_file_can_hold_are_refused(tmp_path, text):
+    config = load("--config", yaml(tmp_path, f'output_dir: "{text}"\n'))
+    with pytest.raises(InputError, match="output_dir holds a character that stands for nothing"):
+        check(config)
 
 
 def test_bad_files_and_overrides(tmp_path):
@@ -181,7 +223,8 @@ train_data:
       image_size: 512
       random_flip: False
       prob_use_caption: 0.25
-    SBUGrounding: {}
+    SBUGrounding:
+      which_layer_text: before
 """
 
 
@@ -194,6 +237,7 @@ def test_published_gligen_section(tmp_path, caplog):
         "SBUGrounding": GligenConfig(image_size=64),
     }
     assert ":7: train_data.dataset_names.*.which_layer_text has no meaning" in caplog.text
+    assert caplog.text.count("which_layer_text") == 1  # once, not for every set
     with pytest.raises(InputError, match=r"config.yaml:8: unknown key train_data.dataset_names.\*.image_siz; did you"):
         load_data("--config", yaml(tmp_path, PUBLISHED_GLIGEN.replace("image_size", "image_siz")))
 

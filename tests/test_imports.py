@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "smcd"
 # Each may import those before it.
-NETWORKS = ("models", "conditions", "schedulers", "latents", "text", "inputs", "guidance", "pipeline")
+NETWORKS = ("models", "conditions", "schedulers", "latents", "text", "inputs", "guidance", "parts", "pipeline")
 READS = {"config", "tracking", "sprites", "data", "convert"}
 ALLOWED = {  # from the bottom up: what of smcd each folder may import besides itself and `runtime`
     "runtime": set(),
@@ -22,7 +22,8 @@ ALLOWED = {  # from the bottom up: what of smcd each folder may import besides i
     "sampler": {"config", "convert", *NETWORKS},
     **{name: {"sampler", *READS, *NETWORKS} for name in ("customize", "evaluation")},
     "training": {*READS, *NETWORKS},
-    "cli": {"sampler", "customize", "evaluation", "training", *READS, *NETWORKS},
+    "editor": {"customize", "sampler", *READS, *NETWORKS},  # it is the customize command with a page
+    "cli": {"sampler", "customize", "editor", "evaluation", "training", *READS, *NETWORKS},
 }
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -47,6 +48,7 @@ def test_imports_inside_the_package(file):
         "smcd.cli",
         "smcd.config",
         "smcd.customize.animate",
+        "smcd.editor.app",
         "smcd.runtime.command",
         "inference_customize",
         "inference_eval",
@@ -59,6 +61,6 @@ def test_commands_start_without_torch(module):
 
 
 def test_torchvision_is_never_imported():
-    modules = "smcd.customize.animate, smcd.evaluation, smcd.training.loop, torchmetrics, cv2"
+    modules = "smcd.customize.animate, smcd.evaluation, smcd.training.loop, smcd.tracking.detectors, torchmetrics, cv2"
     code = f"import sys, {modules}; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent).returncode == 0

@@ -7,8 +7,10 @@ import torch
 from accelerate import cpu_offload
 from diffusers import (
     DPMSolverMultistepScheduler,
+    EDMEulerScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    UNet3DConditionModel,
     UniPCMultistepScheduler,
 )
 from diffusers.hooks import apply_group_offloading
@@ -410,6 +412,31 @@ def test_only_epsilon_and_velocity_prediction_are_accepted(pipe):
         pipe.scheduler = other
         with pytest.raises(ValueError, match="must be 'epsilon' or 'v_prediction'"):
             run(pipe)
+
+
+@pytest.mark.parametrize("kind", [FlowMatchEulerDiscreteScheduler, EDMEulerScheduler, UniPCMultistepScheduler])
+def test_schedulers_that_add_noise_in_another_way_are_refused(pipe, kind):
+    flow = {"use_flow_sigmas": True} if kind is UniPCMultistepScheduler else {}
+    pipe.scheduler = kind.from_config(pipe.scheduler.config, **flow)
+    assert pipe.scheduler.config["prediction_type"] == "epsilon"  # carried along
+    with pytest.raises(ValueError, match=f"the scheduler is a {kind.__name__}, which adds noise in another way"):
+        run(pipe)
+
+
+def test_components_make_a_pipeline_of_the_same_size_and_guidance(pipe):
+    pipe.register_to_config(frame_height=32, frame_width=48, guidance_scale=2.5)
+    for made in (SMCDPipeline(**pipe.components), SMCDPipeline(**pipe.components, **pipe.parameters)):
+        assert (made.config.frame_height, made.config.frame_width, made.config.guidance_scale) == (32, 48, 2.5)
+        assert made.guidance_scale == 2.5
+    assert SMCDPipeline(**pipe.components, frame_width=64).parameters == pipe.parameters | {"frame_width": 64}
+
+
+def test_a_base_alone_is_no_model(pipe):
+    blocks = {"down_block_types": ("DownBlock3D",) * 2, "up_block_types": ("UpBlock3D",) * 2}
+    widths = {"block_out_channels": (32, 64), "layers_per_block": 1, "cross_attention_dim": 64}
+    pipe.register_modules(unet=UNet3DConditionModel(**blocks, **widths, attention_head_dim=16))
+    with pytest.raises(ValueError, match="no SMCDUNet3D"):
+        run(pipe)
 
 
 def test_a_scheduler_with_velocity_prediction_reads_the_networks_output_so(pipe):

@@ -1,8 +1,10 @@
 """The noise schedules and samplers."""
 
+import json
+
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler
+from diffusers import EDMEulerScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
 from smcd.schedulers import SCHEDULERS, make_scheduler
 
@@ -41,3 +43,10 @@ def test_another_schedulers_config_keeps_the_published_settings():
 def test_unknown_scheduler():
     with pytest.raises(ValueError, match="unknown scheduler 'pndm'"):
         make_scheduler("pndm")
+
+
+@pytest.mark.parametrize("other", [FlowMatchEulerDiscreteScheduler, EDMEulerScheduler], ids=lambda kind: kind.__name__)
+def test_no_scheduler_is_made_of_one_that_adds_noise_in_another_way(other):
+    saved = json.loads(other.from_config(make_scheduler().config).to_json_string())
+    with pytest.raises(ValueError, match=f"a {other.__name__} adds noise in another way"):
+        make_scheduler("ddim", saved)

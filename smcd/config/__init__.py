@@ -3,11 +3,22 @@
 # ruff: noqa: F401 (these are the names that others import)
 from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, data_path
+from smcd.config.editor import EditConfig, TrackConfig
 from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
 from smcd.config.loading import configured, did_you_mean, load, read_config
 from smcd.config.model import ModelConfig, SamplingConfig
 from smcd.config.options import check, flat
 from smcd.config.prepare import MakeSpritesConfig, PrepareConfig
 from smcd.config.scores import CompareConfig, ScoreConfig
-from smcd.config.training import ShowConfig, TrackerConfig, TrainConfig
+from smcd.config.training import (
+    LoopOptions,
+    ModelOptions,
+    OptimizerOptions,
+    ShowConfig,
+    StageOptions,
+    StartOptions,
+    TrackerConfig,
+    TrainConfig,
+    ValidationOptions,
+)
 from smcd.config.weights import ConvertConfig, ExportConfig

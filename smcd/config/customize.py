@@ -24,7 +24,9 @@ class CustomizeConfig(ModelConfig):
         super().check_together()
         if not self.prompt or not self.prompt.strip():
             raise InputError('no prompt: say what happens in the video, --prompt "A red car drives to the right."')
-        if self.prompt != self.prompt.encode("utf-8", "ignore").decode():  # of a broken terminal or file
-            raise InputError("the prompt holds bytes that are no text; type it again")
+        for name in ("prompt", "object", "negative_prompt"):
+            text = getattr(self, name) or ""
+            if text != text.encode("utf-8", "ignore").decode():  # of a broken terminal or file
+                raise InputError(f"the {name} holds bytes that are no text; type it again")
         if self.input_data_path is None:
             raise InputError("no input: give a folder with img.png and bbox.txt, --input_data_path FOLDER")

@@ -55,9 +55,14 @@ class DataConfig:
         if self.start != "random" and not (self.start.isascii() and self.start.isdigit()):
             raise InputError(f"start is {self.start!r}; it is random, or the number of a frame")
 
+    @property
+    def made(self) -> bool:
+        """Whether all of the data are sprites, which need no files."""
+        return self.name == "object_tracking" and not {*self.datasets} - {"sprites"}
+
     def check_folder(self) -> None:
         """Raise an InputError where the data need a folder that is not named, or not there."""
-        if self.name != "object_tracking" or {*self.datasets} - {"sprites"}:
+        if not self.made:
             data_path(self)
 
 

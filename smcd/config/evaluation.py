@@ -25,6 +25,7 @@ class EvaluationDataConfig:
     start: int = option(0, "first frame of each clip", low=0, high=10**9)
     stride: int = option(1, "take every n-th frame; 1 takes all", low=1, high=10**6)
     on_error: str = option("error", "if annotations are broken: stop, or leave the video out", ("error", "skip"))
+    captions: bool = option(False, "prompt GOT-10k clips with got10k_val_caption.json; otherwise A X that is Y.")
     sprites_clips: int = option(8, "number of clips in the sprites dataset", low=1, high=10**6)
     sprites_seed: int = option(1, "seed of the sprites dataset; training has 0, which is another world", **_SEED)
     sprites_world: str = option("built-in", "how rich the sprites world is: built-in speed=0.4; empty as in training")

@@ -6,6 +6,7 @@ unknown key is an error.
 
 import difflib
 import logging
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,10 +20,12 @@ from smcd.config.flags import ending, parse
 from smcd.config.options import check, required
 from smcd.runtime.command import command
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import read_text
 
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
 
+_MOST_CHARACTERS, _MOST_VALUES = 50_000, 5_000  # of a file: more is no list of options, and takes long to read
 _NULL = "tag:yaml.org,2002:null"
 _PUBLISHED_KEYS = {  # of the published YAML files; a name with a dot is inside a section
     *("pretrained_model_path", "root_path", "output_dir", "train_data", "eval_data", "validation_data"),
@@ -181,19 +184,39 @@ def did_you_mean(name: str, known: Iterable[str], first: Sequence[str] = ()) -> 
 
 def _set_yaml(config: Any, path: Path) -> None:
     """Set what a YAML file says."""
+    if not path.exists():
+        raise InputError(f"{path}: cannot be read (there is no such file)")
+    text = read_text(path)
+    if len(text) > _MOST_CHARACTERS:
+        raise InputError(f"{path}: has {len(text)} characters, but options take at most {_MOST_CHARACTERS}")
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         raise InputError(f"{path}{f':{mark.line + 1}' if mark else ''}: is not YAML") from None
     if node is not None:
-        _set_section(config, node, path)
+        if _values(node, {}) > _MOST_VALUES:
+            raise InputError(f"{path}: holds more than {_MOST_VALUES} values, where aliases (*name) are written out")
+        _set_section(config, node, path, set())
 
 
-def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
-    """Set the options of a config or section to what a node of a YAML file says; returns the section."""
+def _values(node: Any, known: dict[int, float]) -> float:
+    """How many nodes a node of a YAML file stands for; infinitely many if an alias is inside of what it names."""
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inside = [] if node.id == "scalar" else node.value
+        parts = (part for item in inside for part in (item if isinstance(item, tuple) else (item,)))
+        known[id(node)] = 1 + sum(_values(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _set_section(config: Any, node: Any, path: Path, ignored: set[str], prefix: str = "") -> Any:
+    """Set the options of a config or section to what a node of a YAML file says; returns the section.
+
+    `ignored` are keys of the file that were warned of already.
+    """
     hints, seen, entries = get_type_hints(type(config)), set(), _entries(node, path, prefix)
     elsewhere = get_type_hints(getattr(config, "shares_files_with", object)).keys() - hints.keys()
     _set_presets(config, {key.value: value.value for key, value in entries if value.id == "scalar"})
@@ -208,17 +231,20 @@ def _set_section(config: Any, node: Any, path: Path, prefix: str = "") -> Any:
         seen.add(name)
         other_tracker = key == "tracker" and value.id == "mapping" and not takes_section  # Weights & Biases' options
         if key in _PUBLISHED_KEYS and (name not in hints or other_tracker):
-            logger.warning(f"{where}: {key} has no meaning for this command and is ignored")
+            if key not in ignored:
+                logger.warning(f"{where}: {key} has no meaning for this command and is ignored")
+            ignored.add(key)
         elif name not in hints:
             raise InputError(f"{where}: unknown key {key}{did_you_mean(name, hints)}")
         elif is_dataclass(kind):
-            _set_section(getattr(config, name), value, path, f"{key}.")
+            _set_section(getattr(config, name), value, path, ignored, f"{key}.")
         elif takes_section:
             for inner, below in _entries(value, path, f"{key}."):
                 made = get_args(kind)[1]()
-                getattr(config, name)[inner.value] = _set_section(made, below, path, f"{key}.*.")
+                getattr(config, name)[inner.value] = _set_section(made, below, path, ignored, f"{key}.*.")
         else:
-            plain = None if value.tag == _NULL else _texts(value, f"{where}: {key}")
+            texts = yaml.BaseLoader("").construct_object(value, deep=True)  # every scalar as a text
+            plain = None if value.tag == _NULL else texts
             setattr(config, name, _typed(kind, plain, f"{where}: {key}"))
     return config
 
@@ -231,11 +257,3 @@ def _entries(node: Any, path: Path, prefix: str) -> list[tuple[Any, Any]]:
         where = f"{path}:{node.start_mark.line + 1}"
         raise InputError(f"{where}: {prefix.rstrip('.') or 'the file'} should hold key: value lines")
     return node.value
-
-
-def _texts(node: Any, where: str) -> Any:
-    """What a node of a YAML file holds, with every scalar as a text."""
-    try:
-        return yaml.BaseLoader("").construct_object(node, deep=True)
-    except yaml.YAMLError:  # a list that holds itself
-        raise InputError(f"{where}: cannot be read") from None

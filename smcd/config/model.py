@@ -57,6 +57,7 @@ class ModelConfig:
     cross_vision: bool = option(False, "expect weights with the image gate")
     cat_init: bool = option(False, "expect weights with the zero conv (first frame concatenated)")
     validation_data: SamplingConfig = section(SamplingConfig, short=True)
+    negative_prompt: str | None = option(None, "what text guidance leads away from, in place of the empty prompt")
     img_free_guidance: float = option(0.0, "strength of image guidance", **_SCALE)
     ti_free_guidance: float = option(0.0, "strength of guidance by text and image together", **_SCALE)
     box_free_guidance: float = option(0.0, "strength of box guidance", **_SCALE)
@@ -74,5 +75,8 @@ class ModelConfig:
         base = (self.pretrained_model_path, self.root_path, self.pretrained_weight_path)
         if self.trained_ckpt_path == SPRITES and any(base):
             raise InputError("a base is given, but no trained weights: add --trained_ckpt_path FOLDER_OR_HUB_ID")
+        guidance = self.validation_data.guidance_scale
+        if self.negative_prompt and guidance is not None and guidance <= 1:
+            raise InputError(f"negative_prompt has no effect at a guidance_scale of {guidance}: leave one of them out")
         if self.compile_mode != "default" and not self.compile:
             raise InputError(f"compile_mode is {self.compile_mode}, but nothing is compiled: add --compile")

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, field, fields, is_dataclass
 from pathlib import Path
@@ -80,6 +81,8 @@ def check(config: Any, prefix: str = "") -> None:
 
 def _check_value(name: str, value: Any, declared: Mapping[str, Any]) -> None:
     choices = declared["choices"]
+    if isinstance(value, str) and not _is_text(value):
+        raise InputError(f"{name} holds a character that stands for nothing (NUL or half a character)")
     if choices and value not in choices:
         raise InputError(f"{name} is {value!r}; choose from {', '.join(choices)}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -93,6 +96,14 @@ def _check_value(name: str, value: Any, declared: Mapping[str, Any]) -> None:
         raise InputError(f"{name} is empty: name a folder (is a variable of your shell not set?)")
     if declared.get("folder") and not Path(value).is_dir():
         raise InputError(f"{value}: there is no such folder; {name} must name one")
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text can be a path or be written: bytes that are no UTF-8 can name a file, too."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

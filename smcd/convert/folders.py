@@ -14,7 +14,8 @@ from smcd.convert.published import published_folder, read_published, warn_of_lef
 from smcd.convert.weight_files import local_folder
 from smcd.guidance import Guidance
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
-from smcd.pipeline import FULL_SIZE, SMCDPipeline
+from smcd.parts import FULL_SIZE
+from smcd.pipeline import SMCDPipeline
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import check_new, new_folder
 

@@ -9,6 +9,7 @@ from diffusers import ModelMixin
 from torch import Tensor
 
 from smcd.convert.names import StateDict, check_tensors, from_published
+from smcd.convert.weight_files import PUBLISHED_FILES
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.models.image_encoder import BLOCKS_PER_LEVEL
 from smcd.runtime.errors import InputError
@@ -27,7 +28,8 @@ def build_networks(
     position_net = image_encoder = None
     for part, gate in (("position_net", "object_gate"), ("visual_encoder", "image_gate")):
         if unet.config[gate] and part not in weights and (needs_position_net or part != "position_net"):
-            raise InputError(f"the UNet has an {gate.replace('_', ' ')}, but the checkpoint has no {part}")
+            file = f"{part} ({PUBLISHED_FILES[part]})"
+            raise InputError(f"the UNet has an {gate.replace('_', ' ')}, but the checkpoint has no {file}")
     if unet.config.object_gate and "position_net" in weights:
         position_net = build(PositionNet, position_net_config, weights["position_net"])
     if unet.config.image_gate:

@@ -10,7 +10,8 @@ import torch
 from smcd.convert.names import StateDict, from_published, to_published
 from smcd.convert.weight_files import PUBLISHED_FILES, load_tensors
 from smcd.guidance import Guidance
-from smcd.pipeline import FULL_SIZE, SMCDPipeline
+from smcd.parts import FULL_SIZE
+from smcd.pipeline import SMCDPipeline
 from smcd.runtime.errors import InputError, first_line
 from smcd.schedulers import make_scheduler
 

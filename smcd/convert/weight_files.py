@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError, first_line
+from smcd.runtime.hub import hub_folder
 
 PUBLISHED_FILES = {"unet": "pytorch_model.bin"}
 PUBLISHED_FILES |= {"position_net": "pytorch_model_1.bin", "visual_encoder": "pytorch_model_2.bin"}
@@ -79,9 +78,4 @@ def local_folder(path_or_id: str, patterns: list[str] = _PATTERNS) -> Path:
         raise InputError(f"{path}: is a file; give the folder that holds it")
     if path_or_id[0] in "./~" or path_or_id.count("/") > 1:
         raise InputError(f"{path_or_id}: no such folder")
-    try:
-        # files with .fp16. hold the same weights again
-        return Path(snapshot_download(path_or_id, allow_patterns=patterns, ignore_patterns=["*.fp16.*"]))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        complaint = f"no such folder, and the hub does not give it ({first_line(error)})"
-        raise InputError(f"{path_or_id}: {complaint}; see docs/checkpoints.md") from None
+    return hub_folder(path_or_id, patterns)

@@ -1,17 +1,22 @@
 """From a user's folder (image, boxes, phrases) to videos: the logic of `inference_customize.py`."""
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
 
 from smcd.config import CustomizeConfig, check
-from smcd.customize.input_folder import read_folder
+from smcd.customize.input_folder import CustomInput, read_folder
 from smcd.customize.output_folder import check_outputs, write_outputs
 from smcd.runtime import media
 from smcd.runtime.built_in import SPRITES
+
+if TYPE_CHECKING:
+    from smcd.sampler import Sampler  # it imports torch
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +38,7 @@ def customize(config: CustomizeConfig) -> list[Path]:
     for folder in folders.values():
         check_outputs(folder)
 
-    import torch  # here, so that what is wrong in the input is said at once
-
-    from smcd.sampler import Sampler, on_device, with_defaults
-    from smcd.sprites.feedback import log_overlap, warn_of_limits
+    from smcd.sampler import Sampler, on_device, with_defaults  # here: what is wrong in the input is said at once
 
     config = with_defaults(config)
     with on_device() as state:
@@ -44,20 +46,37 @@ def customize(config: CustomizeConfig) -> list[Path]:
         if not mine:
             return []  # more processes than videos
         sampler = Sampler(config, state.device, progress_bar=True)
-        sampler.check_paths(given.image, given.boxes)
-        built_in = config.trained_ckpt_path == SPRITES
-        if built_in:
-            warn_of_limits(sampler.pipe.tokenizer, [prompt, *given.phrases])
-        image = media.resize(given.image, *config.validation_data.size, antialias=config.resize == "antialiased")
-        for seed in mine:
-            generator = torch.Generator().manual_seed(seed)
-            [frames] = sampler([prompt], [image], [given.boxes], [given.phrases], [generator])
-            if built_in:
-                log_overlap(frames, given.boxes, given.phrases)
-            alone = replace(config, seed=seed, num_videos=1, output_dir=str(folders[seed]))  # without the other videos
-            own_config = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
-            texts = {"prompt.txt": f"{prompt}\n", "config.yaml": own_config}
-            pictures = (frames, np.asarray(image), given.boxes, given.phrases)
-            write_outputs(folders[seed], *pictures, texts, config.format, config.fps)
-            logger.info(f"wrote {folders[seed]}")
+        make_videos(sampler, config, given, {seed: folders[seed] for seed in mine})
         return [folders[seed] for seed in mine]
+
+
+def make_videos(
+    sampler: "Sampler",
+    config: CustomizeConfig,
+    given: CustomInput,
+    folders: Mapping[int, Path],
+    callback: Callable[..., dict] | None = None,
+) -> None:
+    """Make a video for each seed, and write it into its folder; `config` has all its values."""
+    import torch
+
+    from smcd.sprites.feedback import log_overlap, warn_of_limits
+
+    prompt = str(config.prompt)
+    sampler.check_paths(given.image, given.boxes)
+    sampler.warn_if_unusual(len(given.phrases), given.image.size)
+    built_in = config.trained_ckpt_path == SPRITES
+    if built_in:
+        warn_of_limits(sampler.pipe.tokenizer, [prompt, *given.phrases])
+    image = media.resize(given.image, *config.validation_data.size, antialias=config.resize == "antialiased")
+    for seed, folder in folders.items():
+        generator = torch.Generator().manual_seed(seed)
+        [frames] = sampler([prompt], [image], [given.boxes], [given.phrases], [generator], callback)
+        if built_in:
+            log_overlap(frames, given.boxes, given.phrases)
+        alone = replace(config, seed=seed, num_videos=1, output_dir=str(folder))  # without the other videos
+        own_config = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
+        texts = {"prompt.txt": f"{prompt}\n", "config.yaml": own_config}
+        pictures = (frames, np.asarray(image), given.boxes, given.phrases)
+        write_outputs(folder, *pictures, texts, config.format, config.fps)
+        logger.info(f"wrote {folder}")

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import PIL.Image
 
-from smcd.data.key_frames import PixelBox, make_track, parse_objects, read_bbox_txt
+from smcd.data.key_frames import Keyed, PixelBox, make_track, parse_objects, read_bbox_txt
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json
-from smcd.runtime.media import IMAGE_SUFFIXES, read_image
+from smcd.runtime.media import IMAGE_SUFFIXES, images_in, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,7 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it should hold img.png and bbox.txt or objects.json")
-    images = sorted(path for path in folder.glob("img.*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if len(images) != 1:
-        found = ", ".join(path.name for path in images) or f"none of img{', img'.join(IMAGE_SUFFIXES)}"
-        raise InputError(f"{folder}: needs one image, found {found}")
-    image = read_image(images[0])
+    image = read_image(_find_image(folder))
     paths = [path for path in (folder / "bbox.txt", folder / "objects.json") if path.is_file()]
     if len(paths) != 1:
         found = "both bbox.txt and objects.json" if paths else "neither bbox.txt nor objects.json"
@@ -48,6 +44,21 @@ def read_folder(folder: Path, num_frames: int, prompt: str, phrase: str | None =
     else:
         if not phrase:
             logger.warning(f"{path}: no --object, so the object is called by the whole prompt: {prompt!r}")
-        objects = [(phrase or prompt, read_bbox_txt(path, num_frames, image.size))]
-    tracks = [make_track(keys, num_frames, image.size, f"{path} ({name})") for name, keys in objects]
-    return CustomInput(image, [list(frame) for frame in zip(*tracks, strict=True)], [name for name, _ in objects])
+        objects = [Keyed(phrase or prompt, read_bbox_txt(path, num_frames, image.size), {})]
+    tracks = [make_track(keys, num_frames, image.size, f"{path} ({name})", easing) for name, keys, easing in objects]
+    phrases = [each.phrase for each in objects]
+    return CustomInput(image, [list(frame) for frame in zip(*tracks, strict=True)], phrases)
+
+
+def _find_image(folder: Path) -> Path:
+    """`img.png`, in capitals or another format, or else the only image of the folder."""
+    images = images_in(folder)
+    chosen = [path for path in images if path.stem.lower() == "img"] or images
+    if len(chosen) != 1:
+        names = [path.name for path in chosen or sorted(folder.iterdir())]
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        none = "" if chosen else f"none of img{', img'.join(IMAGE_SUFFIXES)} among "
+        raise InputError(f"{folder}: needs one image, found {none}{shown or 'no files'}")
+    if chosen[0].stem.lower() != "img":
+        logger.warning(f"{folder}: there is no img.png, so the only image, {chosen[0].name}, is animated")
+    return chosen[0]

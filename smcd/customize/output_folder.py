@@ -1,7 +1,6 @@
 """The files of one customized video."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from smcd.data.key_frames import PixelBox
 from smcd.runtime import media
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import check_writable
+from smcd.runtime.files import check_writable, hidden
 
 _PREVIEW_SIDE = 128  # pictures with boxes of smaller videos are enlarged to this
 _FOLDERS = ("pred_img", "pred_box_img")
@@ -46,9 +45,7 @@ def write_outputs(
     Raises an InputError if they cannot be written; what was there before stays.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder, ignore_cleanup_errors=True) as name:
-            temporary = Path(name)
+        with hidden(folder / "video") as temporary:
             with_boxes = media.draw_boxes(media.enlarge(frames, _PREVIEW_SIDE), boxes, phrases)
             if "png" in formats:
                 media.write_frames(temporary / "pred_img", "pred_img", frames)

@@ -1,7 +1,9 @@
 """What the datasets of annotated videos share: all annotations are read and checked at the start."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 from tqdm import tqdm
 
@@ -52,6 +54,15 @@ class AnnotatedVideos:
         finally:
             pool.shutdown(cancel_futures=True)
         self.names = list(self._videos)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for name in self.names:
+            video = self._videos[name]
+            digest.update(repr((name, video.prompt, video.phrases, video.fingerprint)).encode())
+            digest.update(video.boxes.tobytes() + video.box_mask.tobytes())
+        return digest.hexdigest()
 
     def video(self, index: int) -> Video:
         return self._videos[self.names[index]]

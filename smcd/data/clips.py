@@ -36,6 +36,10 @@ class VideoSource(Protocol):
     names: list[str]  # the videos that are used, sorted
     dropped: dict[str, str]  # videos that are not used, with the reason
 
+    @property
+    def fingerprint(self) -> str:
+        """It changes with what is used of the annotations, not with the place where they lie."""
+
     def video(self, index: int) -> Video:
         """The annotation. Raises an InputError where it is broken."""
 
@@ -157,6 +161,10 @@ class ClipSource(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def fingerprint(self) -> str:
+        """As that of a `VideoSource`."""
+
     def clip(self, index: int, rng: np.random.Generator) -> Clip:
         """Clip number `index`, its random choices from `rng`. Raises an InputError where the data are broken."""
 
@@ -181,6 +189,10 @@ class VideoClips:
 
     def __len__(self) -> int:
         return len(self.source.names)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint
 
     def clip(self, index: int, rng: np.random.Generator) -> Clip:
         video, sampling = self.source.video(index), self.sampling

@@ -1,9 +1,12 @@
 """GLIGEN's grounding data: images with boxes and phrases, base64 in TSV files."""
 
 import base64
+import hashlib
 import io
 import json
+import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,18 +17,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from smcd.data.clips import Clip
-from smcd.data.label_files import check_box, folder_of
+from smcd.data.label_files import check_box, check_text, folder_of
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import read_text
+from smcd.runtime.files import new_file, read_text
 from smcd.runtime.media import read_frame
 
-SETS = ("flickr", "sbu", "gqa")
+logger = logging.getLogger(__name__)
+
+SETS = {"flickr": ("flickr", "flickr30k", "flickr_tsv"), "sbu": ("sbu", "sbu_tsv"), "gqa": ("gqa", "gqa_tsv")}
 _SMALLEST = 0.01  # boxes of a smaller part of the image's area are dropped
-_ANEW = "download the .tsv and its .lineidx again"
+_BEGINNING = 65536  # bytes of a file's first row that tell it from others
+_AGAIN = "download the .tsv again"
+_ANEW = "delete the .lineidx, which is then made anew, or download both files again"
 
 
 class GligenRow(NamedTuple):
-    """One image: its JPEG in base64, its caption, and N boxes (xywh in pixels, float64) with their phrases."""
+    """One image: its JPEG in base64, its caption, and N >= 0 boxes (xywh in pixels, float64) with their phrases."""
 
     image: str
     caption: str
@@ -39,7 +46,7 @@ class GligenTSV:
     Images are cropped to squares of `size` pixels at random; objects are sorted by area, the largest first.
 
     Args:
-        path: the folder that holds `GLIGEN/GROUNDING`, or GROUNDING itself.
+        path: the folder that holds `GLIGEN/GROUNDING`, or one of these two; see `set_places`.
         name: flickr, sbu or gqa.
         max_objects: N, filled up with absent objects.
         crop_ratio: the smallest side of a crop, in parts of the image's short side; 1 is the centered whole square.
@@ -63,20 +70,24 @@ class GligenTSV:
         self.size, self.max_objects, self.crop_ratio = size, max_objects, crop_ratio
         self._filter = PIL.Image.Resampling.BILINEAR if resize == "antialiased" else PIL.Image.Resampling.BOX
         self._phrase_embeddings, self._on_error = phrase_embeddings, on_error
-        self.folder = folder_of(Path(path), f"GLIGEN/GROUNDING/{name}", f"GROUNDING/{name}", name)
-        self.files = sorted(self.folder.glob("*.tsv"))
-        if not self.files:
-            raise InputError(f"{self.folder}: holds no .tsv files; see docs/data.md")
+        self.folder = folder_of(Path(path), *set_places(name), holds="*.tsv")
+        self.files = sorted(self.folder.glob("[!.]*.tsv"))
+        check_files(self.files)
         self.dropped: dict[str, str] = {}
+        self._without_lineidx: dict[Path, np.ndarray] = {}
         self._offsets = [self._read_offsets(file) for file in self.files]
         self._ends = np.cumsum([len(offsets) for offsets in self._offsets])
 
     def _read_offsets(self, file: Path) -> np.ndarray:
+        if not file.with_suffix(".lineidx").exists():
+            logger.warning(f"{file}: has no .lineidx, so all of it is read now; smcd prepare gligen writes a .lineidx")
+            self._without_lineidx[file] = find_offsets(file)
+            return self._without_lineidx[file]
         offsets = read_offsets(file)
         size = file.stat().st_size
         beyond = offsets >= size
         if beyond.any():
-            message = f"{file}:{beyond.argmax() + 1}: the file ends at byte {size}, before this row; {_ANEW}"
+            message = f"{file}:{beyond.argmax() + 1}: the file ends at byte {size}, before this row; {_AGAIN}"
             if self._on_error != "skip":
                 raise InputError(message)
             self.dropped |= {f"{file.stem}:{row + 1}": message for row in np.flatnonzero(beyond)}
@@ -88,8 +99,20 @@ class GligenTSV:
                 raise InputError(f"{file.with_suffix('.lineidx')}:{len(offsets)}: {file.name} has more rows; {_ANEW}")
         return offsets
 
+    def write_missing_lineidx(self) -> None:
+        """Write the byte offsets that had to be found, beside their files."""
+        for file, offsets in self._without_lineidx.items():
+            with new_file(file.with_suffix(".lineidx")) as temporary:
+                temporary.write_text("".join(f"{offset}\n" for offset in offsets))
+
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which rows there are, by where they begin in their files: their content is read once it is needed."""
+        rows = (file.name.encode() + offsets.tobytes() for file, offsets in zip(self.files, self._offsets, strict=True))
+        return hashlib.sha256(b"".join(rows)).hexdigest()
 
     def _place(self, index: int) -> tuple[Path, int, int]:
         """File, row in it and byte offset."""
@@ -117,7 +140,7 @@ class GligenTSV:
         try:
             jpeg = io.BytesIO(base64.b64decode(row.image, validate=True))
         except ValueError as error:
-            raise InputError(f"{where}: the image is not base64 ({error}); {_ANEW}") from None
+            raise InputError(f"{where}: the image is not base64 ({error}); {_AGAIN}") from None
         image = read_frame(jpeg, name=where)
         side, left, top = self._crop(image.size, rng)
         pixels = image.resize((self.size, self.size), self._filter, (left, top, left + side, top + side))
@@ -144,6 +167,41 @@ class GligenTSV:
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
         order = [n for n in np.argsort(-areas, kind="stable") if areas[n] >= _SMALLEST]
         return boxes[order].astype(np.float32), [row.phrases[n] for n in order]
+
+
+def set_places(name: str) -> list[str]:
+    """Where the .tsv files of a set may lie: as documented here, in GLIGEN's own layout, or in a clone from the hub."""
+    tops = ("GLIGEN/GROUNDING/", "GROUNDING/", "GLIGEN/", "")
+    return [f"{top}{folder}{below}" for top in tops for folder in SETS[name] for below in ("", "/tsv")]
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Raise an InputError where two files begin with the same row, as shards and the file merged from them do.
+
+    Also where a clone from the hub has no data yet.
+    """
+    seen: dict[bytes, Path] = {}
+    for file in files:
+        with file.open("rb") as tsv:
+            row = tsv.readline(_BEGINNING)
+        if row.startswith(b"version https://git-lfs"):
+            raise InputError(f"{file}: is only a pointer of Git LFS; run git lfs pull in {file.parent}")
+        if (other := seen.setdefault(row, file)) is not file:
+            fix = "keep the shards or the file merged from them, and move the other away"
+            raise InputError(f"{file}: begins with the same row as {other.name}, so rows would count twice; {fix}")
+
+
+def find_offsets(tsv: Path) -> np.ndarray:
+    """Byte offsets of the rows (int64), by reading the whole file. Raises an InputError if it has none."""
+    offsets, position = [], 0
+    with tsv.open("rb") as file:
+        for line in file:
+            if line.strip():
+                offsets.append(position)
+            position += len(line)
+    if not offsets:
+        raise InputError(f"{tsv}: is empty; {_AGAIN}")
+    return np.array(offsets, dtype=np.int64)
 
 
 def read_offsets(tsv: Path) -> np.ndarray:
@@ -174,11 +232,10 @@ def read_row(tsv: Path, row: int, offset: int) -> GligenRow:
         line = file.readline()
     try:
         content = json.loads(line.partition(b"\t")[2])
-        image, caption, annotations = str(content["image"]), str(content["caption"]), list(content["annos"])
+        image, caption, annotations = str(content["image"]), content["caption"], list(content["annos"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{where}: the row is broken or cut off ({error}); {_ANEW}") from None
-    if not annotations:
-        raise InputError(f"{where}: has no annos")
+        raise InputError(f"{where}: the row is broken or cut off ({error}); {_AGAIN}") from None
+    caption = check_text(caption, f"{where}: the caption")
     boxes, phrases = [], []
     for number, item in enumerate(annotations):
         place = f"{where}: anno {number}"
@@ -186,14 +243,17 @@ def read_row(tsv: Path, row: int, offset: int) -> GligenRow:
             raise InputError(f"{place} is no JSON object")
         boxes.append(check_box(item.get("bbox"), place))
         phrases.append(phrase_of(caption, item.get("tokens_positive"), place))
-    return GligenRow(image, caption, np.array(boxes), phrases)
+    return GligenRow(image, caption, np.array(boxes, dtype=np.float64).reshape(-1, 4), phrases)
 
 
 def phrase_of(caption: str, spans: Any, where: str) -> str:
-    """The words of a caption that name an object: its character spans, joined by a space."""
+    """The words of a caption that name an object: its character spans, joined by a space.
+
+    What a span has past the end of the caption is cut off, as in GLIGEN. Raises an InputError if nothing is left.
+    """
     try:
-        inside = all(0 <= start < end <= len(caption) for start, end in spans)
-        phrase = " ".join(caption[start:end] for start, end in spans).strip() if inside else ""
+        proper = all(0 <= start < end for start, end in spans)
+        phrase = " ".join(filter(None, (caption[start:end] for start, end in spans))).strip() if proper else ""
     except (TypeError, ValueError):
         phrase = ""
     if not phrase:

@@ -7,6 +7,7 @@ made from, and `index.json` once all of them are there.
 import hashlib
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from smcd.runtime.files import new_file, read_json, write_json
 from smcd.runtime.hashes import weights_hash
 
 SHARD = 32  # videos of a shard
-_TEXTS = {"text", "phrase_embeddings"}
+_LATENTS, _TEXTS = ("latent_mean", "latent_std"), {"text", "phrase_embeddings"}
 _INDEX = "index.json"
 _AGAIN = "run smcd prepare again, which writes anew what changed"
 
@@ -72,6 +73,25 @@ def _open_shard(folder: Path, number: int) -> tuple[Any, dict[str, Any]]:
         raise InputError(f"{path}: cannot be read ({first_line(error)}); {_AGAIN}") from None
 
 
+def _checksums(rows: Tensor) -> list[int]:
+    """CRC-32 of each row, for the rows that a clip reads are few of a shard."""
+    flat = rows.contiguous().flatten(1).view(torch.uint8).numpy()
+    return [zlib.crc32(row) for row in flat]
+
+
+def _read(file: Any, video: str, key: str, header: dict[str, Any], rows: range | None = None) -> Tensor:
+    """These rows, or all, of one of a video's tensors. Raises an InputError if they are not as they were written."""
+    part = slice(None) if rows is None else slice(rows[0], rows[-1] + 1)
+    try:
+        content = file.get_slice(f"{video}/{key}")[part]
+    except SafetensorError as error:
+        raise InputError(f"{video}: its {key} cannot be read ({first_line(error)}); {_AGAIN}") from None
+    sums = header.get("crc32", {}).get(key)  # which older caches do not have
+    if sums is not None and _checksums(content) != sums[part]:
+        raise InputError(f"{video}: its {key} in the cache is damaged; {_AGAIN}")
+    return content
+
+
 def _description(video: Video) -> dict[str, Any]:
     """What must not have changed since a video was cached."""
     content = {"prompt": video.prompt, "phrases": video.phrases}
@@ -96,18 +116,21 @@ class CacheWriter:
             changed = [f"{key} {old.get(key)} -> {value}" for key, value in settings.items() if old.get(key) != value]
             raise InputError(f"{path}: the cache was begun otherwise ({', '.join(changed)}); delete its folder")
         write_json(path, settings, indent=1)
-        for left_over in self.folder.glob(".*.partial*"):
-            left_over.unlink()
         missing = [number for number in range(len(self.shards)) if not self._is_right(number)]
         if missing:
             (self.folder / _INDEX).unlink(missing_ok=True)
         return missing
 
     def _is_right(self, number: int) -> bool:
-        """Whether a shard holds its videos as they are now, none of them dropped."""
+        """Whether a shard holds its videos as they are now, none of them dropped, and every bit as it was written."""
         videos = map(self.source.video, self.shards[number])
         try:
-            return _open_shard(self.folder, number)[1] == {video.name: _description(video) for video in videos}
+            file, header = _open_shard(self.folder, number)
+            for name, video in header.items():
+                for key in video.get("crc32", {}):
+                    _read(file, name, key, video)
+            found = {name: {**video, "crc32": None} for name, video in header.items()}
+            return found == {video.name: {**_description(video), "crc32": None} for video in videos}
         except InputError:
             return False
 
@@ -121,11 +144,11 @@ class CacheWriter:
             if isinstance(content, str):
                 header[video.name] = {"dropped": content}
                 continue
-            header[video.name] = _description(video)
-            for key in ("latent_mean", "latent_std"):  # frames first: a clip is one piece of the file
-                tensors[f"{video.name}/{key}"] = content[key].transpose(0, 1).contiguous()
-            for key in _TEXTS & content.keys():
-                tensors[f"{video.name}/{key}"] = content[key].contiguous()
+            frames_first = {key: content[key].transpose(0, 1) for key in _LATENTS}  # a clip is one piece of the file
+            stored = {key: value.contiguous() for key, value in (content | frames_first).items()}
+            sums = {key: _checksums(value) for key, value in stored.items()}
+            header[video.name] = _description(video) | {"crc32": sums}
+            tensors |= {f"{video.name}/{key}": value for key, value in stored.items()}
         with new_file(_shard_path(self.folder, number)) as path:
             save_file(tensors, path, {"videos": json.dumps(header)})
 
@@ -162,7 +185,8 @@ class LatentCache:
         """`latent_mean`, `latent_std` (4 F h w) of these frames and, where they are cached, `text` (77 C) and
         `phrase_embeddings` (N C); float32.
 
-        Raises an InputError for a video that is not there, or changed since in prompt, phrases, length or content.
+        Raises an InputError for a video that is not there, is damaged, or changed since in prompt, phrases, length or
+        content.
         """
         if video.name not in self._index:
             raise InputError(f"{self.folder}: {video.name} is not in the cache; {_AGAIN}")
@@ -173,12 +197,14 @@ class LatentCache:
                 change = f"was cached with {key} {then.get(key)!r}, but {video.where} gives {value!r}"
                 raise InputError(f"{self.folder}: {video.name} {change}; {_AGAIN}")
         content = {}
-        for key in ("latent_mean", "latent_std"):
-            rows = file.get_slice(f"{video.name}/{key}")[frames[0] : frames[-1] + 1]
-            content[key] = rows[:: frames.step].transpose(0, 1).float()
-        for key in _TEXTS:
-            if (name := f"{video.name}/{key}") in file.keys():  # noqa: SIM118  # it is not a dict
-                content[key] = file.get_tensor(name).float()
+        try:
+            for key in _LATENTS:
+                content[key] = _read(file, video.name, key, then, frames)[:: frames.step].transpose(0, 1).float()
+            for key in _TEXTS:
+                if f"{video.name}/{key}" in file.keys():  # noqa: SIM118  # it is not a dict
+                    content[key] = _read(file, video.name, key, then).float()
+        except InputError as error:
+            raise InputError(f"{self.folder}: {error}") from None
         return content
 
     def _shard(self, number: int) -> tuple[Any, dict[str, Any]]:

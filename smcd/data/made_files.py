@@ -54,13 +54,13 @@ def write_embeddings(
     logger.info(f"wrote {path}")
 
 
-def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str) -> None:
+def prepare_youtube_vis(path: Path, embed: Embed, overwrite: bool, on_error: str) -> None:
     """Write `heldout.json`, missing entries of `caption.json`, `annotations_info.json` with and without embeddings.
 
-    `root` is the folder youvis. Raises an InputError for a broken annotation, with `on_error` "error".
+    `path` is that of `YouTubeVIS`. Raises an InputError for a broken annotation, with `on_error` "error".
     """
-    captions = root / "caption.json"
-    annotations = Annotations(root / "train" / "instances.json", captions)
+    annotations = Annotations(path)
+    root = annotations.root
     info = {name: annotations.tracks(name) for name in annotations.names}
     missing = {}
     for name, tracks in info.items():
@@ -70,12 +70,12 @@ def prepare_youtube_vis(root: Path, embed: Embed, overwrite: bool, on_error: str
             except InputError:
                 if on_error != "skip":
                     raise
-    embedded = root / "train" / "annotations_info_with_cat_emb.json"
+    embedded = annotations.folder / "annotations_info_with_cat_emb.json"
     write_embeddings(embedded, annotations.categories, embed, overwrite, "category_embedding", info)
     write_json(root / "heldout.json", held_out_names(annotations.names), indent=1)
     if missing:
-        write_json(captions, annotations.captions | missing, indent=1)
-    plain = root / "train" / "annotations_info.json"
+        write_json(annotations.captions_path, annotations.captions | missing, indent=1)
+    plain = annotations.folder / "annotations_info.json"
     if not plain.is_file():
         write_json(plain, info)
     logger.info(f"{root}: heldout.json, caption.json and {plain.name} are complete")

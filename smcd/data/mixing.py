@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from multiprocessing import active_children
+from multiprocessing.util import Finalize
 from typing import NamedTuple
 
 import numpy as np
@@ -130,25 +132,52 @@ class ClipLoader:
     process_index: int = 0
     num_processes: int = 1
     skipped: int = 0  # broken clips that were replaced so far
+    lost_worker: bool = False  # whether a process that reads was killed
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches from number `start` on; replaced clips are logged, others that are broken raise an InputError."""
-        loader: DataLoader = DataLoader(
-            self.mixture,
-            batch_sampler=self._picks(start),
-            num_workers=self.num_workers,
-            collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # separate: torch's global random state stays as it was
-            worker_init_fn=_leave_signals,
-        )
-        for batch in loader:
+        for batch in self._read(start):
             if isinstance(batch, InputError):
                 raise batch
             for message in batch.skipped:
                 self.skipped += 1
                 logger.warning(f"replaced a broken clip: {message} ({self.skipped} broken clips so far)")
             yield batch
+
+    def _read(self, start: int) -> Iterator[Batch | InputError]:
+        """The same, with broken clips as errors. If a process that reads is killed, this one takes over."""
+        loader: DataLoader = DataLoader(
+            self.mixture,
+            batch_sampler=self._picks(start),
+            num_workers=0 if self.lost_worker else self.num_workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # separate: torch's global random state stays as it was
+            worker_init_fn=_leave_signals,
+        )
+        others, handler = active_children(), signal.getsignal(signal.SIGCHLD)
+        batches = iter(loader)
+        signal.signal(signal.SIGCHLD, handler)  # torch's raises anywhere, in half a step too, when a worker is killed
+        workers = [process for process in active_children() if process not in others]
+
+        def end() -> None:
+            for worker in workers:
+                worker.kill()
+
+        at_exit = Finalize(None, end, exitpriority=0)  # else Python waits for them, and they ignore its SIGTERM
+        number = start
+        try:
+            while True:
+                yield next(batches)
+                number += 1
+        except Exception:
+            if all(worker.is_alive() for worker in workers):
+                raise
+            self.lost_worker = True
+        finally:
+            del batches
+            at_exit()
+        yield from self._read(number)
 
     def _picks(self, start: int) -> Iterator[list[Pick]]:
         """The picks of this process's batch number `start`, `start` + 1, ..."""

@@ -25,7 +25,7 @@ class Sprites:
         self.dropped: dict[str, str] = {}
         self._settings = (frames, size, world)
         description = json.dumps((world or World()).description())
-        self._fingerprint = hashlib.sha1(description.encode()).hexdigest()[:16]
+        self.fingerprint = hashlib.sha1(description.encode()).hexdigest()[:16]
         self._seed = seed
         self._last: tuple[int, SpriteClip] | None = None
         self._videos: dict[int, Video] = {}
@@ -42,7 +42,7 @@ class Sprites:
         if index not in self._videos:
             if len(self._videos) >= _KEPT:
                 self._videos.clear()
-            name, clip, origin = self.names[index], self.clip(index), (self.name, self._fingerprint)
+            name, clip, origin = self.names[index], self.clip(index), (self.name, self.fingerprint)
             phrases = [sprite.phrase for sprite in clip.sprites]
             self._videos[index] = Video(name, clip.caption, phrases, clip.boxes, clip.box_mask, *origin)
         return self._videos[index]

@@ -1,7 +1,8 @@
 """YouTube-VIS 2021: several tracked objects per video, every fifth frame."""
 
 import hashlib
-from collections import defaultdict
+import logging
+import math
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -12,22 +13,27 @@ import PIL.Image
 
 from smcd.data.annotated import AnnotatedVideos
 from smcd.data.clips import Video
-from smcd.data.label_files import check_box, folder_of, xyxy
+from smcd.data.label_files import check_box, check_text, folder_of, read_captions, xyxy
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import read_json
 from smcd.runtime.media import read_frame
+from smcd.runtime.names import check_inside
+
+logger = logging.getLogger(__name__)
 
 HELD_OUT = 180  # videos of train that are kept for evaluation
+_PLACES = ("youvis/train", "ytvis_2021/train", "youtube_vis_2021/train", "youtube_vis/train", "ytvis/train", "train")
 
 
 class YouTubeVIS(AnnotatedVideos):
     """The annotated videos of YouTube-VIS 2021 (those of train), a `VideoSource`.
 
-    Boxes come from `bboxes`, or from `segmentations` where there are none; where both are null the object is absent.
+    Boxes come from `bboxes`, or from `segmentations` (run lengths or polygons) where there are none; where both are
+    null the object is absent. All frames must be there.
     The prompt of a video is its entry in `caption.json`, if there is one, otherwise it is made of its categories.
 
     Args:
-        path: the folder that holds `youvis`.
+        path: the folder that holds `youvis` (or `ytvis_2021`, `YouTube-VIS`, ...), or youvis itself.
         held_out: the videos of `held_out_names`: "exclude" (training), "only" (evaluation), "include" (both).
         min_frames, on_error: see `AnnotatedVideos`.
 
@@ -35,15 +41,21 @@ class YouTubeVIS(AnnotatedVideos):
     """
 
     def __init__(self, path: Path, held_out: str = "exclude", min_frames: int = 8, on_error: str = "error"):
-        root = folder_of(Path(path), "youvis")
-        self.folder = folder_of(root / "train", "JPEGImages")
-        annotations = Annotations(root / "train" / "instances.json", root / "caption.json")
+        annotations = Annotations(Path(path))
+        self.folder = folder_of(annotations.folder, "JPEGImages")
         unused, away = {}, set(held_out_names(annotations.names))
         if held_out == "exclude":
             unused = dict.fromkeys(sorted(away), "held out for evaluation")
         elif held_out == "only":
             unused = dict.fromkeys(sorted({*annotations.names} - away), "not held out")
-        super().__init__("youvis/train", annotations.names, annotations.video, unused, min_frames, on_error)
+
+        def read(name: str) -> Video:
+            files = [self.folder / file for file in annotations.file_names(name)]
+            if missing := next((file for file in files if not file.is_file()), None):
+                raise InputError(f"{missing}: is missing, and the annotations list it")
+            return annotations.video(name)
+
+        super().__init__("youvis/train", annotations.names, read, unused, min_frames, on_error)
         self._files = {name: annotations.file_names(name) for name in self.names}
 
     def images(self, index: int, frames: Sequence[int], size: tuple[int, int] | None) -> list[PIL.Image.Image]:
@@ -58,28 +70,38 @@ def held_out_names(names: Iterable[str]) -> list[str]:
 
 
 class Annotations:
-    """`instances.json` with `caption.json`: what is known of each video, by its name."""
+    """`instances.json` with `caption.json`: what is known of each video, by its name.
 
-    def __init__(self, path: Path, captions: Path):
-        self._path, self._captions_path = path, captions
+    `path` is that of `YouTubeVIS`. Outside of youvis/train, the file of annotations may be called `train.json`.
+    """
+
+    def __init__(self, path: Path):
+        self.folder = folder_of(path, *_PLACES)
+        self.root = self.folder.parent
+        files = [self.folder / "instances.json", self.root / "train.json"]
+        self._path = path = next((file for file in files if file.is_file()), files[0])
+        self.captions_path = self.root / "caption.json"
         content = read_json(path)
-        self.captions: dict[str, Any] = read_json(captions) if captions.is_file() else {}
-        self._categories = {
-            self._get(item, "id", f"category {n}", int): self._get(item, "name", f"category {n}", str)
-            for n, item in enumerate(self._get(content, "categories", "the file", list))
-        }
+        categories = self._by_id(self._get(content, "categories", "the file", list), "category")
+        videos = self._by_id(self._get(content, "videos", "the file", list), "video")
+        self._categories = {n: self._get(item, "name", f"category {n}", str) for n, item in categories.items()}
         self._videos: dict[str, dict] = {}
-        for n, video in enumerate(self._get(content, "videos", "the file", list)):
-            files = self._get(video, "file_names", f"video {n}", list)
-            if not files or not all(isinstance(file, str) for file in files):
-                raise InputError(f"{path}: video {n} has no file_names")
-            self._videos[files[0].split("/")[0]] = video
+        for n, video in enumerate(videos.values()):
+            name = self._name(video, f"video {n}")
+            if name in self._videos:
+                raise InputError(f"{path}: video {n} has the folder of another one, {name}")
+            self._videos[name] = video
         if not self._videos:
             raise InputError(f"{path}: holds no videos")
-        self._tracks: dict[int, list[dict]] = defaultdict(list)
+        self._tracks: dict[int, list[dict]] = {number: [] for number in videos}
+        strays: list[dict] = []
         for n, track in enumerate(self._get(content, "annotations", "the file (only train has them)", list)):
-            self._tracks[self._get(track, "video_id", f"annotation {n}", int)].append(track)
+            self._tracks.get(self._get(track, "video_id", f"annotation {n}", int), strays).append(track)
+        if strays:
+            example = f"such as {strays[0]['video_id']}"
+            logger.warning(f"{path}: {len(strays)} annotations are left out: no video has their video_id ({example})")
         self.names = sorted(self._videos)
+        self.captions = read_captions(self.captions_path, self.names)
         self.categories = sorted(set(self._categories.values()))
 
     def _get(self, item: Any, key: str, what: str, kind: Any) -> Any:
@@ -89,13 +111,35 @@ class Annotations:
             raise InputError(f'{self._path}: {what}: "{key}" is {str(item[key])[:40]!r}, of the wrong kind')
         return item[key]
 
+    def _by_id(self, items: list, kind: str) -> dict[int, dict]:
+        """Entries by their ids. Raises an InputError where two have the same."""
+        found: dict[int, dict] = {}
+        for n, item in enumerate(items):
+            number = self._get(item, "id", f"{kind} {n}", int)
+            if number in found:
+                raise InputError(f"{self._path}: {kind} {n}: the id {number} was given before")
+            found[number] = item
+        return found
+
+    def _name(self, video: Any, what: str) -> str:
+        """The folder of a video's frames, by which it is called."""
+        files = self._get(video, "file_names", what, list)
+        if not files or not all(isinstance(file, str) for file in files):
+            raise InputError(f"{self._path}: {what} has no file_names")
+        for file in files:
+            check_inside(file, f"{self._path}: {what}")
+        folders = sorted({file.partition("/")[0] for file in files})
+        if len(folders) > 1:
+            raise InputError(f"{self._path}: {what}: its file_names are in several folders ({', '.join(folders[:2])})")
+        return folders[0]
+
     def file_names(self, name: str) -> list[str]:
         """The frames of a video, relative to JPEGImages."""
         return self._videos[name]["file_names"]
 
     def tracks(self, name: str) -> list[dict]:
         """The annotations of a video as they stand in the file."""
-        return self._tracks[self._get(self._videos[name], "id", f"video {name}", int)]
+        return self._tracks[self._videos[name]["id"]]
 
     def video(self, name: str) -> Video:
         """Raises an InputError that names the annotation that is broken."""
@@ -108,9 +152,8 @@ class Annotations:
         if not present.any():
             raise InputError(f"{where}: its objects are absent in all frames")
         boxes = np.where(present[..., None], boxes, 0).astype(np.float32)
-        prompt = self.captions.get(name) or caption_of(phrases)
-        if not isinstance(prompt, str):
-            raise InputError(f"{self._captions_path}: the caption of {name} is not a text")
+        prompt = check_text(self.captions.get(name), f"{self.captions_path}: the caption of {name}")
+        prompt = prompt or caption_of(phrases)
         return Video(name, prompt, phrases, boxes, present.astype(np.float32), where)
 
     def category(self, track: dict) -> str:
@@ -119,14 +162,14 @@ class Annotations:
         number = self._get(track, "category_id", what, int)
         if number not in self._categories:
             known = ", ".join(map(str, self._categories))
-            raise InputError(f"{self._path}: {what}: category_id {number} is unknown, of {known}")
+            raise InputError(f"{self._path}: {what}: category_id {str(number)[:20]} is unknown, of {known}")
         return self._categories[number]
 
     def _boxes(self, track: dict, video: dict, name: str) -> np.ndarray:
         """Boxes of one object, F 4, xyxy in 0..1; NaN where absent."""
         what = f"annotation {track.get('id', '?')} (video {name})"
         width, height = (self._get(video, key, f"video {name}", (int, float)) for key in ("width", "height"))
-        if min(width, height) <= 0:
+        if not all(0 < side < math.inf for side in (width, height)):
             raise InputError(f"{self._path}: video {name}: its size is {width} x {height}")
         frames = len(self.file_names(name))
         given, masks = (
@@ -150,10 +193,12 @@ class Annotations:
 
 
 def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]:
-    """The extent of a COCO mask (run lengths, as numbers or compressed), xywh in pixels; `size` is height and width.
+    """The extent of a COCO mask, xywh in pixels: polygons, or run lengths, as numbers or compressed.
 
-    Raises an InputError if it is not a run-length code of a mask of this size.
+    `size` is height and width. Raises an InputError if it is no mask of this size.
     """
+    if isinstance(mask, list):
+        return _box_of_polygons(mask, where)
     from pycocotools import mask as coco
 
     try:
@@ -166,6 +211,18 @@ def box_of_mask(mask: Any, size: tuple[float, float], where: str) -> list[float]
         return [float(value) for value in coco.toBbox(mask)]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: the segmentation is not a run-length code ({first_line(error)})") from None
+
+
+def _box_of_polygons(polygons: list, where: str) -> list[float]:
+    """The extent of polygons, each [x1, y1, x2, y2, ...], as xywh; of none, a box without extent."""
+    try:
+        corners = [np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in polygons]
+        if any(len(points) < 3 or not np.isfinite(points).all() for points in corners):
+            raise ValueError("a polygon has at least three points")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: the segmentation is not a list of polygons ({first_line(error)})") from None
+    points = np.concatenate(corners) if corners else np.zeros((1, 2))
+    return [*points.min(0).tolist(), *np.ptp(points, axis=0).tolist()]
 
 
 def caption_of(phrases: Sequence[str]) -> str:

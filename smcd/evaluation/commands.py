@@ -24,6 +24,7 @@ def score(config: ScoreConfig) -> None:
 
 def compare_reports(config: CompareConfig) -> None:
     """Put reports into one table, write it and print it."""
-    comparison = compare([Path(report) for report in config.reports], config.allow_partial)
-    write_comparison(Path(config.out), comparison)
+    paths = [Path(report) for report in config.reports]
+    comparison = compare(paths, config.allow_partial)
+    write_comparison(Path(config.out), comparison, paths)
     print(comparison_text(comparison))

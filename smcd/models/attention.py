@@ -63,6 +63,13 @@ class Attention(nn.Module, AttentionModuleMixin):
         self.processor = AttentionBackend()
         self.cache_key = ""  # the module's full name, set by the UNet
 
+    def set_processor(self, processor: AttentionBackend) -> None:
+        """Raises a ValueError for diffusers' attention processors: they would project keys and values by themselves."""
+        if not isinstance(processor, AttentionBackend):
+            kind, fix = type(processor).__name__, "choose how attention is computed by set_attention_backend"
+            raise ValueError(f"processor is a {kind}, but this attention takes no processors: {fix}")
+        super().set_processor(processor)
+
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))
 

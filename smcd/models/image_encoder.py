@@ -72,9 +72,13 @@ class ImageEncoder(ModelMixin, ConfigMixin):
                 self.blocks.append(EncoderBlock(entering, width, downsample=level > 0 and index == 0))
                 entering = width
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Tokens (B L C), row by row, of latents (B 4 h w); 16 tokens for 32 x 32 latents."""
+    def forward(self, latents: Tensor, return_dict: bool = True) -> Tensor | tuple[Tensor]:
+        """Tokens (B L C), row by row, of latents (B 4 h w); 16 tokens for 32 x 32 latents.
+
+        `return_dict=False` returns a tuple, as in diffusers.
+        """
         x = self.conv_in(latents)
         for block in self.blocks:
             x = block(x)
-        return rearrange(x, "b c h w -> b (h w) c")
+        tokens = rearrange(x, "b c h w -> b (h w) c")
+        return tokens if return_dict else (tokens,)

@@ -48,16 +48,20 @@ class PositionNet(ModelMixin, ConfigMixin):
             Float32Linear(512, out_dim),
         )
 
-    def forward(self, boxes: Tensor, masks: Tensor, phrase_embeddings: Tensor) -> Tensor:
+    def forward(
+        self, boxes: Tensor, masks: Tensor, phrase_embeddings: Tensor, return_dict: bool = True
+    ) -> Tensor | tuple[Tensor]:
         """Object tokens (... N out_dim), float32.
 
         Args:
             boxes: ... N 4, xyxy in 0..1.
             masks: ... N, 0 where the object is absent: its phrase and box are replaced by learned null vectors.
             phrase_embeddings: ... N C, or anything that broadcasts to it.
+            return_dict: False returns a tuple, as in diffusers.
         """
         with torch.autocast(boxes.device.type, enabled=False):
             present = masks.bool()[..., None]
             box = torch.where(present, fourier_features(boxes), self.null_box.float())
             phrase = torch.where(present, phrase_embeddings.float(), self.null_phrase.float())
-            return self.linears(torch.cat([phrase, box], dim=-1))
+            tokens = self.linears(torch.cat([phrase, box], dim=-1))
+        return tokens if return_dict else (tokens,)

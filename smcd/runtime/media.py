@@ -1,12 +1,12 @@
-"""Images and videos on disk: read, resize, write, draw boxes. Frames are uint8 arrays F H W 3."""
+"""Images on disk, and videos to write: read, resize, draw boxes. Frames are uint8 arrays F H W 3."""
 
 import contextlib
-import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import imageio.v3 as imageio
+import av
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
@@ -15,32 +15,49 @@ import PIL.ImageOps
 
 from smcd.runtime.errors import InputError, first_line
 
-MAX_PIXELS = 100_000_000
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MAX_PIXELS = 100_000_000  # of an image, and of a frame of a video
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # others are not tried, whatever a file is called: EPS runs a program
 _COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324")
 _LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names
+
+
+def _open_image(file: Path | BinaryIO) -> PIL.Image.Image:
+    """An image whose pixels are yet to be read. Raises a ValueError if they are too many."""
+    image: PIL.Image.Image = PIL.Image.open(file, formats=_FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are too many")
+    return image
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The files of a folder that are called images; not those that macOS hides beside them."""
+    paths = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    return [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
 
 
 def read_image(path: Path) -> PIL.Image.Image:
     """An RGB image as a viewer shows it: EXIF orientation applied, transparency on white, deep grays scaled to 8 bits.
 
-    Raises an InputError for a file that is not an image, is cut off, or has more than `MAX_PIXELS`.
+    Raises an InputError for a file that is not an image of a known format, is cut off, or has more than `MAX_PIXELS`.
     """
     try:
-        image: PIL.Image.Image = PIL.Image.open(path)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ValueError(f"{width} x {height} pixels are too many")
+        image = _open_image(path)
         image.load()
     except Exception as error:  # a broken file can make Pillow's parsers raise anything
         fix = "save it again as PNG or JPEG, of at most 100 megapixels"
         raise InputError(f"{path}: cannot be read as an image ({first_line(error)}); {fix}") from None
+    return as_shown(image)
+
+
+def as_shown(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The image in RGB as a viewer shows it, see `read_image`."""
     with contextlib.suppress(Exception):  # broken EXIF data leave the image as it is
         image = PIL.ImageOps.exif_transpose(image)
-    return _as_rgb(image)
+    return as_rgb(image)
 
 
-def _as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     """8-bit RGB: deep grays scaled, transparency on white."""
     if image.mode.startswith("I"):  # 16-bit gray
         image = PIL.Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
@@ -59,56 +76,13 @@ def read_frame(file: Path | BinaryIO, size: tuple[int, int] | None = None, name:
         name: what messages call an open file; they are InputErrors for one that is missing, broken or no image.
     """
     try:
-        with PIL.Image.open(file) as image:
+        with _open_image(file) as image:
             if size is not None:
                 image.draft("RGB", size[::-1])
-            return _as_rgb(image)
+            return as_rgb(image)
     except Exception as error:  # a broken file can make Pillow's parsers raise anything
         complaint = f"cannot be read as an image ({first_line(error)}); unpack the dataset again"
         raise InputError(f"{name or file}: {complaint}") from None
-
-
-class VideoFile:
-    """Frames of a video file (GIF, mp4, webm, ...) by their number; decord reads them if it is installed.
-
-    Raises an InputError for a file that cannot be read as a video.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        is_gif = path.suffix.lower() == ".gif"
-        self._decord = not is_gif and importlib.util.find_spec("decord") is not None
-        self._options: dict[str, Any] = {"plugin": "pillow", "mode": "RGB"} if is_gif else {"plugin": "FFMPEG"}
-        with self._readable("cannot be read as a video"):
-            path.stat()  # says so plainly if the file is missing
-            if self._decord:
-                reader = self._open_decord()
-                self.length, (self.height, self.width) = len(reader), reader[0].shape[:2]
-            else:
-                for count, frame in enumerate(imageio.imiter(path, **self._options), start=1):
-                    self.length, (self.height, self.width) = count, frame.shape[:2]
-
-    def read(self, frames: Sequence[int]) -> list[PIL.Image.Image]:
-        """These frames in RGB. Raises an InputError if the file is broken there."""
-        with self._readable(f"frames {list(frames)} cannot be read"):
-            if self._decord:
-                found = dict(zip(frames, self._open_decord().get_batch(list(frames)).asnumpy(), strict=True))
-            else:
-                decoded = enumerate(imageio.imiter(self.path, **self._options))
-                found = {number: frame for number, frame in decoded if number in frames}
-            return [PIL.Image.fromarray(found[number]) for number in frames]
-
-    def _open_decord(self) -> Any:
-        import decord
-
-        return decord.VideoReader(str(self.path))
-
-    @contextlib.contextmanager
-    def _readable(self, complaint: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # decord raises its own errors, ffmpeg any
-            raise InputError(f"{self.path}: {complaint} ({first_line(error)})") from None
 
 
 def resize(image: PIL.Image.Image, height: int, width: int, antialias: bool = True) -> PIL.Image.Image:
@@ -188,11 +162,23 @@ def write_frames(folder: Path, prefix: str, frames: np.ndarray) -> None:
 
 def write_video(path: Path, frames: np.ndarray, fps: float = 8) -> None:
     """Write a looping .gif or an H.264 .mp4 that plays at `fps` frames a second; a ValueError for another suffix."""
-    if path.suffix not in (".gif", ".mp4"):
-        raise ValueError(f"{path}: a video is written as .gif or .mp4")
     if path.suffix == ".gif":
         ends = np.rint(np.arange(len(frames) + 1) * 100 / fps) * 10  # GIF counts hundredths of a second, in ms here
         durations = np.diff(ends).astype(int).tolist()
-        imageio.imwrite(path, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
+        first, *rest = map(PIL.Image.fromarray, frames)
+        first.save(path, save_all=True, append_images=rest, duration=durations if rest else durations[0], loop=0)
+    elif path.suffix == ".mp4":
+        _write_mp4(path, frames, fps)
     else:
-        imageio.imwrite(path, frames, fps=fps, codec="libx264", macro_block_size=2, quality=9)
+        raise ValueError(f"{path}: a video is written as .gif or .mp4")
+
+
+def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
+    even = np.pad(frames, ((0, 0), *((0, side % 2) for side in frames.shape[1:3]), (0, 0)), mode="edge")
+    with av.open(f"file:{path}", "w", options={"movflags": "+faststart"}) as container:  # plays while it is loading
+        stream = container.add_stream("libx264", Fraction(fps).limit_denominator(1000), {"crf": "5"})
+        stream.height, stream.width = even.shape[1:3]
+        stream.pix_fmt = "yuv420p"  # what every player shows; it needs even sides
+        for frame in even:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode())

@@ -9,11 +9,11 @@ import torch
 
 from smcd.runtime.errors import first_line
 from smcd.runtime.hashes import weights_hash
+from smcd.runtime.hub import quiet_hub
 
 logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 
 
 class MissingModel(Exception):  # noqa: N818  # it is not a failure: the report leaves the column out and says why
@@ -34,7 +34,7 @@ class Pretrained:
                 model, info = model_class.from_pretrained(
                     source, dtype=torch.float32, output_loading_info=True, **options
                 )
-        except _ERRORS as error:
+        except Exception as error:  # of a broken file, of the hub, or of the HTTP library below it
             raise MissingModel(f"{source} cannot be loaded ({first_line(error)})") from None
         if lacking := sorted(info["missing_keys"]):
             name = model_class.__name__
@@ -51,7 +51,7 @@ def load_processor(processor_class: Any, source: str) -> Any:
     try:
         with _quiet():
             return processor_class.from_pretrained(source)
-    except _ERRORS as error:
+    except Exception as error:  # of a broken file, of the hub, or of the HTTP library below it
         raise MissingModel(f"{source} has no {processor_class.__name__} ({first_line(error)})") from None
 
 
@@ -60,15 +60,13 @@ def _quiet() -> Iterator[None]:
     """Silence the hub's retries and transformers' tables and bars: the reason is given in one line."""
     from transformers.utils import logging as transformers_logging
 
-    hub, bar = logging.getLogger("huggingface_hub"), transformers_logging.is_progress_bar_enabled()
-    level, verbosity = hub.level, transformers_logging.get_verbosity()
-    hub.setLevel(logging.ERROR)
+    bar, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with quiet_hub():
+            yield
     finally:
-        hub.setLevel(level)
         transformers_logging.set_verbosity(verbosity)
         if bar:
             transformers_logging.enable_progress_bar()

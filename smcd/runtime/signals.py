@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -30,7 +31,8 @@ class StopSignals:
             return  # a process that reads data: the training process will end it
         self.received = number
         self._restore()
-        logger.info(f"{signal.Signals(number).name}: finishing this step, then a checkpoint; again to stop at once")
+        with suppress(RuntimeError):  # if it comes while a line is written
+            logger.info(f"{signal.Signals(number).name}: finishing this step, then a checkpoint; again to stop at once")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

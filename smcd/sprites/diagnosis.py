@@ -54,7 +54,7 @@ def clips_of(
 @torch.no_grad()
 def _encode(pipe: SMCDPipeline, clips: Sequence[SpriteClip], slots: int) -> Clips:
     latents, _ = encode_frames(pipe.vae, torch.from_numpy(np.stack([clip.frames for clip in clips])))
-    text, null_text = (states.float() for states in pipe.encode_prompt([clip.caption for clip in clips]))
+    text, _ = pipe.encode_prompt([clip.caption for clip in clips], do_classifier_free_guidance=False)
     boxes = latents.new_zeros(len(clips), latents.shape[2], slots, 4)
     box_mask = boxes.new_zeros(boxes.shape[:-1])
     for b, clip in enumerate(clips):
@@ -63,7 +63,7 @@ def _encode(pipe: SMCDPipeline, clips: Sequence[SpriteClip], slots: int) -> Clip
     names = [[sprite.phrase for sprite in clip.sprites[:slots]] for clip in clips]
     shape = (len(clips), slots, text.shape[-1])
     phrases = encode_phrase_lists(pipe.tokenizer, pipe.text_encoder, names, shape, text.device)[:, None]
-    conditions = Conditions(text, null_text, boxes, box_mask, phrases, None, latents[:, :, 0])
+    conditions = Conditions(text.float(), None, boxes, box_mask, phrases, None, latents[:, :, 0])
     covered = torch.from_numpy(np.stack([clip.masks.any(1) for clip in clips])).to(latents.device)
     return Clips(latents, conditions, _regions(covered, latents.shape[-2:]))
 

@@ -16,6 +16,7 @@ from smcd.runtime.files import new_file, new_folder, read_json
 from smcd.sprites.world import WORLDS, Sprite, SpriteClip, World, make_clip
 
 _GLIGEN_SETS = ("flickr", "sbu", "gqa")
+_LONGEST = 300  # characters of a setting
 _FRAME_STEP = 5  # YouTube-VIS names every fifth frame of its videos
 
 
@@ -27,7 +28,7 @@ def make_world(settings: Sequence[str]) -> World:
 
     start = WORLDS.get(settings[0]) if settings else None
     changes = list(settings[1:] if start else settings)
-    if other := [setting for setting in changes if "=" not in setting]:
+    if other := [text for text in changes if "=" not in text or "*" in text or len(text) > _LONGEST]:  # * is an alias
         known = f"nor does a world of that name stand first ({', '.join(WORLDS)})"
         raise InputError(f"{' '.join(settings)}: {other[0]!r} is no key=value (without spaces), {known}")
     try:

@@ -1,9 +1,11 @@
 """Trackers: where the objects of a video are, given their boxes in frame 0.
 
 A tracker is called with frames F H W 3 (uint8) and first boxes N 4 (xyxy in pixels, NaN where the object is absent). It
-returns boxes F N 4, cut at the frame's edges, NaN where it has lost the object or was given none.
+returns boxes F N 4, cut at the frame's edges, NaN where it has lost the object or was given none. `on_frame` is called
+with the number of each frame that is done.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from smcd.runtime.pretrained import IMAGENET_MEAN, IMAGENET_STD, MissingModel, Pretrained
+
+OnFrame = Callable[[int], None]
 
 
 class CSRT:
@@ -20,6 +24,7 @@ class CSRT:
     not installed, or is a build without its contributed modules.
     """
 
+    side = 480  # pixels of the longer side at which larger frames are best given to it: enlarged, they are 1920
     _scale = 4
     _least = 4  # pixels of a side, enlarged: smaller boxes make OpenCV fail
 
@@ -32,22 +37,24 @@ class CSRT:
             fix = "install opencv-contrib-python-headless and no other build of OpenCV"
             raise MissingModel(f"the csrt tracker is missing: {fix}") from None
 
-    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+    def __call__(self, frames: np.ndarray, first: np.ndarray, on_frame: OnFrame | None = None) -> np.ndarray:
         height, width = frames.shape[1:3]
         size = (width * self._scale, height * self._scale)
-        large = [self._cv2.resize(frame[..., ::-1], size) for frame in frames]  # OpenCV's colors are BGR
         boxes = np.full((len(frames), *first.shape), np.nan)
-        for n, start in enumerate(_cut(first, height, width)):
-            x1, y1, x2, y2 = np.rint(start * self._scale)
-            if not min(x2 - x1, y2 - y1) >= self._least:  # or NaN
-                continue
-            boxes[0, n] = start
-            tracker = self._make()
-            tracker.init(large[0], (int(x1), int(y1), int(x2 - x1), int(y2 - y1)))
-            for f in range(1, len(frames)):
-                found, (x, y, w, h) = tracker.update(large[f])
+        trackers: dict[int, Any] = {}
+        for f, frame in enumerate(frames):
+            large = self._cv2.resize(frame[..., ::-1], size)  # OpenCV's colors are BGR
+            for n, start in enumerate(_cut(first, height, width)) if f == 0 else ():
+                x1, y1, x2, y2 = np.rint(start * self._scale)
+                if min(x2 - x1, y2 - y1) >= self._least:  # not NaN
+                    boxes[0, n], trackers[n] = start, self._make()
+                    trackers[n].init(large, (int(x1), int(y1), int(x2 - x1), int(y2 - y1)))
+            for n, tracker in trackers.items() if f > 0 else ():
+                found, (x, y, w, h) = tracker.update(large)
                 if found:
                     boxes[f, n] = np.array([x, y, x + w, y + h]) / self._scale
+            if on_frame is not None:
+                on_frame(f)
         return _cut(boxes, height, width)
 
     def describe(self) -> dict[str, str]:
@@ -62,13 +69,15 @@ class SAM2(Pretrained):
     `source` is a folder or hub id of a `Sam2VideoModel`. Raises MissingModel if it cannot be loaded.
     """
 
+    side = 1024  # pixels of the longer side at which larger frames are best given to it: it sees no more
+
     def __init__(self, source: str, device: str = "cpu"):
         from transformers import Sam2VideoModel
 
         super().__init__(Sam2VideoModel, source, device)
 
     @torch.inference_mode()
-    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+    def __call__(self, frames: np.ndarray, first: np.ndarray, on_frame: OnFrame | None = None) -> np.ndarray:
         height, width = frames.shape[1:3]
         first = _cut(first, height, width)
         objects = np.flatnonzero(~np.isnan(first).any(-1))
@@ -79,6 +88,8 @@ class SAM2(Pretrained):
         for output in self.model.propagate_in_video_iterator(session, start_frame_idx=0):
             masks = self._masks(output.pred_masks, height, width)
             boxes[output.frame_idx, objects] = [mask_extent(mask) for mask in masks]
+            if on_frame is not None:
+                on_frame(output.frame_idx)
         return boxes
 
     def _session(self, frames: np.ndarray, first: np.ndarray) -> Any:

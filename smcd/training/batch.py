@@ -4,12 +4,9 @@ Everything random about a sample is drawn by NumPy's generator from (seed, step,
 same on every device, and for any number of processes and workers.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 
 import numpy as np
 import torch
@@ -23,7 +20,6 @@ from smcd.text import encode_phrases, encode_text, tokenize
 from smcd.training.objective import Example
 from smcd.training.stages import Drops
 
-_WARNINGS = 3  # texts that are too long, before the run stops telling of them
 _AT_ONCE = 16  # phrases
 _KEPT_PHRASES = 100_000  # embeddings that are kept: 400 MB at full width
 
@@ -73,21 +69,6 @@ def draw(keys: Sequence[Key], shape: Sequence[int], drops: Drops, num_timesteps:
     )
 
 
-@contextmanager
-def _few_warnings(seen: Iterator[int]) -> Iterator[None]:
-    """Let only the first few messages on texts that are cut pass, since every epoch would repeat them."""
-
-    def is_early(_: logging.LogRecord) -> bool:
-        return next(seen) < _WARNINGS
-
-    text_logger = logging.getLogger("smcd.text")
-    text_logger.addFilter(is_early)
-    try:
-        yield
-    finally:
-        text_logger.removeFilter(is_early)
-
-
 class Encoders:
     """The frozen VAE and text encoder of a pipeline; if the text encoder trains, prompts are given as tokens."""
 
@@ -98,7 +79,6 @@ class Encoders:
         frozen = [self.vae] if trained_text_encoder else [self.vae, self.text_encoder]
         for part in frozen:
             nn.Module.to(part, device, dtype).eval().requires_grad_(False)
-        self._warnings = count()
         self._phrases: dict[str, Tensor] = {"": torch.zeros(pipe.text_encoder.config.hidden_size, device=device)}
 
     @torch.no_grad()
@@ -114,8 +94,7 @@ class Encoders:
         draws = draw(keys, mean.shape[1:], drops, self.num_timesteps)
         latents = mean + std * draws.posterior_noise.to(self.device)
         noise, timesteps = draws.noise.to(self.device), draws.timesteps.to(self.device)
-        with _few_warnings(self._warnings):
-            conditions, tokens = self._conditions(batch, latents[:, :, 0]), self._tokens(batch, draws)
+        conditions, tokens = self._conditions(batch, latents[:, :, 0]), self._tokens(batch, draws)
         return Example(latents, noise, timesteps, conditions.drop(**draws.drops), tokens)
 
     @cached_property

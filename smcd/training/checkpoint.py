@@ -6,7 +6,8 @@
     ema.safetensors       its running average, with --use_ema
     state.pt              optimizer, schedule, scaler, running average's counters, random state of every process
     config.yaml           the resolved config, from which the frozen weights are found again
-    checkpoint.json       step, what the result depends on, hash of the frozen weights, sizes of the datasets, versions
+    checkpoint.json       step, what the result depends on, hashes of the files above, of the frozen weights and of the
+                          data's annotations, sizes of the datasets, versions
 """
 
 import json
@@ -28,9 +29,11 @@ from torch import Tensor
 import smcd
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import new_file, new_folder, write_json
+from smcd.runtime.hashes import file_hash
 
 TRAINED, EMA, STATE = "trained.safetensors", "ema.safetensors", "state.pt"
 CONFIG, INFO, SHARDS = "config.yaml", "checkpoint.json", "shards"
+_NEWER = ("clips", "data", "sha256")  # which checkpoints of older versions lack
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Content:
     settings: dict[str, Any] = field(default_factory=dict)  # what the result depends on, by option
     frozen: str | None = None  # hash of the weights that do not train; None if an older version wrote the checkpoint
     clips: dict[str, int] = field(default_factory=dict)  # how many clips each dataset has that it trains on
+    data: dict[str, str] = field(default_factory=dict)  # `ClipSource.fingerprint` of each
+    sha256: dict[str, str] = field(default_factory=dict)  # of the files, by name
 
 
 def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
@@ -68,7 +73,9 @@ def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
         if shards is not None:
             shards.rename(target / SHARDS)
         write_options(target / CONFIG, content.options)
-        info = {name: getattr(content, name) for name in ("step", "settings", "frozen", "clips")}
+        info = {name: getattr(content, name) for name in ("step", "settings", "frozen", "clips", "data")}
+        files = [path for path in sorted(target.rglob("*")) if path.is_file() and path.name != CONFIG]
+        info["sha256"] = {path.relative_to(target).as_posix(): file_hash(path) for path in files}
         write_json(target / INFO, info | {"versions": versions()}, indent=1)
     return out
 
@@ -89,6 +96,7 @@ def versions() -> dict[str, str]:
 def read(path: Path) -> Content:
     """Everything of a checkpoint that resuming needs. Raises an InputError for a folder that is none, or is broken."""
     info = read_info(path)
+    check_files(path, *info["sha256"])
     try:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file can make the unpickler raise anything
@@ -98,13 +106,28 @@ def read(path: Path) -> Content:
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """The step, settings, frozen and clips of a checkpoint, named as in `Content`."""
+    """What `checkpoint.json` says, named as in `Content`; of older ones some is empty."""
     try:
         info = json.loads((path / INFO).read_text(encoding="utf-8"))
         found = {"step": int(info["step"]), "settings": dict(info["settings"])}
-        return found | {"frozen": info.get("frozen"), "clips": dict(info.get("clips", {}))}
+        return found | {"frozen": info.get("frozen")} | {key: dict(info.get(key, {})) for key in _NEWER}
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path}: is not a checkpoint of this program ({first_line(error)})") from None
+
+
+def check_files(path: Path, *names: str) -> None:
+    """Raise an InputError for one of these files of a checkpoint that is missing, or not as it was written."""
+    hashes = read_info(path)["sha256"]
+    for name in names:
+        try:
+            whole = name not in hashes or file_hash(path / name) == hashes[name]
+        except OSError as error:
+            raise InputError(f"{path / name}: cannot be read ({error.strerror})") from None
+        if not whole:
+            raise InputError(
+                f"{path / name}: is damaged, for its content has changed since it was written. Delete {path.name}, and "
+                "the same command goes on from the checkpoint before it"
+            )
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, ProjectConfiguration
+from accelerate.utils import DeepSpeedPlugin, DistributedType, InitProcessGroupKwargs, ProjectConfiguration
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -40,14 +40,18 @@ def make_accelerator(
         # Autocast gives the precision; FSDP's policy would round boxes, on which PositionNet depends.
         accelerator.state.fsdp_plugin.mixed_precision_policy = None
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        plugin = accelerator.state.deepspeed_plugin
-        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = batch_size
-        plugin.deepspeed_config["gradient_clipping"] = max_grad_norm
+        set_deepspeed(accelerator.state.deepspeed_plugin, batch_size, max_grad_norm)
     return accelerator
 
 
+def set_deepspeed(plugin: DeepSpeedPlugin, batch_size: int, max_grad_norm: float) -> None:
+    """Give DeepSpeed what it has to know besides its own config."""
+    plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = batch_size
+    plugin.deepspeed_config["gradient_clipping"] = max_grad_norm
+
+
 def gates_as_vectors(networks: nn.Module) -> None:
-    """Make every scalar parameter a vector of one number, which computes the same: FSDP takes no scalars."""
+    """Make every scalar parameter a vector of one number: it computes the same, and FSDP and DeepSpeed take it."""
     for module in networks.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.ndim == 0:

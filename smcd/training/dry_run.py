@@ -2,46 +2,40 @@
 
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from smcd.conditions import Conditions
-from smcd.config import DataConfig, GligenConfig, TrainConfig
-from smcd.data.build import build_data
+from smcd.config import DataConfig, GligenConfig, LoopOptions
+from smcd.data.mixing import Mixture
 from smcd.pipeline import SMCDPipeline
 from smcd.training.objective import Example, TrainedNetworks
-from smcd.training.run import clips_and_rate, encoder_hashes
-from smcd.training.trained_networks import make_model
+from smcd.training.run import clips_and_rate
+from smcd.training.trained_networks import DTYPES, Model
 
 _GIB = 2**30
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-def dry_run(config: TrainConfig, processes: int) -> str:
-    """The text: what would train on which clips, and what that needs, with so many processes.
-
-    Raises:
-        InputError: weights or data that are missing or broken.
-    """
-    model, data = make_model(config), config.train_data
-    hashes = encoder_hashes(model.pipe, data, config.eval_data)
-    mixture, _ = build_data(data, config.seed, hashes)
-    if config.validation_steps:
-        build_data(config.eval_data, config.seed, hashes)
+def dry_run(options: LoopOptions, model: Model, mixture: Mixture, processes: int, out: str) -> str:
+    """The text: what would train on which clips, what that needs with so many processes, and where it would go."""
     drops = {name: share for name, share in asdict(model.stage.drops).items() if share}
-    batch_size, precision = config.train_batch_size, config.mixed_precision
-    memory = memory_of(model.pipe, model.networks, data, batch_size, precision != "no", config.use_8bit_adam)
-    if config.use_ema:
+    batch_size, half = options.train_batch_size, model.dtype != torch.float32
+    memory = memory_of(model.pipe, model.networks, options.train_data, batch_size, half, options.use_8bit_adam)
+    if options.use_ema:
         memory["running average"] = 4 * _size(model.networks.trained().values())
-    of_step, rate = clips_and_rate(config, processes)
-    clips = config.max_train_steps * of_step
+    of_step, rate = clips_and_rate(options, processes)
+    clips = options.max_train_steps * of_step
     return "\n".join(
         [
             f"stage {model.stage.name}",
@@ -50,16 +44,16 @@ def dry_run(config: TrainConfig, processes: int) -> str:
             "",
             f"drops, for each sample: {', '.join(f'{name} {share:g}' for name, share in drops.items())}",
             "",
-            f"memory of each process, in GiB ({precision} precision)",
+            f"memory of each process, in GiB ({_NAMES[model.dtype]} precision)",
             *(f"  {size / _GIB:8.3f}  {name}" for name, size in memory.items()),
             f"  {sum(memory.values()) / _GIB:8.3f}  together, beside the libraries' own",
             "",
             f"data: {', '.join(f'{source.name} ({len(source)} clips)' for source in mixture.sources)}",
-            f"{config.max_train_steps} steps of {of_step} clips ({batch_size} at a time x "
-            f"{config.gradient_accumulation_steps} accumulation x {processes} processes): "
+            f"{options.max_train_steps} steps of {of_step} clips ({batch_size} at a time x "
+            f"{options.gradient_accumulation_steps} accumulation x {processes} processes): "
             f"{clips} clips, {clips / len(mixture):.3g} epochs",
-            f"learning rate {rate:g}, {config.lr_scheduler}",
-            f"a checkpoint every {config.checkpointing_steps} steps, in {config.output_dir}",
+            f"learning rate {rate:g}, {options.lr_scheduler}",
+            f"a checkpoint every {options.checkpointing_steps} steps, in {out}",
         ]
     )
 
@@ -118,20 +112,38 @@ def activations_of(networks: TrainedNetworks, make_example: Callable[[], Example
 
     Args:
         make_example: a batch of the right shapes; called where tensors hold nothing.
-        half: under autocast to 16 bits.
+        half: under a GPU's autocast to 16 bits.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
-        weights = {
-            name: torch.empty(weight.shape, dtype=weight.dtype, requires_grad=weight.requires_grad)
-            for name, weight in networks.named_parameters()
-        }
+        weights = {}
+        for name, weight in networks.named_parameters():
+            dtype = torch.float16 if weight.dtype == torch.bfloat16 else weight.dtype  # that of `_autocast_of_a_gpu`
+            weights[name] = torch.empty(weight.shape, dtype=dtype, requires_grad=weight.requires_grad)
         example = make_example()
-        autocast = torch.autocast("cpu", torch.bfloat16, enabled=half)
+        autocast = _autocast_of_a_gpu() if half else nullcontext()
         # Around backward too: what is recomputed there needs the same stand-ins for the weights.
         with _reparametrize_module(networks, weights), autocast, PeakMemory() as memory:
             networks(example).sum().backward()
         gradients = sum(weight.grad.nbytes for weight in weights.values() if weight.grad is not None)
     return max(0, memory.peak - gradients)
+
+
+@contextmanager
+def _autocast_of_a_gpu() -> Iterator[None]:
+    """Autocast with the dtypes that tensors have on a GPU: norms compute in float32 there, and attention in 16 bits.
+
+    On a CPU, autocast leaves norms in 16 bits, and bfloat16 (not float16) would train with attention in float32.
+    """
+
+    def to_float32(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].float(),) if isinstance(layer, nn.GroupNorm | nn.LayerNorm) else inputs
+
+    hook = register_module_forward_pre_hook(to_float32)  # type: ignore[arg-type] # it says that hooks return nothing
+    try:
+        with torch.autocast("cpu", torch.float16):
+            yield
+    finally:
+        hook.remove()
 
 
 class PeakMemory(TorchDispatchMode):

@@ -1,6 +1,5 @@
 """A checkpoint as a whole model: a pipeline folder, or published files."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from smcd.convert.folders import cast
 from smcd.convert.published import warn_of_left_out, write_published
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_folder, read_json, write_json
+from smcd.runtime.hashes import file_hash
 from smcd.training import checkpoint
 from smcd.training.trained_networks import load_checkpoint
 
@@ -66,8 +66,10 @@ def export_finished(folder: Path, ema: bool) -> None:
     if source is None:
         return
     marker = out / "training.json"
-    with (source / (checkpoint.EMA if ema else checkpoint.TRAINED)).open("rb") as file:
-        made_from = {"checkpoint": source.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    made_from = {
+        "checkpoint": source.name,
+        "sha256": file_hash(source / (checkpoint.EMA if ema else checkpoint.TRAINED)),
+    }
     if marker.is_file() and read_json(marker) == made_from:
         return
     new = out.with_name(".checkpoint-new-pipeline.partial")

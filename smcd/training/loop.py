@@ -1,28 +1,37 @@
 """The training loop: `ms_main.py`."""
 
-import dataclasses
 import logging
 import math
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from diffusers.utils import is_bitsandbytes_available
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from smcd.config import TrainConfig, check
+from smcd.config import LoopOptions, OptimizerOptions, TrainConfig, check
+from smcd.data.build import build_data
 from smcd.data.clips import Batch
+from smcd.runtime.built_in import BUILT_IN, TINY
 from smcd.runtime.errors import InputError, out_of_memory_advice
-from smcd.runtime.files import write_json
+from smcd.runtime.files import locked, write_json
+from smcd.runtime.precision import usable_precision
+from smcd.runtime.processes import in_main
 from smcd.runtime.signals import StopSignals
+from smcd.text import cut_texts_counted
 from smcd.training import checkpoint, resume
 from smcd.training.batch import step_keys
 from smcd.training.distributed import make_accelerator, whole
 from smcd.training.dry_run import dry_run
 from smcd.training.export import export_finished
 from smcd.training.monitor import Monitor
-from smcd.training.run import Run, clips_and_rate, make_run, resolved
+from smcd.training.run import Run, clips_and_rate, encoder_hashes, make_run
 from smcd.training.stages import stage_of
 from smcd.training.trackers import make_trackers, start_trackers
 from smcd.training.trained_networks import make_model
@@ -30,6 +39,7 @@ from smcd.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
+_PATHS = ("pretrained_model_path", "root_path", "tokenizer", "pretrained_weight_path", "tune_from_ckpt_path")
 _OUT_OF_MEMORY = (
     "try --gradient_checkpointing, --mixed_precision fp16 or bf16, --use_8bit_adam, a smaller "
     "--train_batch_size with more --gradient_accumulation_steps (the same steps), fewer frames or smaller ones, or "
@@ -52,34 +62,78 @@ def train(config: TrainConfig) -> None:
     check(config)
     config = resolved(config)
     out, batches = config.output_dir, (config.gradient_accumulation_steps, config.train_batch_size)
-    trackers = make_trackers([*config.report_to, *(["wandb"] if config.use_wandb else [])], Path(out))
-    accelerator = make_accelerator(out, config.mixed_precision, *batches, config.max_grad_norm, trackers)
-    signal = 0
+    precision = "no" if config.dry_run else config.mixed_precision  # a dry run computes nothing and tracks nothing
+    names = [] if config.dry_run else [*config.report_to, *(["wandb"] if config.use_wandb else [])]
+    trackers = make_trackers(names, Path(out))
+    accelerator = make_accelerator(out, precision, *batches, config.max_grad_norm, trackers)
+    stopped_by = 0
     try:
-        with out_of_memory_advice(_OUT_OF_MEMORY):
+        with out_of_memory_advice(_OUT_OF_MEMORY), ExitStack() as stack:
             if not config.dry_run:
-                signal = run_from_start_to_end(config, accelerator)
+                in_main(PartialState(), lambda: stack.enter_context(locked(Path(out))))
+                stopped_by = run_from_start_to_end(config, accelerator)
             elif accelerator.is_main_process:
-                print(dry_run(config, accelerator.num_processes))
+                print(plan(config, accelerator.num_processes))
     finally:
         accelerator.free_memory()  # first: networks that outlive the process group can hang when they are freed
         accelerator.end_training()  # trackers, and the process group
-    if signal:
-        sys.exit(128 + signal)
+    if stopped_by:
+        sys.exit(128 + stopped_by)
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The config as this machine takes it: folders as absolute paths, so that a checkpoint finds them from anywhere,
+    and nothing that needs a GPU where there is none."""
+    device, eval_data = "gpu" if torch.accelerator.is_available() else "cpu", config.eval_data
+    changes: dict[str, Any] = {}
+    if not config.dry_run:  # which counts the memory of another machine
+        changes["mixed_precision"] = usable_precision(config.mixed_precision, device)
+        if config.use_8bit_adam and not (is_bitsandbytes_available() and torch.cuda.is_available()):
+            logger.warning("8-bit AdamW needs a GPU and bitsandbytes (pip install bitsandbytes): using AdamW")
+            changes["use_8bit_adam"] = False
+    if config.validation_steps and not eval_data.made and not (eval_data.path or eval_data.data_path):
+        logger.warning("eval_data names no data: nothing will be validated; set eval_data.path, or use sprites there")
+        changes["validation_steps"] = 0
+    for name in _PATHS:
+        value = getattr(config, name)
+        if value is not None and value not in (*BUILT_IN, TINY) and Path(value).expanduser().exists():
+            changes[name] = _absolute(value)
+    if "tune_from_ckpt_path" in changes:
+        latest = checkpoint.latest_in(Path(changes["tune_from_ckpt_path"]))
+        if latest is not None:  # this one, also when that run has gone on
+            changes["tune_from_ckpt_path"] = str(latest)
+            logger.info(f"starting from {latest}")
+    for section in ("train_data", "eval_data"):
+        data = getattr(config, section)
+        folders = {name: value for name in ("path", "data_path", "latents") if (value := getattr(data, name))}
+        changes[section] = replace(data, **{name: _absolute(value) for name, value in folders.items()})
+    return replace(config, **changes)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().resolve())
+
+
+def plan(config: TrainConfig, processes: int) -> str:
+    """What a dry run prints."""
+    model = make_model(config, validation=config)
+    hashes = encoder_hashes(model.pipe, config.train_data, config.eval_data)
+    mixture, _ = build_data(config.train_data, config.seed, hashes)
+    if config.validation_steps:
+        build_data(config.eval_data, config.seed, hashes)
+    return dry_run(config, model, mixture, processes, config.output_dir)
 
 
 def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
     """Build, resume, train, export; returns the signal that stopped it, or 0."""
-    out, amounts = Path(config.output_dir), clips_and_rate(config, accelerator.num_processes)
-    settings = resume.settings_of(dataclasses.asdict(config), stage_of(config), *amounts)
+    out, options = Path(config.output_dir), asdict(config)
+    settings = resume.settings_of(options, stage_of(config), *clips_and_rate(config, accelerator.num_processes))
     resume.check_settings(out, config.resume_from_checkpoint, settings)
-    model = make_model(config)
-    with StopSignals() as signals, logging_redirect_tqdm():
-        run = make_run(config, settings, accelerator, model)
-        validation = None
-        if config.validation_steps:
-            counts = (config.val_batch_size, config.validation_clips, config.validation_videos)
-            validation = Validation(run, config.eval_data, config.validation_data, *counts)
+    model = make_model(config, validation=config)
+    hashes = encoder_hashes(model.pipe, config.train_data, config.eval_data)  # before the encoders are cast
+    with StopSignals() as signals, logging_redirect_tqdm(), cut_texts_counted():
+        run = make_run(config, accelerator, model, hashes, out, options, settings)
+        validation = Validation(run, config) if config.validation_steps else None
         resume.resume(run, config.resume_from_checkpoint)
         if accelerator.is_main_process:
             checkpoint.remove_partial(out)
@@ -88,6 +142,11 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
             write_json(out / "versions.json", versions, indent=1)
         start_trackers(accelerator, run.options, out, run.step)
         stopped_by = train_steps(config, run, validation, signals)
+    if run.loader.lost_worker:
+        raise InputError(
+            f"a process that reads data was killed, perhaps because memory ran out: training stopped after step "
+            f"{run.step}, and the same command goes on from there; try a lower --num_workers"
+        )
     if stopped_by:
         logger.info(f"stopped after step {run.step}; the same command goes on from there")
         return stopped_by
@@ -97,36 +156,41 @@ def run_from_start_to_end(config: TrainConfig, accelerator: Accelerator) -> int:
     return 0
 
 
-def train_steps(config: TrainConfig, run: Run, validation: Validation | None, signals: StopSignals) -> int:
+def train_steps(options: LoopOptions, run: Run, validation: Validation | None, signals: StopSignals) -> int:
     """Step after step, until all are done (returns 0) or a signal comes (returns it); the last one has a checkpoint."""
-    steps, monitor = config.max_train_steps, Monitor(run, config.max_train_steps, config.logging_steps)
-    batches = run.loader.batches(start=run.step * config.gradient_accumulation_steps)
+    steps, monitor = options.max_train_steps, Monitor(run, options.max_train_steps, options.logging_steps)
+    batches = run.loader.batches(start=run.step * options.gradient_accumulation_steps)
     run.networks.train()
     stopped_by = 0
     # A validation that is due where the run goes on was left out by a stop.
-    if validation is not None and run.step and run.step % config.validation_steps == 0 and validation.is_missing(run):
+    if validation is not None and run.step and validation.is_due(run) and validation.is_missing(run):
         validation(run)
     while run.step < steps and not stopped_by:
-        loss, gradient_norm, stopped_by = one_step(config, run, batches, signals)
+        loss, gradient_norm, stopped_by = one_step(options, run, batches, signals)
         run.step += 1
         monitor.step(run, loss, gradient_norm)
-        if run.step % config.checkpointing_steps == 0 or run.step == steps or stopped_by:
-            resume.save(run, config.checkpoints_total_limit)
-        if validation is not None and run.step % config.validation_steps == 0 and not stopped_by:
+        if run.step % options.checkpointing_steps == 0 or run.step == steps or stopped_by:
+            resume.save(run, options.checkpoints_total_limit)
+        monitor.show()
+        if validation is not None and validation.is_due(run) and not stopped_by:
             validation(run)
     monitor.close()
     return stopped_by
 
 
-def one_step(config: TrainConfig, run: Run, batches: Iterator[Batch], signals: StopSignals) -> tuple[float, float, int]:
+def one_step(
+    options: OptimizerOptions, run: Run, batches: Iterator[Batch], signals: StopSignals
+) -> tuple[float, float, int]:
     """One update of the weights; returns what `check_numbers` does."""
     accelerator = run.accelerator
     position = (accelerator.process_index, accelerator.num_processes)
     losses: list[torch.Tensor] = []
     seen: list[str] = []
-    for micro_batch in range(config.gradient_accumulation_steps):
+    for micro_batch in range(options.gradient_accumulation_steps):
         batch = next(batches)
-        keys = step_keys(run.seed, run.step, config.train_batch_size, micro_batch, *position)
+        if run.loader.lost_worker:  # all processes stop after this step
+            signals.received = signals.received or signal.SIGTERM
+        keys = step_keys(run.seed, run.step, options.train_batch_size, micro_batch, *position)
         example = run.encoders(batch, keys, run.model.stage.drops)
         with accelerator.accumulate(run.networks):
             loss = run.networks(example).mean()
@@ -134,7 +198,7 @@ def one_step(config: TrainConfig, run: Run, batches: Iterator[Batch], signals: S
             losses.append(loss.detach())
             seen += batch.names
             if accelerator.sync_gradients:
-                norm = accelerator.clip_grad_norm_(run.networks.parameters(), config.max_grad_norm)
+                norm = accelerator.clip_grad_norm_(run.networks.parameters(), options.max_grad_norm)
                 result = check_numbers(run, torch.stack(losses), norm, seen, signals)
             run.optimizer.step()
             run.optimizer.zero_grad()

@@ -28,7 +28,7 @@ class Monitor:
         )
 
     def step(self, run: Run, loss: float, gradient_norm: float) -> None:
-        """A step is done."""
+        """A step is done: log its numbers."""
         self._losses.append(loss)
         rate, self._rate = self._rate, run.schedule.get_last_lr()[0]
         seconds = (time.monotonic() - self._since) / len(self._losses)
@@ -39,7 +39,6 @@ class Monitor:
             memory["memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
             shown["GiB"] = f"{memory['memory_gib']:.1f}"
         self._bar.set_postfix(shown, refresh=False)
-        self._bar.update()
         if run.step % self._every == 0 or run.step == self._steps:
             values = {
                 "loss": sum(self._losses) / len(self._losses),
@@ -50,6 +49,10 @@ class Monitor:
             }
             run.accelerator.log(values | memory | gates(run), step=run.step)
             self._losses, self._since = [], time.monotonic()
+
+    def show(self) -> None:
+        """Move the bar: after the checkpoint, which no trouble with the terminal may prevent."""
+        self._bar.update()
 
     def close(self) -> None:
         self._bar.close()

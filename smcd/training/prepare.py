@@ -1,6 +1,7 @@
 """The prepare command: what training reads besides a dataset's own files is encoded and written once."""
 
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -14,17 +15,18 @@ from smcd.convert.base import Base
 from smcd.data.annotated import AnnotatedVideos
 from smcd.data.build import summarize, video_sources
 from smcd.data.clips import Video, VideoSource, read_frames
-from smcd.data.gligen_tsv import SETS, GligenTSV
-from smcd.data.got10k import GOT10k
-from smcd.data.label_files import folder_of
+from smcd.data.gligen_tsv import SETS, GligenTSV, set_places
+from smcd.data.got10k import GOT10k, split_places
+from smcd.data.label_files import find_folder
 from smcd.data.latent_cache import CacheWriter, EncoderHashes, cache_folder, cache_settings, encoder_hash
 from smcd.data.made_files import prepare_gligen, prepare_youtube_vis, write_embeddings
 from smcd.data.video_folder import VideoFolder
 from smcd.data.youtube_vis import YouTubeVIS
 from smcd.latents import encode_frames
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import locked
 from smcd.runtime.processes import in_main, shared_work
-from smcd.text import encode_phrases, encode_text
+from smcd.text import cut_texts_counted, encode_phrases, encode_text
 
 _AT_ONCE = 256  # phrases through the text encoder
 _BLOCK = 64  # frames of a video that are read together
@@ -92,7 +94,7 @@ def prepare(config: PrepareConfig) -> list[str]:
     Raises an InputError for data that are missing or broken, by file and line, or a model that cannot be loaded.
     """
     check(config)
-    with shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
+    with cut_texts_counted(), shared_work("try a smaller --frames_at_once, or on a GPU --dtype float16") as state:
 
         @cache
         def encoders() -> Encoders:
@@ -111,33 +113,30 @@ def _write_files(config: PrepareConfig, load: Callable[[], Encoders] | None) -> 
     """Check a dataset and write everything but the latents (nothing, if `load` is None); returns a summary."""
     if config.dataset == "sprites":
         return []
-    root = path = Path(str(config.data))
-    on_error = config.on_error
+    path, on_error = Path(str(config.data)), config.on_error
     if config.dataset == "gligen":
         return _write_gligen(path, load, config.overwrite, on_error)
     sources: list[AnnotatedVideos] = []
     if config.dataset == "youvis":
         sources.append(YouTubeVIS(path, "include", 1, on_error))  # checks everything before anything is written
-        root = folder_of(path, "youvis")
     elif config.dataset == "videos":
-        sources.append(VideoFolder(path, on_error=on_error))
+        sources.append(VideoFolder(path, on_error=on_error, every_frame=True))
     else:
-        root = folder_of(path, "got10k", "got-10k")
-        splits = [split for split in ("train", "val") if (root / split).is_dir()]
+        splits = [split for split in ("train", "val") if find_folder(path, *split_places(split))]
         if not splits:
-            raise InputError(f"{root}: has no folder train or val; see docs/data.md")
+            raise InputError(f"{path}: has no folder got10k/train or got10k/val; see docs/data.md")
         sources += [GOT10k(path, split, on_error=on_error) for split in splits]
     if load is not None and config.dataset == "youvis":
-        prepare_youtube_vis(root, load().embed, config.overwrite, on_error)
+        prepare_youtube_vis(path, load().embed, config.overwrite, on_error)
     elif load is not None:
         phrases = {p for source in sources for n in range(len(source.names)) for p in source.video(n).phrases}
+        root = sources[0].folder.parent if isinstance(sources[0], GOT10k) else path
         write_embeddings(root / "obj_embedding.json", phrases, load().embed, config.overwrite)
     return [line for source in sources for line in summarize(source.name, len(source.names), source.dropped)]
 
 
 def _write_gligen(path: Path, load: Callable[[], Encoders] | None, overwrite: bool, on_error: str) -> list[str]:
-    places = ("GLIGEN/GROUNDING", "GROUNDING", "")
-    found = [name for name in SETS if any((path / below / name).is_dir() for below in places)]
+    found = [name for name in SETS if find_folder(path, *set_places(name), holds="*.tsv")]
     if not found:
         raise InputError(f"{path}: holds none of GLIGEN/GROUNDING/{{{','.join(SETS)}}}; see docs/data.md")
     lines = []
@@ -145,6 +144,7 @@ def _write_gligen(path: Path, load: Callable[[], Encoders] | None, overwrite: bo
         phrases, broken = dataset.check_rows()
         if load is not None:
             encoders = load()
+            dataset.write_missing_lineidx()
             prepare_gligen(dataset.folder, phrases, encoders.embed, encoders.text_hash, overwrite)
         lines += summarize(dataset.name, len(dataset) + len(dataset.dropped) - len(broken), broken)
     return lines
@@ -173,25 +173,32 @@ def _write_latents(
     settings = cache_settings(encoders.hashes, source, *size, config.texts)
     folder = cache_folder(folder, settings)
     writer = CacheWriter(folder, source)
-    missing = in_main(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
-    for number in missing[state.process_index :: state.num_processes]:
-        videos: dict[str, dict[str, Tensor] | str] = {}
-        title = f"{source.name}, shard {number + 1} of {len(writer.shards)}"
-        for index in tqdm(writer.shards[number], title, unit="video"):
-            video = source.video(index)
-            try:
-                latents = encoders.latents(source, index, *size)
-            except InputError as error:
-                if config.on_error != "skip":
-                    raise
-                videos[video.name] = str(error)
-            else:
-                videos[video.name] = latents | (encoders.texts(video) if config.texts else {})
-        writer.write(number, videos)
-    state.wait_for_everyone()
-    if not state.is_main_process:
-        return []
-    dropped = writer.finish()
+    with ExitStack() as stack:
+        in_main(state, lambda: stack.enter_context(locked(folder)))
+        missing = in_main(state, lambda: writer.begin(settings | {"dtype": str(encoders.dtype)}))
+        for number in missing[state.process_index :: state.num_processes]:
+            _write_shard(config, writer, number, encoders)
+        state.wait_for_everyone()
+        if not state.is_main_process:
+            return []
+        dropped = writer.finish()
     written = sum(path.stat().st_size for path in folder.iterdir())
     line = f"latents: {frames} frames, {written / 2**20:.1f} MiB in {folder}"
     return [line, *summarize(f"latents of {source.name}", len(source.names) - len(dropped), dropped)]
+
+
+def _write_shard(config: PrepareConfig, writer: CacheWriter, number: int, encoders: Encoders) -> None:
+    """Encode the videos of one shard and write it. Raises an InputError for a broken video, unless it is skipped."""
+    source, videos = writer.source, dict[str, dict[str, Tensor] | str]()
+    title = f"{source.name}, shard {number + 1} of {len(writer.shards)}"
+    for index in tqdm(writer.shards[number], title, unit="video"):
+        video = source.video(index)
+        try:
+            latents = encoders.latents(source, index, config.height, config.width, config.resize)
+        except InputError as error:
+            if config.on_error != "skip":
+                raise
+            videos[video.name] = str(error)
+        else:
+            videos[video.name] = latents | (encoders.texts(video) if config.texts else {})
+    writer.write(number, videos)

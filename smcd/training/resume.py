@@ -88,16 +88,16 @@ def save(run: Run, limit: int) -> None:
 def _take(run: Run) -> checkpoint.Content:
     """Collect the state of all processes; whole in the main one."""
     names = list(run.trained())
-    trained: dict[str, Any] = dict(run.trained())
+    tensors: dict[str, Any] = dict(run.trained())
     if run.accelerator.distributed_type == DistributedType.FSDP:
-        tensors: dict[str, Any] = sharded.get_model_state_dict(run.networks, options=_WHOLE)
-        # The gates are vectors of one number under FSDP alone: see `gates_as_vectors`.
-        trained = {name: tensor.reshape(()) if ".alpha_" in name else tensor for name, tensor in tensors.items()}
+        tensors = sharded.get_model_state_dict(run.networks, options=_WHOLE)
         optimizer = sharded.get_optimizer_state_dict(run.networks, run.optimizer.optimizer, options=_WHOLE)
     elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
         optimizer = {}  # divided among the processes: see `_save_shards`
     else:
         optimizer = run.optimizer.state_dict()
+    # A gate may be a vector of one number: see `gates_as_vectors`.
+    trained = {name: tensor.reshape(()) if ".alpha_" in name else tensor for name, tensor in tensors.items()}
     device, random = run.accelerator.device, {"cpu": torch.get_rng_state()}  # from which only dropout draws
     if device.type == "cuda":
         random["cuda"] = torch.cuda.get_rng_state(device)
@@ -114,12 +114,13 @@ def _take(run: Run) -> checkpoint.Content:
         ema = dict(zip(names, counters.pop("shadow_params"), strict=True))
         state["ema"] = {key: value for key, value in counters.items() if isinstance(value, int | float | bool)}
     kept = (run.step, trained, ema, state, run.options, run.settings)
-    return checkpoint.Content(*kept, run.model.frozen_hash, _clips(run))
+    return checkpoint.Content(*kept, run.model.frozen_hash, *_data(run))
 
 
-def _clips(run: Run) -> dict[str, int]:
-    """How many clips each dataset has."""
-    return {source.name: len(source) for source in run.loader.mixture.sources}
+def _data(run: Run) -> tuple[dict[str, int], dict[str, str]]:
+    """How many clips each dataset has, and its fingerprint."""
+    sources = run.loader.mixture.sources
+    return {source.name: len(source) for source in sources}, {source.name: source.fingerprint for source in sources}
 
 
 def _save_shards(run: Run) -> Path | None:
@@ -147,11 +148,14 @@ def resume(run: Run, which: str) -> None:
         return
     content = checkpoint.read(path)
     checkpoint.check_frozen(path, content.frozen, run.model.frozen_hash)
-    if content.clips and content.clips != _clips(run):
+    clips, data = _data(run)
+    if content.clips and content.clips != clips:
         logger.warning(
-            f"{path}: the clips of the data were {content.clips} there and are {_clips(run)} here: training goes on in "
+            f"{path}: the clips of the data were {content.clips} there and are {clips} here: training goes on in "
             "another order"
         )
+    elif changed := [name for name in data if content.data.get(name, data[name]) != data[name]]:
+        logger.warning(f"{path}: other clips, boxes or captions are in {', '.join(changed)} by now than there")
     _put_back(run, content, path)
     logger.info(f"resumed from {path}")
 
@@ -180,18 +184,21 @@ def _put_back(run: Run, content: checkpoint.Content, path: Path) -> None:
     if list(run.trained()) != state["names"] or content.trained.keys() != set(state["names"]):
         raise InputError(f"{path}: other tensors train there than here")
     fsdp = run.accelerator.distributed_type == DistributedType.FSDP
-    if fsdp != any(isinstance(key, str) for key in state["optimizer"].get("state", {})):  # there it is kept by name
-        raise InputError(
-            f"{path}: {'was not' if fsdp else 'was'} written under FSDP: go on the same way, or start from its weights "
-            "in another --output_dir with --tune_from_ckpt_path"
-        )
+    deepspeed = run.accelerator.distributed_type == DistributedType.DEEPSPEED
+    by_name = any(isinstance(key, str) for key in state["optimizer"].get("state", {}))  # as it is kept under FSDP
+    for kind, here, there in (("FSDP", fsdp, by_name), ("DeepSpeed", deepspeed, not state["optimizer"])):
+        if here != there:
+            raise InputError(
+                f"{path}: {'was not' if here else 'was'} written under {kind}: go on the same way, or start from its "
+                "weights in another --output_dir with --tune_from_ckpt_path"
+            )
     if fsdp:
         options = dataclasses.replace(_WHOLE, strict=False)
         shapes = {name: parameter.shape for name, parameter in run.trained().items()}
         trained: dict[str, Any] = {name: value.reshape(shapes[name]) for name, value in content.trained.items()}
         sharded.set_model_state_dict(run.networks, trained, options=options)
         sharded.set_optimizer_state_dict(run.networks, run.optimizer.optimizer, state["optimizer"], options=options)
-    elif run.accelerator.distributed_type == DistributedType.DEEPSPEED:
+    elif deepspeed:
         engine: Any = run.networks
         engine.load_checkpoint(str(path / checkpoint.SHARDS), tag="state", load_module_strict=False)
     else:

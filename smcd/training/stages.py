@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from smcd.config import DataConfig, TrainConfig
+from smcd.config import DataConfig, StageOptions
 from smcd.convert.names import published_names
 from smcd.models import SMCDUNet3D
 from smcd.runtime.errors import InputError
@@ -67,18 +67,18 @@ class Stage:
         return {"boxes": self.object_gate, "image": self.image_gate or self.image_concat}
 
 
-def stage_of(config: TrainConfig) -> Stage:
+def stage_of(options: StageOptions) -> Stage:
     """The stage that is named, or that the flags of the published commands mean.
 
     Raises:
         InputError: settings that name no stage, or do not go together.
     """
-    data, grounding = config.train_data, config.train_grounding == "vanilla_cross_vision"
-    cross_vision, cat_init, modules = config.cross_vision, config.cat_init, tuple(config.trainable_modules)
+    data, grounding = options.train_data, options.train_grounding == "vanilla_cross_vision"
+    cross_vision, cat_init, modules = options.cross_vision, options.cat_init, tuple(options.trainable_modules)
     frames, caption_share = 1 if data.name == "gligen" else data.n_sample_frames, _caption_share(data)
     listed = _PUBLISHED_LISTS.get(frozenset(modules))
-    name = config.stage or listed
-    if name is None and (config.use_image_dataset or data.name == "gligen"):
+    name = options.stage or listed
+    if name is None and (options.use_image_dataset or data.name == "gligen"):
         name = "1"
     elif name is None and (grounding or cross_vision or cat_init):
         name = "2"
@@ -90,23 +90,23 @@ def stage_of(config: TrainConfig) -> Stage:
     if listed not in (None, name):
         raise InputError(f"trainable_modules is the published list of stage {listed}, but this is stage {name}")
     modules = () if listed else modules
-    if config.train_text_encoder and name != "base":
+    if options.train_text_encoder and name != "base":
         raise InputError(f"train_text_encoder: the text encoder trains in stage base only, not in stage {name}")
     if name == "base":
-        if config.train_grounding or cross_vision or cat_init:
+        if options.train_grounding or cross_vision or cat_init:
             raise InputError("stage base has no gates: leave out train_grounding, cross_vision and cat_init")
-        return Stage(name, False, False, False, frames > 1, Drops(text=0.1), modules, config.train_text_encoder)
+        return Stage(name, False, False, False, frames > 1, Drops(text=0.1), modules, options.train_text_encoder)
     if name == "1":
         if cross_vision or cat_init or grounding:
             raise InputError("stage 1 has no image paths: use train_grounding vanilla, no cross_vision, no cat_init")
         if frames != 1:
             raise InputError(f"stage 1 trains on single images: n_sample_frames is {frames}, set it to 1")
         return Stage(name, True, False, False, False, Drops(1 - caption_share, boxes=0.1), modules)
-    unsaid = not (config.train_grounding or cross_vision or cat_init)
+    unsaid = not (options.train_grounding or cross_vision or cat_init)
     image_gate, image_concat = cross_vision or grounding or unsaid, cat_init or unsaid
     if not image_gate and not image_concat:
         raise InputError("stage 2 trains the image paths: add --cross_vision, --cat_init or both")
-    drops = Drops(boxes=0.1, image=0.25, image_tokens=0.1) if config.use_img_free_guidance else Drops(boxes=0.1)
+    drops = Drops(boxes=0.1, image=0.25, image_tokens=0.1) if options.use_img_free_guidance else Drops(boxes=0.1)
     return Stage(name, True, image_gate, image_concat, True, drops, modules)
 
 

@@ -53,8 +53,8 @@ def load_start(
                 "pretrained_weight_path gives a UNet; the rest of the base comes from pretrained_model_path"
             )
         logger.warning(
-            "no --pretrained_model_path, no --tune_from_ckpt_path: training a tiny untrained model, to see that "
-            "everything is in place"
+            "training an untrained tiny model, to see that everything is in place: name real weights with "
+            "--pretrained_model_path or --tune_from_ckpt_path"
         )
         return tiny_pipeline(seed, object_gate=False, image_gate=False, image_concat=False)
     source = Base.find(base, tokenizer, unet=base_unet is None)

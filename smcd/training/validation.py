@@ -16,7 +16,7 @@ import torch
 from accelerate.utils import DistributedType, broadcast_object_list
 from einops import rearrange
 
-from smcd.config import DataConfig, SamplingConfig
+from smcd.config import SamplingConfig, ValidationOptions
 from smcd.data.build import build_data
 from smcd.data.clips import Batch
 from smcd.data.mixing import ClipLoader
@@ -35,27 +35,23 @@ _DRAW = 2**31  # in the place of the step: no step of training has the same draw
 
 
 class Validation:
-    """What a run is validated on.
+    """What a run is validated on: only the first frames of the clips, if the temporal layers are bypassed.
 
-    Args:
-        data: the clips; only their first frames, if the temporal layers are bypassed.
-        clips, videos: how many clips have their loss taken, `batch_size` in each process at a time, and a video made.
-
-    Raises:
-        InputError: data that are missing or broken.
+    Raises an InputError for data that are missing or broken.
     """
 
-    def __init__(self, run: Run, data: DataConfig, sampling: SamplingConfig, batch_size: int, clips: int, videos: int):
+    def __init__(self, run: Run, options: ValidationOptions):
+        data, batch_size, self._every = options.eval_data, options.val_batch_size, options.validation_steps
         frames = data.n_sample_frames if run.model.stage.temporal else 1
         self._data = replace(data, n_sample_frames=frames)
         mixture, order = build_data(self._data, run.seed, run.hashes)
         position = (run.accelerator.process_index, run.accelerator.num_processes)
         self._loader = ClipLoader(mixture, order, batch_size, 0, *position)
         self._first = ClipLoader(mixture, order, 1)  # one by one, for videos
-        self._sampling, self._clips = sampling, clips
+        self._sampling, self._clips = options.validation_data, options.validation_clips
         # Under FSDP no process has the whole networks, and so none can make videos on its own.
         self._whole = run.accelerator.distributed_type != DistributedType.FSDP
-        self._videos = videos if self._whole else 0
+        self._videos = options.validation_videos if self._whole else 0
 
     def __call__(self, run: Run) -> None:
         """Validate; every process calls it. Losses and videos go to the trackers, then to `validation/step-N/`."""
@@ -67,6 +63,9 @@ class Validation:
             if run.accelerator.is_main_process:
                 self._write(run, losses)
         run.accelerator.wait_for_everyone()
+
+    def is_due(self, run: Run) -> bool:
+        return run.step % self._every == 0
 
     def is_missing(self, run: Run) -> bool:
         """Whether this step was not validated: the main process, which writes there, tells all."""
@@ -124,9 +123,9 @@ class Validation:
 @contextmanager
 def _as_trained(run: Run) -> Iterator[None]:
     """Within, the pipeline has the run's precision and the layers of its stage: stage 1 has no temporal ones."""
-    half, device = run.dtype != torch.float32, run.accelerator.device.type
+    half, device = run.model.dtype != torch.float32, run.accelerator.device.type
     with (
-        torch.autocast(device, run.dtype) if half else nullcontext(),
+        torch.autocast(device, run.model.dtype) if half else nullcontext(),
         nullcontext() if run.model.stage.temporal else without_temporal_layers(run.model.pipe.unet),
     ):
         yield

@@ -144,6 +144,12 @@ def test_an_interruption_leaves_no_half_written_file(folder, tmp_path, stop):
     ("changes", "message"),
     [
         ({"prompt": " "}, "no prompt"),
+        ({"prompt": "a \udcff"}, "the prompt holds bytes that are no text"),
+        ({"negative_prompt": "a \udcff"}, "the negative_prompt holds bytes that are no text"),
+        (
+            {"negative_prompt": "blur", "validation_data": SamplingConfig(3, 32, 32, 1, 1.0)},
+            "negative_prompt has no effect at a guidance_scale of 1.0",
+        ),
         ({"input_data_path": None}, "no input"),
         ({"fps": 0}, "fps is 0; it must be from 0.1 to 50"),
         ({"fps": float("nan")}, "fps is nan"),
@@ -238,6 +244,31 @@ def test_low_memory_and_resolved_config(folder, tmp_path):
         plain, low = (imageio.imread(tmp_path / which / name).astype(int) for which in ("plain", "low"))
         assert np.abs(plain - low).max() <= 1
     assert OmegaConf.load(tmp_path / "low" / "config.yaml").low_memory is True
+
+
+def test_a_negative_prompt_makes_another_video(folder, tmp_path):
+    for name, text in (("none", None), ("empty", ""), ("circle", "a red circle")):
+        customize(config(folder, tmp_path / name, format=["png"], negative_prompt=text))
+    none, empty, circle = (
+        (tmp_path / name / "pred_img" / "pred_img_1.png").read_bytes() for name in ("none", "empty", "circle")
+    )
+    assert none == empty != circle
+    assert OmegaConf.load(tmp_path / "circle" / "config.yaml").negative_prompt == "a red circle"
+
+
+def test_what_is_far_from_training_is_said_in_one_line(folder, tmp_path, caplog):
+    PIL.Image.fromarray(np.full((50, 90, 3), 200, np.uint8)).save(folder / "img.png")
+    customize(config(folder, tmp_path / "near", validation_data=SamplingConfig(5, 64, 64, 1)))
+    assert "far from" not in caplog.text
+    PIL.Image.fromarray(np.full((50, 150, 3), 200, np.uint8)).save(folder / "img.png")
+    objects = [{"phrase": "dog", "boxes": {"0": [0, 0, 40, 40]}}] * 9
+    (folder / "objects.json").write_text(json.dumps(objects))
+    customize(config(folder, tmp_path / "far", validation_data=SamplingConfig(3, 128, 64, 1)))
+    [line] = [record.getMessage() for record in caplog.records if "far from" in record.getMessage()]
+    assert re.search("128 x 64 pixels, not 64 x 64; 3 frames, not 8; 9 objects, not up to 8$", line)
+    caplog.clear()
+    customize(config(folder, tmp_path / "flat", validation_data=SamplingConfig(5, 64, 64, 1)))
+    assert "an image of 150 x 50 pixels, squashed to 64 x 64" in caplog.text
 
 
 def test_help_is_complete():

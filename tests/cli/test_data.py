@@ -21,7 +21,7 @@ from smcd.data.latent_cache import EncoderHashes
 from smcd.data.phrases import PhraseEmbeddings
 from smcd.data.youtube_vis import held_out_names
 from smcd.runtime.errors import InputError
-from smcd.runtime.media import write_video
+from smcd.runtime.media import write_frames, write_video
 from smcd.sprites.layouts import make_world, write_gligen, write_got10k, write_youtube_vis
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.text import encode_phrases
@@ -117,7 +117,12 @@ def test_youtube_vis(data, model, pipe):
 
 
 def test_gligen(data, model, pipe):
+    index = data / "GLIGEN" / "GROUNDING" / "sbu" / "train-00.lineidx"
+    index.unlink()
+    prepare("gligen", data, model, dry_run=True)
+    assert not index.exists()
     prepare("gligen", data, model)
+    assert index.is_file()
     files = [str(data / "GLIGEN" / "GROUNDING" / name / "phrases.safetensors") for name in ("flickr", "sbu", "gqa")]
     config = DataConfig(name="gligen", data_path=str(data), phrase_embeddings=files)
     mixture, order = build_data(config, 0)
@@ -144,6 +149,24 @@ def test_own_videos(tmp_path, model):
     assert list(json.loads((tmp_path / "obj_embedding.json").read_text())) == ["dog"]
 
 
+def test_a_dry_run_finds_damaged_videos(tmp_path):
+    objects = [{"phrase": "dog", "boxes": {"0": [0, 0, 9, 9]}}]
+    names = ("cut.mp4", "hole", "whole.mp4")
+    (tmp_path / "annotations.json").write_text(json.dumps({name: {"objects": objects} for name in names}))
+    frames = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), dtype=np.uint8)
+    write_video(tmp_path / "whole.mp4", frames)
+    content = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) * 2 // 3])
+    write_frames(tmp_path / "hole", "frame", frames)
+    (tmp_path / "hole" / "frame_5.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"cut\.mp4: cannot be read as a video \(it is cut off\)"):
+        prepare("videos", tmp_path, "no/such/model", dry_run=True)
+    summary = prepare("videos", tmp_path, "no/such/model", dry_run=True, on_error="skip")
+    assert ": 1 clips kept, 2 dropped" in summary
+    assert "cut.mp4: cannot be read as a video" in summary
+    assert "frame_5.png: cannot be read as an image" in summary
+
+
 def test_nothing_left_is_an_error(data, model):
     for meta in (data / "got10k").glob("*/*/meta_info.ini"):
         meta.unlink()
@@ -156,7 +179,7 @@ def test_nothing_left_is_an_error(data, model):
         prepare("gligen", data, model, on_error="skip")
     shutil.rmtree(data / "got10k" / "train")
     shutil.rmtree(data / "got10k" / "val")
-    with pytest.raises(InputError, match="has no folder train or val"):
+    with pytest.raises(InputError, match="has no folder got10k/train or got10k/val"):
         prepare("got10k", data, model)
 
 

@@ -47,13 +47,14 @@ def test_two_reports_and_their_comparison(folder):
     )
     assert printed.startswith("good: 2 of 2 clips of sprites\n  AO  ")
     run("score", "--pred", folder / "bad", "--truth", truth, "--out", folder / "r_bad", "--name", "Noise", *QUICK)
-    assert sorted(path.name for path in (folder / "r_bad").iterdir()) == ["clips.csv", "index.html", "report.json"]
+    written = sorted(path.name for path in (folder / "r_bad").iterdir())
+    assert written == ["clips", "clips.csv", "index.html", "report.json"]
     good, bad = read_report(folder / "r_good")["summary"], read_report(folder / "r_bad")["summary"]
     assert good["psnr"]["mean"] > bad["psnr"]["mean"] + 10
     printed = run("compare", folder / "r_good", folder / "r_bad", "--out", folder / "both")
     assert "Noise" in printed.splitlines()[0]
-    assert "worse" in printed
-    assert (folder / "both" / "index.html").is_file()
+    assert "too few clips" in printed
+    assert (folder / "both" / "index.html").read_text().count("data:video/mp4") == 2
 
 
 def test_bad_input_is_one_line_and_exit_code_2(folder, tmp_path, monkeypatch, capsys):

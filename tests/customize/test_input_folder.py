@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smcd.customize.input_folder import read_folder
-from smcd.data.key_frames import interpolate
+from smcd.data.key_frames import EASINGS, interpolate
 from smcd.runtime.errors import InputError
 
 WIDTH, HEIGHT, FRAMES = 100, 50, 4
@@ -44,9 +44,51 @@ def test_key_frames_are_interpolated(tmp_path):
     assert [frame[0][0] for frame in boxes] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
-@pytest.mark.parametrize("image", ["img.jpg", "img.jpeg", "img.webp", "img.PNG"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} {} {} {}",
+        "{}\t{}\t{}\t{}",
+        "{};{};{};{}",
+        "{} , {}; {}  {}",
+        "[{}, {}, {}, {}],",
+        "({} {} {} {})",
+        "{},{},{},{},",
+    ],
+)
+@pytest.mark.parametrize("frame", ["", "{k}: ", "{k}:"])
+def test_other_separators_comments_headers_and_blank_lines(tmp_path, line, frame):
+    lines = [frame.format(k=k) + line.format(x, 10, x + 50, 30) for k, x in enumerate((0, 10, 20, 30))]
+    text = f"# by hand\n\nx1 y1 x2 y2\n{lines[0]}  # start\n{lines[1]}\n \n{lines[2]}\n{lines[3]}\n\n"
+    assert read(write(tmp_path, text)).boxes == [[(x / 100, 0.2, (x + 50) / 100, 0.6)] for x in (0, 10, 20, 30)]
+
+
+def test_boxes_as_a_list_of_all_frames(tmp_path):
+    objects = [{"phrase": "cat", "boxes": [[0, 0, 50, 50], None, [50, 0, 100, 50], [0, 0, 100, 50]]}]
+    assert read(write(tmp_path, objects=objects), phrase=None).boxes == [
+        [(0, 0, 0.5, 1)],
+        [None],
+        [(0.5, 0, 1, 1)],
+        [(0, 0, 1, 1)],
+    ]
+
+
+@pytest.mark.parametrize("image", ["img.jpg", "img.jpeg", "img.webp", "img.PNG", "IMG.PNG", "img.bmp"])
 def test_image_formats(tmp_path, image):
     assert read(write(tmp_path, f"0: {BOX}", image=image)).image.mode == "RGB"
+
+
+def test_the_only_image_is_taken_with_a_warning(tmp_path, caplog):
+    write(tmp_path, f"0: {BOX}", image="photo.jpg")
+    (tmp_path / "._photo.jpg").write_bytes(b"")  # beside every file that macOS copies
+    assert read(tmp_path).image.size == (WIDTH, HEIGHT)
+    assert "there is no img.png, so the only image, photo.jpg, is animated" in caplog.text
+    with pytest.raises(InputError, match=r"needs one image, found other\.png, photo\.jpg"):
+        read(write(tmp_path, image="other.png"))
+    (tmp_path / "img.png").write_bytes((tmp_path / "other.png").read_bytes())
+    caplog.clear()
+    assert read(tmp_path).image.size == (WIDTH, HEIGHT)
+    assert not caplog.text
 
 
 def test_windows_files_are_read(tmp_path):
@@ -94,7 +136,13 @@ def one_object(**changes) -> list:
         ("", "bbox.txt: is empty"),
         ("\n \n", "bbox.txt: is empty"),
         (f"{BOX}\n10,20,30\n{BOX}\n{BOX}", "bbox.txt:2: a box is four numbers"),
-        (f"{BOX}\n\n{BOX}\n{BOX}", "bbox.txt:2: a box is four numbers"),
+        (f"{BOX}\n\n{BOX}\n{BOX}", "3 lines for 4 frames"),
+        ("# nothing\nx1,y1,x2,y2\n", "bbox.txt: is empty"),
+        (f"{BOX}\n\n10,,60,30", "bbox.txt:3: a box is four numbers x1,y1,x2,y2 in pixels, separated by commas"),
+        (",10,20,60,30", "bbox.txt:1: a box is four numbers"),
+        ("10,5;10;60,5;30", "bbox.txt:1: a box is four numbers x1,y1,x2,y2 in pixels, separated by commas"),
+        (f"x,y,w,h\n{BOX}", "bbox.txt: the columns are x,y,w,h, but they should be x1,y1,x2,y2"),
+        (f"frame,x1,y1,x2,y2\n0,{BOX}", "bbox.txt: the columns are frame,x1,y1,x2,y2"),
         (f"{BOX}\n{BOX}\na,b,c,d\n{BOX}", "bbox.txt:3: "),
         (f"{BOX}\n{BOX}\nnan,0,1,1\n{BOX}", "bbox.txt:3: "),
         (f"{BOX}\n{BOX}\n0,0,inf,1\n{BOX}", "bbox.txt:3: "),
@@ -129,16 +177,29 @@ def test_bad_bbox_txt(tmp_path, text, message):
         ("[" * 100_000, "nested too deeply"),
         ("{}", "should be a list of objects"),
         ([], "should be a list of objects"),
-        ("[" + "1" * 10_000 + "]", "objects.json: Exceeds the limit"),
+        ("[" + "1" * 10_000 + "]", "objects.json: holds a number of 10000 digits"),
+        (
+            '[{"phrase": "cat", "boxes": {"0": [0, 0, 1, 1],}}]',
+            "objects.json:1: is not JSON (delete the comma before the }",
+        ),
         (["cat"], 'object 1: needs "phrase" and "boxes"'),
         ([{"phrase": "cat"}], 'object 1: needs "phrase" and "boxes"'),
         (one_object(color="red"), 'object 1: unknown key "color"'),
+        (one_object(easing=["in"]), '"easing" should hold key frames'),
+        (one_object(easing={"0": "bounce"}), "frame 0: the easing is 'bounce'; choose from linear, in, out, in-out"),
+        (one_object(easing={"0": ["in"]}), "frame 0: the easing is "),
+        (one_object(easing={"1": "in"}), '"easing" names frame \'1\', which "boxes" does not hold'),
         (one_object(phrase=" "), '"phrase" should be a name'),
         (one_object(phrase=3), '"phrase" should be a name'),
-        (one_object(phrase="\ud800"), '"phrase" should be a name'),
+        (one_object(phrase="\ud800"), "objects.json: holds half a character"),
+        (one_object(phrase="a\0b"), "objects.json:1: holds the character NUL"),
         (one_object(boxes={}), "at least one frame with a box"),
         (one_object(boxes={"0": None}), "at least one frame with a box"),
-        (one_object(boxes=[[0, 0, 1, 1]]), "at least one frame with a box"),
+        (one_object(boxes=[[0, 0, 1, 1]]), 'object 1 ("cat"): 1 boxes for 4 frames'),
+        (one_object(boxes=[None] * 4), "at least one frame with a box"),
+        (one_object(boxes=[0, 0, 1, 1]), "at least one frame with a box"),
+        ([{"Phrase": "cat", "boxes": {"0": [0, 0, 9, 9]}}], 'unknown key "Phrase"; did you mean phrase?'),
+        ([{"phrase": "cat", "bbox": {"0": [0, 0, 9, 9]}}], 'unknown key "bbox"; did you mean boxes?'),
         (one_object(boxes={"9": [0, 0, 1, 1]}), 'object 1 ("cat"): frame 9 is beyond the last frame, 3'),
         (one_object(boxes={"one": [0, 0, 1, 1]}), "'one' is not a frame number"),
         (one_object(boxes={"0": [0, 0, 1]}), 'object 1 ("cat"), frame 0: a box is four numbers'),
@@ -146,7 +207,7 @@ def test_bad_bbox_txt(tmp_path, text, message):
         (one_object(boxes={"0": [0, 0, 1, "1"]}), "a box is [x1, y1, x2, y2] or null"),
         (one_object(boxes={"0": "0,0,1,1"}), "a box is [x1, y1, x2, y2] or null"),
         (one_object(boxes={"0": [0, 0, 1, float("nan")]}), 'object 1 ("cat"), frame 0: a box is four numbers'),
-        (one_object(boxes={"0": [0, 0, 10**400, 1]}), 'object 1 ("cat"), frame 0: a box is four numbers'),
+        (one_object(boxes={"0": [0, 0, 10**400, 1]}), "holds a number of 401 digits"),
         ('[{"phrase": "cat", "boxes": {"0": [0, 0, 1, 1], "0": null}}]', 'key "0" is given twice'),
         (one_object(boxes={"0": [0, 0, 1, 1], "00": [0, 0, 2, 2]}), "frame 0 is given twice"),
     ],
@@ -170,6 +231,9 @@ def test_bad_folders(tmp_path):
         read(write(tmp_path / "c", objects=one_object()), phrase="cat")
     with pytest.raises(InputError, match="needs one image, found none of"):
         read(write(tmp_path / "d", BOX, image=None))
+    (tmp_path / "d" / "img.heic").write_bytes(b"")
+    with pytest.raises(InputError, match=r"needs one image, found none of .* among bbox\.txt, img\.heic"):
+        read(tmp_path / "d")
     with pytest.raises(InputError, match=r"needs one image, found img\.jpg, img\.png"):
         read(write(write(tmp_path / "e", BOX), image="img.jpg"))
     write(tmp_path / "f")
@@ -194,6 +258,29 @@ def test_bad_images(tmp_path, monkeypatch):
 numbers = st.floats(-300, 300, allow_nan=False)
 sizes = st.floats(0.5, 200)
 boxes = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), numbers, numbers, sizes, sizes)
+
+
+@pytest.mark.parametrize(
+    ("easing", "way"),
+    [
+        ("linear", [0, 0.25, 0.5, 0.75, 1]),
+        ("in", [0, 0.0625, 0.25, 0.5625, 1]),
+        ("out", [0, 0.4375, 0.75, 0.9375, 1]),
+        ("in-out", [0, 0.15625, 0.5, 0.84375, 1]),
+    ],
+)
+def test_easing_of_a_segment(tmp_path, easing, way):
+    keys = {"0": [0, 0, 10, 10], "4": [80, 0, 90, 10], "8": [0, 0, 10, 10]}
+    given_input = read(write(tmp_path, objects=one_object(boxes=keys, easing={"0": easing})), phrase=None, frames=9)
+    x1 = [frame[0][0] * WIDTH / 80 for frame in given_input.boxes]
+    assert x1 == pytest.approx([*way, 0.75, 0.5, 0.25, 0])  # the second segment is linear
+
+
+@given(st.sampled_from([*EASINGS]), st.floats(0, 1), st.floats(0, 1))
+def test_easing_never_goes_back_nor_beyond(name, one, other):
+    ease = EASINGS[name]
+    assert (ease(0), ease(1)) == (0, 1)
+    assert 0 <= ease(min(one, other)) <= ease(max(one, other)) + 1e-12 <= 1 + 1e-12
 
 
 @given(st.dictionaries(st.integers(0, 11), st.none() | boxes, min_size=1))

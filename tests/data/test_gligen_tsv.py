@@ -81,6 +81,19 @@ def test_the_crop_is_what_the_boxes_say(data):
             assert seen == pytest.approx(clip.boxes[0, 0].numpy(), abs=0.012)
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("flickr", "flickr30k/tsv"), ("sbu", "SBU/tsv"), ("gqa", "gqa/tsv"), ("flickr", "flickr_tsv"), ("sbu", "sbu_tsv")],
+)
+def test_the_folders_of_gligen_and_of_its_hub_pages(data, name, folder):
+    files, target = data / "GLIGEN" / "GROUNDING" / name, data / "GLIGEN" / "GROUNDING" / folder
+    files.rename(data / "away")
+    target.parent.mkdir(exist_ok=True)
+    (data / "away").rename(target)
+    assert GligenTSV(data, name).folder.samefile(target)
+    assert len(GligenTSV(data / "GLIGEN" / "GROUNDING", name)) == CLIPS
+
+
 def test_more_objects_than_slots(shared_data):
     whole = GligenTSV(shared_data, "gqa", SIZE, 8, crop_ratio=1)
     one = GligenTSV(shared_data, "gqa", SIZE, 1, crop_ratio=1)
@@ -90,7 +103,9 @@ def test_more_objects_than_slots(shared_data):
 
 def test_phrases_are_joined_spans():
     assert phrase_of("A red and shiny car", [[2, 5], [16, 19]], "here") == "red car"
-    for spans in (None, [], [[3]], [[50, 60]], [[2, 50]], [[-3, 2]], "ab", [["a", "b"]]):
+    assert phrase_of("A red car", [[2, 50]], "here") == "red car"  # cut, as GLIGEN does
+    assert phrase_of("A red car", [[2, 5], [50, 60], [6, 9]], "here") == "red car"
+    for spans in (None, [], [[3]], [[50, 60]], [[-3, 2]], [[5, 2]], "ab", [["a", "b"]]):
         with pytest.raises(InputError, match="names nothing in the caption"):
             phrase_of("A red car", spans, "here")
 
@@ -124,12 +139,16 @@ def test_options_that_make_no_sense(data):
 
 def test_several_files_are_one_set(data):
     first, second = tsv(data), tsv(data).with_name("train-01.tsv")
-    second.write_bytes(first.read_bytes())
-    second.with_suffix(".lineidx").write_bytes(first.with_suffix(".lineidx").read_bytes())
+    for end in (".tsv", ".lineidx"):
+        second.with_suffix(end).write_bytes((data / f"GLIGEN/GROUNDING/sbu/train-00{end}").read_bytes())
     dataset = GligenTSV(data, "flickr", SIZE)
     assert len(dataset) == 2 * CLIPS
     assert clip_of(dataset, CLIPS + 1).name == "gligen/flickr/train-01:2"
-    assert clip_of(dataset, CLIPS + 1).phrases == clip_of(dataset, 1).phrases
+    assert clip_of(dataset, CLIPS + 1).phrases == clip_of(GligenTSV(data, "sbu", SIZE), 1).phrases
+    shard = first.with_name("train-0000.tsv")
+    shard.write_bytes(b"".join(first.read_bytes().splitlines(keepends=True)[:2]))
+    with pytest.raises(InputError, match=r"train-0000.tsv: begins with the same row as train-00.tsv, .* count twice"):
+        GligenTSV(data, "flickr")
 
 
 def test_a_wrong_lineidx(data):
@@ -151,15 +170,49 @@ def test_a_wrong_lineidx(data):
     path.write_text("")
     with pytest.raises(InputError, match="is empty"):
         GligenTSV(data, "flickr")
+
+
+def test_a_missing_lineidx_is_found_anew_and_written_on_demand(data):
+    path = tsv(data).with_suffix(".lineidx")
+    before = path.read_text()
     path.unlink()
-    with pytest.raises(InputError, match="lineidx: is missing"):
+    tsv(data).write_bytes(tsv(data).read_bytes() + b"\n\n")  # lines at the end that are empty are no rows
+    dataset = GligenTSV(data, "flickr", SIZE)
+    assert len(dataset) == CLIPS
+    assert not path.exists()
+    dataset.write_missing_lineidx()
+    assert path.read_text() == before
+    path.unlink()
+    tsv(data).write_text("")
+    with pytest.raises(InputError, match=r"train-00.tsv: is empty"):
         GligenTSV(data, "flickr")
+
+
+def test_what_a_clone_or_a_copy_may_hold(data):
+    (tsv(data).with_name("._train-00.tsv")).write_bytes(b"\0\5\x16\7")  # macOS writes these to other file systems
+    assert len(GligenTSV(data, "flickr")) == CLIPS
+    tsv(data).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(InputError, match=r"train-00.tsv: is only a pointer of Git LFS; run git lfs pull"):
+        GligenTSV(data, "flickr")
+
+
+def test_an_image_without_objects(data):
+    row = json.loads(tsv(data).read_text().splitlines()[0].partition("\t")[2])
+    tsv(data).write_text(f"0\t{json.dumps(row | {'annos': []})}\n")
+    tsv(data).with_suffix(".lineidx").write_text("0\n")
+    clip = clip_of(GligenTSV(data, "flickr", SIZE, 3), 0)
+    assert clip.prompt == row["caption"]
+    assert clip.phrases == ["", "", ""]
+    assert not clip.boxes.any()
+    assert not clip.box_mask.any()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"annos": []}, "train-00.tsv:1: has no annos"),
+        ({"annos": None}, "train-00.tsv:1: the row is broken"),
+        ({"caption": ["a"]}, r"train-00.tsv:1: the caption is .* not a text"),
+        ({"caption": "\ud800"}, r"train-00.tsv:1: the caption is .* not a text"),
         ({"annos": [{"bbox": [1, 2, float("nan"), 4], "tokens_positive": [[0, 3]]}]}, "anno 0: .* is not a box"),
         ({"annos": [{"tokens_positive": [[0, 3]]}]}, "train-00.tsv:1: anno 0: "),
         ({"image": "AAAA"}, "cannot be read as an image"),

@@ -44,9 +44,14 @@ def test_frames_are_those_of_the_world(shared_data):
     assert min(errors) < 6
 
 
-def test_the_folder_may_be_called_got_10k(data):
-    (data / "got10k").rename(data / "got-10k")
+@pytest.mark.parametrize("name", ["got-10k", "GOT-10k", "GOT10K", "GOT_10k"])
+def test_the_folder_may_be_called_otherwise(data, name):
+    (data / "got10k").rename(data / name)
     assert len(GOT10k(data).names) == CLIPS
+
+
+def test_the_path_may_be_that_of_the_dataset_itself(data):
+    assert len(GOT10k(data / "got10k").names) == CLIPS
 
 
 def test_captions_from_the_file(data):
@@ -54,6 +59,43 @@ def test_captions_from_the_file(data):
     dataset = GOT10k(data)
     assert dataset.video(0).prompt == "A shape floats by."
     assert dataset.video(1).prompt.startswith("A ")
+
+
+def test_captions_that_fit_no_sequence_are_told(data, caplog):
+    (data / "got10k" / "got10k_train_caption.json").write_text('{"000001": "A shape floats by."}')
+    assert GOT10k(data).video(0).prompt.startswith("A ")
+    assert "got10k_train_caption.json: has a caption for none of the 6 videos (its first key is '000001'" in caplog.text
+
+
+def shrink(data, *numbers):
+    """Frames at half their size, as in some real sequences."""
+    for number in numbers:
+        path = folder(data) / f"{number:08d}.jpg"
+        with PIL.Image.open(path) as image:
+            small = image.resize((SIZE // 2, SIZE // 2))
+        small.save(path)
+
+
+def test_a_sequence_ends_where_its_frames_change_their_size(data, shared_data, caplog):
+    shrink(data, *range(9, FRAMES + 1))
+    dataset, before = GOT10k(data), GOT10k(shared_data).video(0)
+    video = dataset.video(0)
+    assert len(video) == 8
+    assert np.array_equal(video.boxes, before.boxes[:8])
+    assert len(dataset.images(0, range(8), None)) == 8
+    assert "00000009.jpg: is 24 x 24, the frames before are 48 x 48" in caplog.text
+    assert f"only the first 8 of {FRAMES} frames are used" in caplog.text
+    assert read_cover(folder(data), 8).tolist() == read_cover(folder(shared_data), FRAMES)[:8].tolist()
+    assert GOT10k(data, min_frames=9).dropped == {FIRST: "8 frames, 9 are needed"}
+
+
+def test_some_frames_of_another_size_are_refused_when_they_are_read(data):
+    shrink(data, 5, 6)
+    dataset = GOT10k(data)
+    assert len(dataset.images(0, range(4), (16, 16))) == 4
+    for frames in ([3, 4], [4, 5]):
+        with pytest.raises(InputError, match=r"00000005.jpg: has another size than the first frame"):
+            dataset.images(0, frames, (16, 16))
 
 
 def test_labels_that_real_sequences_may_lack(data):
@@ -88,7 +130,7 @@ def test_short_sequences_are_dropped(shared_data):
 def test_a_box_outside_the_image_is_an_absent_object(data):
     path = folder(data) / "groundtruth.txt"
     lines = path.read_text().splitlines()
-    for box in ("-30,-30,10,10", "5,5,0,7"):
+    for box in ("-30,-30,10,10", "5,5,0,7", "-1,-1,-1,-1"):
         path.write_text("\n".join([box, *lines[1:], "", ""]))  # and lines at the end that are empty
         video = GOT10k(data).video(0)
         assert video.box_mask[0, 0] == 0
@@ -121,10 +163,22 @@ BREAKAGES = {
     ),
     "NaN": (lambda f: change(f / "groundtruth.txt", 3, "1,2,nan,4"), r"groundtruth.txt:3: '1,2,nan,4' is not 4 finite"),
     "three numbers": (lambda f: change(f / "groundtruth.txt", 3, "1,2,3"), r"groundtruth.txt:3: '1,2,3' is not 4"),
+    "a negative size": (
+        lambda f: change(f / "groundtruth.txt", 3, "5,5,-3,7"),
+        r"groundtruth.txt:3: \[5.0, 5.0, -3.0, 7.0\] is not a box",
+    ),
+    "a caption that is none": (
+        lambda f: (f.parent.parent / "got10k_train_caption.json").write_text(f'{{"{FIRST}": ["A shape."]}}'),
+        f"got10k_train_caption.json: the caption of {FIRST} is .* not a text",
+    ),
     "empty labels": (lambda f: (f / "groundtruth.txt").write_text(""), r"groundtruth.txt:0: ends after 0 lines"),
     "no meta": (lambda f: (f / "meta_info.ini").unlink(), r"meta_info.ini: is missing"),
     "no class": (lambda f: (f / "meta_info.ini").write_text("[METAINFO]\n"), "has no line object_class"),
     "no resolution": (lambda f: change(f / "meta_info.ini", 6, "resolution: big"), r"resolution is 'big'"),
+    "negative resolution": (
+        lambda f: change(f / "meta_info.ini", 6, "resolution: (-48, 48)"),
+        r"resolution is '\(-48, 48\)'",
+    ),
     "always absent": (lambda f: (f / "absence.label").write_text("1\n" * FRAMES), "absent in all frames"),
 }
 
@@ -154,9 +208,9 @@ def test_broken_frames_are_errors_that_name_the_file(data):
 
 
 def test_missing_folders(tmp_path, data):
-    with pytest.raises(InputError, match="has no folder got10k or got-10k"):
+    with pytest.raises(InputError, match="has no folder got10k/train"):
         GOT10k(tmp_path)
-    with pytest.raises(InputError, match="has no folder val"):
+    with pytest.raises(InputError, match="has no folder got10k/val"):
         GOT10k(data, "val")
     shutil.rmtree(data / "got10k" / "train")
     (data / "got10k" / "train").mkdir()

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smcd.config import DataConfig, PrepareConfig
 from smcd.data import latent_cache
@@ -124,6 +126,43 @@ def test_a_shard_that_breaks_later_is_an_error(data, model, pipe):
     mixture, order = cached(data, pipe)
     with pytest.raises(InputError, match=r"shard-00000.safetensors: cannot be read"):
         mixture.clip(order[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_wrong_bit_of_a_shard_is_never_read(prepared, pipe, place, bit):
+    shard = cache_of(prepared) / "shard-00000.safetensors"
+    good = shard.read_bytes()
+    bad = bytearray(good)
+    bad[int(place * len(bad))] ^= 1 << bit
+    source = cached(prepared, pipe)[0].sources[0].source
+    try:
+        shard.write_bytes(bad)
+        found, told = read_all(prepared, source), ""
+    except InputError as error:
+        found, told = [], str(error)
+    finally:
+        shard.write_bytes(good)
+    assert found or "run smcd prepare again" in told
+    for video, expected in zip(found, read_all(prepared, source), strict=bool(found)):  # a bit that nobody reads
+        assert all(torch.equal(video[key], expected[key]) for key in video)
+
+
+def read_all(data, source):
+    cache = LatentCache(cache_of(data))
+    return [cache(video, range(len(video))) for video in map(source.video, range(CLIPS))]
+
+
+def test_a_rerun_mends_a_damaged_shard(data, model, pipe):
+    prepare(prepare_config(data, model))
+    shard = cache_of(data) / "shard-00000.safetensors"
+    good = shard.read_bytes()
+    shard.write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+    prepare(prepare_config(data, model))
+    assert shard.read_bytes() == good
+    untouched = shard.stat().st_mtime_ns
+    prepare(prepare_config(data, model))
+    assert shard.stat().st_mtime_ns == untouched
 
 
 def test_a_cache_of_another_model_or_size_is_not_taken(prepared, pipe):

@@ -61,6 +61,7 @@ def test_frames_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):
     (tmp_path / "walk").mkdir()
     for f in range(12):
         PIL.Image.fromarray(np.full((8, 8, 3), 20 * f, np.uint8)).save(tmp_path / "walk" / f"{f}.png")
+        (tmp_path / "walk" / f"._{f}.png").write_bytes(b"")  # macOS hides such files beside those that it copies
     write(tmp_path, {"walk": {"objects": [{"phrase": "a", "boxes": {"0": [0, 0, 4, 4]}}]}})
     shades = [np.asarray(image).mean() for image in VideoFolder(tmp_path).images(0, range(12), None)]
     assert shades == [20 * f for f in range(12)]
@@ -93,6 +94,8 @@ def test_short_videos_are_dropped(folder):
 
 BAD = {
     "no such file": ({"b.mp4": {"objects": OBJECTS}}, r"b.mp4: .*No such file"),
+    "an absolute path": ({__file__: {"objects": OBJECTS}}, "is not the path of a file in its folder"),
+    "another folder": ({"walk/../a.mp4": {"objects": OBJECTS}}, "'walk/../a.mp4' is not the path of a file"),
     "no objects": ({"a.mp4": {}}, r'a.mp4: needs "objects"'),
     "empty objects": ({"a.mp4": {"objects": []}}, r"a.mp4: should be a list of objects"),
     "unknown key": ({"a.mp4": {"objects": OBJECTS, "prompt": "x"}}, 'unknown key "prompt"'),
@@ -125,6 +128,19 @@ def test_broken_videos_are_errors_or_dropped(folder):
     (folder / "annotations.json").unlink()
     with pytest.raises(InputError, match=r"annotations.json: "):
         VideoFolder(folder)
+
+
+def test_damaged_frames_are_found_if_all_are_asked_for(folder):
+    picture = folder / "walk" / "frame_5.png"
+    for damage, message in (
+        (lambda: picture.write_bytes(picture.read_bytes()[:-30]), r"frame_5\.png: cannot be read"),
+        (lambda: PIL.Image.new("RGB", (32, 24)).save(picture), r"frame_5\.png: 32 x 24 pixels; the first frame has 64"),
+    ):
+        damage()
+        assert VideoFolder(folder).names == ["a.gif", "a.mp4", "walk"]
+        with pytest.raises(InputError, match=message):
+            VideoFolder(folder, every_frame=True)
+        assert list(VideoFolder(folder, on_error="skip", every_frame=True).dropped) == ["walk"]
 
 
 def test_an_empty_folder_of_frames(folder):

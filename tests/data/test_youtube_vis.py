@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco
 
 from smcd.data.clips import Sampling, VideoClips
 from smcd.data.youtube_vis import HELD_OUT, YouTubeVIS, box_of_mask, caption_of, held_out_names
@@ -66,6 +70,48 @@ def test_boxes_of_masks():
             box_of_mask({"counts": counts, "size": size}, (3, 3), "here")
 
 
+@settings(max_examples=50, deadline=None)
+@given(points=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 30)), min_size=3, max_size=6))
+def test_the_mask_of_a_polygon_lies_in_its_extent(points):
+    polygon = [float(value) for point in points for value in point]
+    left, top, width, height = coco.toBbox(coco.merge(coco.frPyObjects([polygon], 32, 42)))
+    x, y, w, h = box_of_mask([polygon], (32, 42), "here")
+    if width * height:
+        assert x - 1 <= left
+        assert y - 1 <= top
+        assert left + width <= x + w + 1
+        assert top + height <= y + h + 1
+
+
+def test_polygons():
+    triangle, far = [1, 2, 5.5, 2, 3, 8], [20, 1, 21, 1, 21, 4]
+    assert box_of_mask([triangle], (32, 32), "here") == [1, 2, 4.5, 6]
+    assert box_of_mask([triangle, far], (32, 32), "here") == [1, 1, 20, 7]
+    assert box_of_mask([], (32, 32), "here")[2:] == [0, 0]
+    for broken in (
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [1, 2, 3, 4, 5, 6],
+        [["a"] * 6],
+        [None],
+        [[float("nan")] * 6],
+    ):
+        with pytest.raises(InputError, match="here: the segmentation is not a list of polygons"):
+            box_of_mask(broken, (32, 32), "here")
+
+
+def test_boxes_from_polygons_where_there_are_no_boxes(data, shared_data):
+    def draw(content):
+        for track in content["annotations"]:
+            corners = [b and [b[0], b[1], b[0] + b[2], b[1], b[0] + b[2], b[1] + b[3]] for b in track.pop("bboxes")]
+            track["segmentations"] = [[polygon] if polygon else [] for polygon in corners]
+
+    edit(data, draw)
+    from_polygons, from_boxes = YouTubeVIS(data), YouTubeVIS(shared_data)
+    for index in range(CLIPS):
+        assert np.abs(from_polygons.video(index).boxes - from_boxes.video(index).boxes).max() < 1e-5
+
+
 def test_an_empty_mask_is_an_absent_object(data):
     empty = {"counts": [SIZE * SIZE], "size": [SIZE, SIZE]}
     boxes = [None, [0, 0, 0, 0], *[[1, 2, 30, 30]] * (FRAMES - 2)]
@@ -92,6 +138,29 @@ def test_captions_fall_back_to_the_categories(data):
     assert caption_of(["owl", "dog", "dog", "car"]) == "An owl, a dog and a car."
 
 
+def test_captions_that_fit_no_video_are_told(data, caplog):
+    (data / "youvis" / "caption.json").write_text('{"dog.mp4": "A dog."}')
+    assert YouTubeVIS(data).video(0).prompt != "A dog."
+    assert "caption.json: has a caption for none of the 6 videos (its first key is 'dog.mp4', a video" in caplog.text
+
+
+@pytest.mark.parametrize("caption", ['["A dog."]', "5", '"\\ud800"'])
+def test_a_caption_that_is_none(data, caption):
+    name = YouTubeVIS(data).names[2]
+    (data / "youvis" / "caption.json").write_text(f'{{"{name}": {caption}}}')
+    with pytest.raises(InputError, match=f"caption.json: the caption of {name} is .* not a text"):
+        YouTubeVIS(data)
+    assert list(YouTubeVIS(data, on_error="skip").dropped) == [name]
+
+
+@pytest.mark.parametrize("name", ["ytvis_2021", "YouTube-VIS", "youtube_vis_2021"])
+def test_the_folder_may_be_called_otherwise(data, name):
+    (data / "youvis").rename(data / name)
+    (data / name / "train" / "instances.json").rename(data / name / "train.json")
+    assert len(YouTubeVIS(data).names) == CLIPS
+    assert len(YouTubeVIS(data / name).names) == CLIPS
+
+
 def test_held_out_videos(data):
     names = [f"{n:04x}" for n in range(2000)]
     chosen = held_out_names(names)
@@ -105,6 +174,8 @@ def test_held_out_videos(data):
             copy["id"] += 100
             copy["file_names"] = [f"x{name}" for name in copy["file_names"]]
             content["videos"].append(copy)
+            folder = data / "youvis" / "train" / "JPEGImages" / copy["file_names"][0].partition("/")[0]
+            shutil.copytree(folder.with_name(folder.name[1:]), folder)
             for track in [t for t in content["annotations"] if t["video_id"] == video["id"]]:
                 content["annotations"].append({**track, "video_id": copy["id"]})
 
@@ -133,6 +204,7 @@ def set_in(key, number, value):
 BREAKAGES = {
     "unknown category": (set_in("category_id", 0, 999), r"annotation 1: category_id 999 is unknown"),
     "NaN": (set_in("bboxes", 0, [[1, 2, float("nan"), 3]] * FRAMES), r"annotation 1 .*frame 0: \[1.* is not a box"),
+    "huge": (set_in("bboxes", 0, [[1, 2, 10**400, 3]] * FRAMES), "is not a box"),
     "negative": (set_in("bboxes", 0, [[1, 2, -3, 3]] * FRAMES), "is not a box"),
     "neither": (
         lambda c: [c["annotations"][0].pop(key) for key in ("bboxes", "segmentations")],
@@ -154,6 +226,10 @@ BREAKAGES = {
         ],
         "absent in all frames",
     ),
+    "an endless size": (
+        lambda c: c["videos"][0].update(width=float("inf")),
+        r"video \w+: its size is inf x 48",
+    ),
     "a category of the wrong kind": (set_in("category_id", 0, [1]), '"category_id" is .* of the wrong kind'),
     "boxes of the wrong kind": (set_in("bboxes", 0, 5), "\"bboxes\" is '5', of the wrong kind"),
     "no size": (lambda c: c["videos"][0].update(width=None), "\"width\" is 'None', of the wrong kind"),
@@ -162,6 +238,22 @@ BREAKAGES = {
         "has no annotations",
     ),
 }
+
+
+def test_annotations_of_an_unknown_video_are_told(data, caplog):
+    edit(data, lambda content: content["annotations"].append(content["annotations"][0] | {"video_id": 999}))
+    assert len(YouTubeVIS(data).names) == CLIPS
+    assert "1 annotations are left out: no video has their video_id (such as 999)" in caplog.text
+
+
+def test_a_missing_frame_is_an_error_or_drops_its_video(data):
+    name = YouTubeVIS(data).names[1]
+    files = sorted((data / "youvis" / "train" / "JPEGImages" / name).iterdir())
+    files[3].unlink()
+    with pytest.raises(InputError, match=rf"{name}/{files[3].name}: is missing, and the annotations list it"):
+        YouTubeVIS(data)
+    dataset = YouTubeVIS(data, on_error="skip")
+    assert list(dataset.dropped) == [name]
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
@@ -184,6 +276,23 @@ def test_a_broken_video_is_an_error_or_dropped(data, breakage):
         ('{"videos": [], "categories": [], "annotations": []}', "holds no videos"),
         ('{"videos": null, "categories": [], "annotations": []}', "\"videos\" is 'None', of the wrong kind"),
         ('{"videos": [], "categories": [{"id": [], "name": 1}]}', "category 0: \"id\" is '\\[\\]', of the wrong kind"),
+        (
+            '{"videos": [{"id": 1, "file_names": ["a/0"]}, {"id": 2, "file_names": ["a/1"]}], "categories": []}',
+            "video 1 has the folder of another one, a",
+        ),
+        ('{"videos": [{"id": 1}, {"id": 1}], "categories": []}', "video 1: the id 1 was given before"),
+        ('{"categories": [{"id": 1, "name": "a"}, {"id": 1}]}', "category 1: the id 1 was given before"),
+        (
+            '{"videos": [{"id": 1, "file_names": ["a/0.jpg", "b/1.jpg"]}], "categories": []}',
+            r"video 0: its file_names are in several folders \(a, b\)",
+        ),
+        *(
+            (
+                json.dumps({"videos": [{"id": 1, "file_names": ["a/0.jpg", name]}], "categories": []}),
+                "instances.json: video 0: .* is not the path of a file in its folder",
+            )
+            for name in ("/etc/passwd", "a/../../x.jpg", "C:/x.jpg", "a\\..\\x.jpg", "a/1.jpg\n", f"a/{'x' * 256}")
+        ),
         ('{"videos": [{"id": 1}], "categories": [], "annotations": []}', 'video 0 has no "file_names"'),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smcd import ImageEncoder
+from smcd import ImageEncoder, PositionNet
 
 
 @pytest.mark.parametrize("size", [8, 32, 64])
@@ -32,3 +32,16 @@ def test_loading_in_16_bits_works_without_the_meta_device_too(tmp_path):
     ImageEncoder((8, 16, 32, 32)).save_pretrained(tmp_path)
     loaded = ImageEncoder.from_pretrained(tmp_path, torch_dtype=torch.float16, low_cpu_mem_usage=False)
     assert loaded.conv_in.weight.dtype == torch.float16
+
+
+@torch.no_grad()
+def test_both_small_networks_give_a_tuple_on_request():
+    boxes, masks, phrases, latents = (
+        torch.rand(1, 2, 3, 4),
+        torch.ones(1, 2, 3),
+        torch.rand(1, 1, 3, 8),
+        torch.rand(1, 4, 8, 8),
+    )
+    for network, given in ((PositionNet(8, 16), (boxes, masks, phrases)), (ImageEncoder((8, 16)), (latents,))):
+        [tokens] = network(*given, return_dict=False)
+        assert torch.equal(tokens, network(*given))

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from diffusers import UNet3DConditionModel
+from diffusers.models.attention_processor import AttnProcessor2_0
 
 from smcd import SMCDUNet3D
+from smcd.models.attention import Attention
 
 WIDTHS = {"block_out_channels": (32, 64), "layers_per_block": 1, "attention_head_dim": 16, "cross_attention_dim": 32}
 OWN = {"spatial_attention": (True, False), "object_dim": 24, "image_token_dim": 40}
@@ -167,3 +169,14 @@ def test_tuple_and_saved_model_give_the_same(tmp_path):
     assert torch.equal(unet(**inputs(), return_dict=False)[0], expected)
     unet.save_pretrained(tmp_path)
     assert torch.equal(SMCDUNet3D.from_pretrained(tmp_path)(**inputs()).sample, expected)
+
+
+def test_attention_processors_are_refused_and_backends_taken():
+    unet = small_unet()
+    with pytest.raises(ValueError, match=r"takes no processors: choose how .* by set_attention_backend"):
+        unet.set_attn_processor(AttnProcessor2_0())
+    for layer in unet.modules():
+        if isinstance(layer, Attention):
+            layer.set_attention_backend("_native_math")  # the UNet's own method would also set it for all other models
+    unet.set_attn_processor(unet.attn_processors)
+    assert {processor._attention_backend for processor in unet.attn_processors.values()} == {"_native_math"}

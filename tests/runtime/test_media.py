@@ -1,5 +1,6 @@
 """Frames on disk: colors, rounding and frame rates survive."""
 
+import av
 import imageio.v3 as imageio
 import numpy as np
 import PIL.Image
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from smcd.runtime import media
+from smcd.runtime.errors import InputError
 
 
 def blocks(frames: int = 5, size: int = 64) -> np.ndarray:
@@ -41,9 +43,21 @@ def test_gif_plays_at_its_frame_rate(tmp_path, fps):
     assert sum(durations) == pytest.approx(9 * 1000 / fps, abs=5)
 
 
-def test_mp4_plays_at_its_frame_rate(tmp_path):
-    media.write_video(tmp_path / "video.mp4", blocks(), fps=8)
-    assert imageio.immeta(tmp_path / "video.mp4")["fps"] == 8
+@pytest.mark.parametrize("fps", [8, 7.5, 29.97])
+def test_mp4_plays_at_its_frame_rate_while_it_is_loading(tmp_path, fps):
+    media.write_video(tmp_path / "video.mp4", blocks(), fps)
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        assert float(container.streams.video[0].average_rate) == pytest.approx(fps)
+    content = (tmp_path / "video.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_an_mp4_of_odd_sides_is_padded_by_its_last_pixels(tmp_path):
+    media.write_video(tmp_path / "video.mp4", blocks()[:, :63, :61])
+    [frame] = imageio.imread(tmp_path / "video.mp4", plugin="pyav")[:1]
+    assert frame.shape == (64, 62, 3)
+    assert np.abs(frame[8:24, 8:24].astype(int) - blocks()[0, 8:24, 8:24]).max() <= 12
+    assert np.abs(frame[-1, -1].astype(int) - blocks()[0, 62, 60]).max() <= 12
 
 
 def test_unknown_video_suffix(tmp_path):
@@ -105,6 +119,27 @@ def test_exif_orientation_is_applied(tmp_path):
     exif[0x0112] = 6  # rotate by 90 degrees to show
     image.save(tmp_path / "img.jpg", exif=exif)
     assert media.read_image(tmp_path / "img.jpg").size == (20, 40)
+
+
+@pytest.mark.parametrize("read", [media.read_image, media.read_frame])
+def test_only_the_documented_formats_are_tried(tmp_path, read):
+    (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n%%EOF\n")
+    for kind in ("tiff", "gif", "ico", "jpeg2000", "ppm"):
+        PIL.Image.new("RGB", (16, 16)).save(tmp_path / f"{kind}.png", kind)
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(InputError, match=rf"{path.name}: cannot be read as an image \(cannot identify"):
+            read(path)
+    for kind in ("png", "jpeg", "webp", "bmp"):
+        PIL.Image.new("RGB", (16, 16)).save(tmp_path / "img.any", kind)
+        assert read(tmp_path / "img.any").size == (16, 16)
+
+
+@pytest.mark.parametrize("read", [media.read_image, media.read_frame])
+def test_images_and_frames_have_one_limit(tmp_path, read, monkeypatch):
+    PIL.Image.new("RGB", (40, 30)).save(tmp_path / "img.png")
+    monkeypatch.setattr("smcd.runtime.media.MAX_PIXELS", 1199)
+    with pytest.raises(InputError, match="40 x 30 pixels are too many"):
+        read(tmp_path / "img.png")
 
 
 def test_strip_shows_rows_of_frames():

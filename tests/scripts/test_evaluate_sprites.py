@@ -117,9 +117,9 @@ def test_the_table_and_the_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("option", "folder", "message"),
     [
-        ("zero_conv_ckpt_path", "typo", "no such folder"),
+        ("stage1_ckpt_path", "typo", "no such folder"),
         ("stage1_ckpt_path", "run", "neither model_index.json"),
-        ("image_gate_ckpt_path", "stage1", "stage1: an image was given, but this model has no image path"),
+        ("trained_ckpt_path", "stage1", "stage1: an image was given, but this model has no image path"),
     ],
 )
 def test_other_models_that_do_not_fit_are_refused_before_anything_is_sampled(tmp_path, option, folder, message):

@@ -126,3 +126,10 @@ def test_mask_extent():
 def test_sam2_that_is_not_there(tmp_path):
     with pytest.raises(MissingModel, match="cannot be loaded"):
         SAM2(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["csrt", "sam2"])
+def test_each_frame_that_is_done_is_told(name, sam2, frames):
+    done: list[int] = []
+    (CSRT() if name == "csrt" else sam2)(frames, np.array([[5.0, 5, 20, 30]]), done.append)
+    assert done == [0, 1, 2]

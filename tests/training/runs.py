@@ -66,14 +66,18 @@ def _child(target: Callable[..., Any], arguments: tuple, environment: dict[str, 
 
 def start_processes(settings: TrainConfig, count: int) -> list[Any]:
     """Train with several gloo processes, as accelerate launch sets them up."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "ACCELERATE_USE_CPU": "true"}
+    common["WORLD_SIZE"] = str(count)
     return [
         start(train, settings, RANK=str(rank), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(count), **common)
         for rank in range(count)
     ]
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 def run_processes(settings: TrainConfig, count: int) -> None:

@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from smcd import SMCDPipeline
-from smcd.config import DataConfig, SamplingConfig
+from smcd.config import DataConfig, SamplingConfig, TrainConfig, check
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
+from smcd.training.loop import resolved
 from smcd.training.objective import TrainedNetworks
 from tests.conftest import open_gates
 from tests.training import runs
@@ -202,6 +203,7 @@ def test_stage_base_with_text_encoder_on_single_images(tmp_path):
         ({"pretrained_model_path": "/nowhere"}, "/nowhere: no such folder"),
         ({"tune_from_ckpt_path": "/nowhere"}, "/nowhere: no such folder"),
         ({"train_data": DataConfig()}, "no data: name the folder that holds them"),
+        ({"train_data": DataConfig(path=".")}, "no weights: name the base, --pretrained_model_path"),
         ({"lr_warmup_steps": 5}, "lr_warmup_steps needs --lr_scheduler constant_with_warmup"),
         (
             {"train_data": DataConfig(**runs.SPRITES | {"width": 40})},
@@ -216,6 +218,14 @@ def test_bad_settings(tmp_path, changes, message):
         runs.run(runs.config(tmp_path / "out", **changes))
     assert message in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_without_validation_data_nothing_is_validated(caplog):
+    """The published files have `validation_steps`, and no `eval_data`."""
+    settings = TrainConfig(validation_steps=50_000, train_data=DataConfig(path="."), tune_from_ckpt_path="sprites")
+    check(settings)
+    assert resolved(settings).validation_steps == 0
+    assert "eval_data names no data: nothing will be validated" in caplog.text
 
 
 def test_stage_1_is_validated_on_single_frames_of_videos(tmp_path):

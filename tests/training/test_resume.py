@@ -12,14 +12,17 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from smcd.config import DataConfig, GligenConfig, TrainConfig
 from smcd.data.mixing import ClipLoader
+from smcd.runtime.command import command
 from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_image
 from smcd.sprites.tiny import tiny_pipeline
-from smcd.training import checkpoint
+from smcd.training import checkpoint, loop
 from smcd.training.export import export
 from smcd.training.loop import train
 from smcd.training.resume import check_same, settings_of
@@ -70,7 +73,7 @@ def test_kill_and_rerun_end_bitwise_equal(straight, tmp_path, trial):
 def test_kill_and_rerun_the_command(straight, tmp_path, trial):
     settings = runs.config(tmp_path / "out", use_ema=True, checkpointing_steps=2, num_workers=1)
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(_plain(settings)))
+    file.write_text(yaml.safe_dump(plain(settings)))
     command = [sys.executable, "ms_main.py", "--config", str(file)]
     started = time.monotonic()
     one_thread = os.environ | {
@@ -89,7 +92,7 @@ def test_kill_and_rerun_the_command(straight, tmp_path, trial):
     runs.assert_same_checkpoint(tmp_path / "out" / "checkpoint-12", straight / "checkpoint-12")
 
 
-def _plain(settings) -> dict:
+def plain(settings) -> dict:
     return {key: value for key, value in asdict(settings).items() if value is not None}
 
 
@@ -135,6 +138,49 @@ def test_a_signal_to_the_whole_group_leaves_a_checkpoint_too(tmp_path):
     assert runs.exit_codes([process]) == [143]
     (left,) = checkpoint.all_in(tmp_path / "out")
     assert checkpoint.read_info(left)["step"] == max(runs.metrics(tmp_path / "out"))
+
+
+def test_a_killed_data_process_ends_the_run_with_a_checkpoint(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=1000, checkpointing_steps=1000, num_workers=2)
+    process = runs.start(train, settings)
+    while not runs_to(tmp_path / "out", 2):
+        assert process.is_alive()
+        time.sleep(0.005)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(workers[0]), signal.SIGKILL)
+    process.join(60)
+    assert process.exitcode == 1
+    (left,) = checkpoint.all_in(tmp_path / "out")
+    assert checkpoint.read_info(left)["step"] == max(runs.metrics(tmp_path / "out"))
+
+
+def test_training_goes_on_when_nobody_reads_its_output(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=2, num_workers=1)
+    process = runs.start(_train_without_readers, settings)
+    process.join(60)
+    assert process.exitcode == 0
+    assert (tmp_path / "out" / "pipeline").is_dir()
+
+
+def test_an_error_ends_a_run_whose_data_processes_ignore_signals(tmp_path):
+    settings = runs.config(tmp_path / "out", num_workers=1)
+    process = runs.start(_fail_while_training, settings)
+    process.join(60)
+    assert process.exitcode == 2
+
+
+def _train_without_readers(settings) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    sys.stdout = sys.stderr = os.fdopen(writer, "w", buffering=1)
+    with command():
+        train(settings)
+
+
+def _fail_while_training(settings) -> None:
+    loop.check_numbers = lambda *_: (_ for _ in ()).throw(InputError("the loss is not finite"))
+    with command():
+        train(settings)
 
 
 def _train_in_a_group(settings) -> None:
@@ -293,6 +339,39 @@ def test_a_checkpoint_of_another_config_is_refused_with_the_differences(tmp_path
         runs.run(replace(settings, resume_from_checkpoint=str(tmp_path / "nowhere")))
 
 
+@pytest.mark.parametrize("file", [checkpoint.TRAINED, checkpoint.EMA, checkpoint.STATE])
+def test_a_checkpoint_with_one_wrong_bit_is_not_used(straight, tmp_path, file):
+    path = Path(shutil.copytree(straight / "checkpoint-12", tmp_path / "checkpoint-12"))
+    content = bytearray((path / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / file).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{file}: is damaged.* Delete checkpoint-12, and the same command goes on"):
+        checkpoint.read(path)
+    if file == checkpoint.EMA:  # which is what is exported
+        with pytest.raises(InputError, match="is damaged"):
+            export(path, tmp_path / "model")
+
+
+def test_data_that_changed_since_are_told_of(tmp_path, caplog):
+    videos = tmp_path / "videos"
+    for name in ("a", "b"):
+        (videos / name).mkdir(parents=True)
+        for frame in range(2):
+            write_image(videos / name / f"{frame}.png", np.full((32, 32, 3), 9, np.uint8))
+    labels = {"caption": "A dog.", "objects": [{"phrase": "dog", "boxes": {"0": [0, 0, 9, 9]}}]}
+    (videos / "annotations.json").write_text(json.dumps({"a": labels, "b": labels}))
+    data = DataConfig(name="videos", path=str(videos), n_sample_frames=2, width=32, height=32)
+    settings = runs.config(tmp_path / "out", max_train_steps=1, train_data=data, pretrained_model_path="tiny")
+    runs.run(settings)
+    shutil.move(videos, tmp_path / "elsewhere")  # the same data
+    shutil.copytree(tmp_path / "elsewhere", videos)
+    runs.run(replace(settings, max_train_steps=2))
+    assert "by now than there" not in caplog.text
+    (videos / "annotations.json").write_text(json.dumps({"a": labels, "b": labels | {"caption": "A cat."}}))
+    runs.run(replace(settings, max_train_steps=3))
+    assert "checkpoint-2: other clips, boxes or captions are in videos/" in caplog.text
+
+
 def limit_files(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
@@ -364,3 +443,18 @@ def test_resuming_with_more_data_says_so(tmp_path, caplog):
     path.write_text(json.dumps(info | {"clips": dict.fromkeys(info["clips"], 10)}))
     runs.run(replace(settings, max_train_steps=3))
     assert "training goes on in another order" in caplog.text
+
+
+def test_a_second_run_in_the_folder_stops_at_once(tmp_path):
+    settings = runs.config(tmp_path / "out", max_train_steps=1000, num_workers=1)
+    process = runs.start(train, settings)
+    while not runs_to(tmp_path / "out", 1):
+        assert process.is_alive()
+        time.sleep(0.005)
+    elsewhere = replace(settings, pretrained_model_path="/nowhere")  # which nothing looks for
+    with pytest.raises(InputError, match=rf"another run \(process {process.pid} on .*\) is writing here"):
+        runs.run(elsewhere)
+    process.kill()
+    process.join()
+    with pytest.raises(InputError, match="/nowhere: no such folder"):  # the lock went with the process
+        runs.run(elsewhere)

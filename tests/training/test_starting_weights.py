@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from smcd import SMCDPipeline, SMCDUNet3D
-from smcd.config import DataConfig, TrainConfig
+from smcd.config import DataConfig, TrainConfig, check
 from smcd.runtime.errors import InputError
 from smcd.sprites.tiny import tiny_pipeline
 from smcd.training import checkpoint
-from smcd.training.run import resolved
+from smcd.training.loop import resolved
 from smcd.training.stages import stage_of
 from smcd.training.starting_weights import _new_image_encoder
 from smcd.training.trained_networks import starting_pipeline
@@ -73,6 +73,13 @@ def test_fresh_gates_begin_as_told_and_trained_ones_stay(tmp_path):
     assert all(value == before[name].item() for name, value in alphas.items() if ".object_gate." in name)
 
 
+def test_the_tiny_model_trains_on_real_data_if_it_is_named(tmp_path):
+    config = runs.config(tmp_path / "out", train_data=DataConfig(path=str(tmp_path)), pretrained_model_path="tiny")
+    check(config)
+    unet, expected = (starting_pipeline(some, stage_of(some))[0].unet for some in (config, runs.config(tmp_path)))
+    assert torch.equal(unet.conv_out.weight, expected.conv_out.weight)
+
+
 @pytest.mark.parametrize(("given", "own"), [(None, 3.0), (2.0, 2.0)])
 def test_the_guidance_of_the_sample_videos_becomes_the_pipelines_own(tmp_path, given, own):
     """Where none is given, that of the pipeline it starts from stays."""
@@ -80,8 +87,7 @@ def test_the_guidance_of_the_sample_videos_becomes_the_pipelines_own(tmp_path, g
     pipe.register_to_config(guidance_scale=3.0)
     pipe.save_pretrained(tmp_path / "start")
     config = runs.config(tmp_path / "out", stage="2", tune_from_ckpt_path=str(tmp_path / "start"))
-    config = replace(config, validation_data=replace(config.validation_data, guidance_scale=given))
-    assert starting_pipeline(config, stage_of(config))[0].config.guidance_scale == own
+    assert starting_pipeline(config, stage_of(config), given)[0].config.guidance_scale == own
 
 
 def test_another_base_unet(base, tmp_path):

@@ -1,6 +1,5 @@
 """The folder of an evaluation: where clips lie, which of them are done, and writing a clip."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from smcd.evaluation.metrics.manifest import Clip, Manifest, differences, read_manifest
-from smcd.evaluation.metrics.truth import MANIFEST_NAME
+from smcd.evaluation.metrics.manifest import CONFIG_NAME, MANIFEST_NAME, Clip, Manifest, differences, read_manifest
 from smcd.runtime import media
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import check_writable, new_file, new_folder
-
-CONFIG_NAME, REPORT_NAME = "config.yaml", "report"
 
 
 class ClipFolders:
@@ -50,13 +46,9 @@ class ClipFolders:
 
     def begin(self, settings: dict[str, Any]) -> None:
         """Make the folder ready for writing: manifest, settings, and what an earlier run left behind put in order."""
-        folders = {self.folder(seed, self._sequences[0]).parent for seed in self._seeds}
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+        for seed in self._seeds:
+            self.folder(seed, self._sequences[0]).parent.mkdir(parents=True, exist_ok=True)
         for name in self._sequences:
-            for folder in {self.root, *folders}:
-                for left in folder.glob(f".{name}.*.partial"):  # of a run that was killed
-                    shutil.rmtree(left)
             if self._by_seed and self._lone_seed is not None and (self.root / name).is_dir():
                 (self.root / name).rename(self.folder(self._lone_seed, name))
         self.manifest.write(self.root / MANIFEST_NAME)

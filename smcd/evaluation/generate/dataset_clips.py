@@ -114,7 +114,8 @@ def _choose(
         return sprites, text, data.num_max_obj, None
     path = Path(str(data.path))  # checked with the options
     if dataset == "got10k":
-        return GOT10k(path, "val", needed, data.on_error), "GOT-10k, all of val", 1, None
+        text = "GOT-10k, all of val" + ("; prompts from its file of captions" if data.captions else "")
+        return GOT10k(path, "val", needed, data.on_error, data.captions), text, 1, None
     least = max(_PUBLISHED_FRAMES, needed)
     if dataset == "youvis-heldout":
         text = f"YouTube-VIS 2021, the {HELD_OUT} videos of train with the lowest SHA-1 of their names (of fewer, a "

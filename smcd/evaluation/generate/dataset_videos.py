@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
@@ -13,17 +12,18 @@ from accelerate import PartialState
 from torch import nn
 
 from smcd.config import EvaluationConfig, check, flat, read_config
-from smcd.evaluation.generate.clip_folders import CONFIG_NAME, REPORT_NAME, ClipFolders
+from smcd.evaluation.generate.clip_folders import ClipFolders
 from smcd.evaluation.generate.dataset_clips import EvaluationClips
 from smcd.evaluation.generate.sampling import Group, missing_groups, sample_groups
 from smcd.evaluation.metrics.evaluate import evaluate
+from smcd.evaluation.metrics.manifest import CONFIG_NAME, MANIFEST_NAME, REPORT_NAME
 from smcd.evaluation.metrics.report import summary_text, write_report
 from smcd.evaluation.metrics.scoring import Options, check_scoring
-from smcd.evaluation.metrics.truth import MANIFEST_NAME
 from smcd.runtime.errors import InputError
 from smcd.runtime.hashes import weights_hash
 from smcd.runtime.processes import in_main
 from smcd.sampler import Sampler, on_device, with_defaults
+from smcd.text import cut_texts_counted
 
 logger = logging.getLogger(__name__)
 _FREE = {  # may change from run to run: the manifest tells of the data, and the rest does not touch the videos
@@ -33,7 +33,7 @@ _FREE = {  # may change from run to run: the manifest tells of the data, and the
 }
 _TOLD = (  # what the report says about how the videos were made
     *("weights_sha256", "seeds", "scheduler", "num_inference_steps", "guidance_scale", "img_free_guidance"),
-    *("ti_free_guidance", "box_free_guidance", "mixed_precision", "dtype", "batch_size"),
+    *("ti_free_guidance", "box_free_guidance", "negative_prompt", "mixed_precision", "dtype", "batch_size"),
 )
 
 
@@ -54,7 +54,7 @@ def run_evaluation(config: EvaluationConfig) -> None:
     config = complete(config)
     root = Path(config.output_dir).expanduser()
     data = cache(lambda: clips_of(config))  # read once, and only by processes that need it
-    with on_device() as state:
+    with on_device() as state, cut_texts_counted():
         options = Options(config.tracker, config.sam2, config.clip, config.dino, config.fvd_weights, str(state.device))
         plan = in_main(state, lambda: _make_plan(config, root, data(), options))
         if plan.groups:
@@ -135,6 +135,8 @@ def _sample_share(
     sampler = Sampler(config, state.device) if mine else None
     if sampler is not None:
         sampler.check_paths("an image", "boxes")
+        if state.is_main_process:
+            sampler.warn_if_unusual(data().objects)
 
     def begin() -> None:
         if sampler is not None:  # the main process always has a share
@@ -164,7 +166,6 @@ def _write_scores(root: Path, options: Options) -> None:
     known, target = made | made["validation_data"], root / REPORT_NAME
     generator = {"weights": made["trained_ckpt_path"]} | {name: known[name] for name in _TOLD}
     evaluation = evaluate(root, root / MANIFEST_NAME, options, generator=generator)
-    shutil.rmtree(target, ignore_errors=True)
-    write_report(target, evaluation)
+    write_report(target, evaluation, replace=True)
     print(summary_text(evaluation))
     print(f"the report: {target / 'index.html'}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+FEW = 20  # with fewer clips, no difference of two methods is called one
 MOVING_LIMIT = 0.5  # static AO under which a clip belongs to the moving subset
 
 

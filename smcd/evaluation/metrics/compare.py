@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from smcd.evaluation.metrics.columns import BY_NAME
+from smcd.evaluation.metrics.columns import BY_NAME, COLUMNS, FEW
 from smcd.evaluation.metrics.pages import comparison_page, number
+from smcd.evaluation.metrics.pictures import video_of
 from smcd.evaluation.metrics.report import PAGE_NAME, read_report
 from smcd.evaluation.metrics.summary import bootstrap, interval_of, pooled
-from smcd.runtime.errors import InputError
+from smcd.runtime.errors import InputError, shown
 from smcd.runtime.files import new_folder, write_json
 
 FORMAT = "smcd comparison 1"
+_TOO_FEW = "too few clips"
+_SHOWN = 8  # clips whose videos the page shows
+_KEPT = ("dataset", "sha256", "height", "width", "conventions", "clips")  # what comparisons say of the manifest
 Report = Mapping[str, Any]
 
 
@@ -34,12 +38,13 @@ def compare(paths: Sequence[Path], allow_partial: bool = False) -> dict[str, Any
     whole = all(len(sequences) == report["scored"]["clips"] for report in reports)
     return {
         "format": FORMAT,
-        "manifest": reports[0]["manifest"],
+        "manifest": {key: reports[0]["manifest"][key] for key in _KEPT},
         "methods": names,
         "clips": len(sequences),
         "tracker": next((report["models"]["tracker"] for report in reports if "tracker" in report["models"]), None),
         "metrics": _metrics(reports, sequences, whole),
         "iou_over_time": _lines(names, reports) if whole else {"methods": {}, "beside": {}},
+        "most_different": _most_different(reports, sequences),
     }
 
 
@@ -70,6 +75,7 @@ def _metrics(reports: Sequence[Report], sequences: list[str], whole: bool) -> li
     """The table: a metric with an entry per method.
 
     Clips are resampled the same way for all: an interval of a difference is far narrower than the two of the values.
+    Below `FEW` clips the intervals are too uncertain themselves to call a difference.
     FVD, which is measured on whole sets, has no intervals.
     """
     rows = [[row for row in report["clips"] if row["sequence"] in set(sequences)] for report in reports]
@@ -84,8 +90,25 @@ def _metrics(reports: Sequence[Report], sequences: list[str], whole: bool) -> li
         else:
             continue
         kept = {key: described[key] for key in ("name", "label", "digits", "higher_is_better")}
-        table.append(kept | {"methods": _entries(values, draws, described["higher_is_better"])})
+        entries = _entries(values, draws, described["higher_is_better"])
+        for entry in entries if len(sequences) < FEW else ():
+            if entry.get("verdict"):
+                entry["verdict"] = _TOO_FEW
+        table.append(kept | {"methods": entries})
     return table
+
+
+def _most_different(reports: Sequence[Report], sequences: Sequence[str]) -> dict[str, Any]:
+    """Some clips in which the methods differ most, by the first column that they have, with each method's value."""
+    rows = [{row["sequence"]: row for row in reversed(report["clips"])} for report in reports]  # of the first seed
+    for column in COLUMNS:
+        values = {name: [of_method[name].get(column.name) for of_method in rows] for name in sequences}
+        spread = {name: max(some) - min(some) for name, some in values.items() if None not in some}
+        if spread:
+            most = sorted(spread, key=lambda name: -spread[name])[:_SHOWN]
+            shown = [{"sequence": name, "values": values[name]} for name in most]
+            return {"label": column.label, "digits": column.digits, "clips": shown}
+    return {"label": "", "digits": 0, "clips": []}
 
 
 def _entries(values: Sequence[float | None], draws: np.ndarray | None, higher_is_better: bool) -> list[dict[str, Any]]:
@@ -115,15 +138,15 @@ def verdict(entry: Mapping[str, Any], higher_is_better: bool) -> str:
 def _lines(names: Sequence[str], reports: Sequence[Report]) -> dict[str, dict[str, list[float | None]]]:
     """IoU over time of the methods, and beside it what the first report says about the true videos."""
     lines = [dict(report["iou_over_time"]) for report in reports]
-    own = {name: line.pop("predictions") for name, line in zip(names, lines, strict=True) if line}
+    own = {name: line.pop("predictions", []) for name, line in zip(names, lines, strict=True) if line}
     return {"methods": own, "beside": lines[0]}
 
 
 def comparison_text(comparison: Report) -> str:
     """The table for a terminal."""
-    lines = [["metric", *comparison["methods"]]]
+    lines = [["metric", *map(shown, comparison["methods"])]]
     for metric in comparison["metrics"]:
-        lines.append([metric["label"], *(_text(entry, metric["digits"]) for entry in metric["methods"])])
+        lines.append([shown(metric["label"]), *(_text(entry, metric["digits"]) for entry in metric["methods"])])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join(rows)
@@ -136,8 +159,15 @@ def _text(entry: Mapping[str, Any], digits: int) -> str:
     return text
 
 
-def write_comparison(folder: Path, comparison: Report) -> None:
-    """Write comparison.json and index.html into a new folder. Raises an InputError if it exists."""
+def write_comparison(folder: Path, comparison: Report, paths: Sequence[Path] = ()) -> None:
+    """Write comparison.json and index.html into a new folder; the page has videos if `paths` name the reports.
+
+    Raises an InputError if the folder exists.
+    """
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    reports = dict(zip(comparison["methods"], folders, strict=False))
+    size, shown = (comparison["manifest"]["height"], comparison["manifest"]["width"]), comparison["most_different"]
+    videos = {clip["sequence"]: video_of(reports, clip["sequence"], *size) for clip in shown["clips"] if reports}
     with new_folder(folder) as temporary:
         write_json(temporary / "comparison.json", comparison, indent=1)
-        (temporary / PAGE_NAME).write_text(comparison_page(comparison), encoding="utf-8")
+        (temporary / PAGE_NAME).write_text(comparison_page(comparison, videos), encoding="utf-8")

@@ -6,37 +6,45 @@
 import hashlib
 import json
 import math
+import re
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from smcd.evaluation.metrics.schema import Count, Name, Number, Side, Text, Texts, read_formatted
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import read_json, write_json
+from smcd.runtime.files import write_json
+from smcd.runtime.names import stays_inside
 
 FORMAT = "smcd manifest 1"
-Boxes = list[list[list[float] | None]]  # F N, xyxy in 0..1 of the frame, None where the object is absent
+MANIFEST_NAME, CONFIG_NAME, REPORT_NAME = "manifest.json", "config.yaml", "report"  # beside the folders of the clips
+_TAKEN = re.compile(rf"{re.escape(MANIFEST_NAME)}|{re.escape(CONFIG_NAME)}|{REPORT_NAME}|seed_\d+", re.IGNORECASE)
+_NO_FOLDER = re.compile(r"[/*?]|^\.|[. ]$")  # hidden folders are temporary, and Windows ignores dots at the end
+_LONGEST = 200  # bytes; temporary names are longer
+Boxes = list[list[list[Number] | None]]  # F N, xyxy in 0..1 of the frame, None where the object is absent
 
 
 @dataclass(frozen=True)
 class Clip:
     """One clip of F frames with N objects. Raises an InputError for lists or boxes that do not fit."""
 
-    sequence: str  # its name, and that of its folder
-    frames: list[int]  # their numbers in the source video
-    prompt: str
-    phrases: list[str]  # what each object is called
-    classes: list[str]  # the class that each object counts for; "" for none
+    sequence: Name  # also of its folder
+    frames: Annotated[list[Count], Field(max_length=10_000)]  # their numbers in the source video
+    prompt: Text
+    phrases: Annotated[list[Text], Field(max_length=1000)]  # what each object is called
+    classes: list[Name]  # the class that each object counts for; "" for none
     boxes: Boxes
-    frames_sha256: str  # of the F true frames at the manifest's size
-    cover: list[list[float]] | None = None  # F lists of N, the dataset's visibility labels (0 is invisible), or None
+    frames_sha256: Name  # of the F true frames at the manifest's size
+    cover: list[list[Number]] | None = None  # F lists of N, the dataset's visibility labels (0 is invisible), or None
 
     def __post_init__(self) -> None:
         name, count, objects = self.sequence, len(self.frames), len(self.phrases)
-        if not name or name in (".", "..") or "/" in name or "\\" in name:
-            raise InputError(f"{name!r} cannot name a clip: it names a folder, too")
+        check_clip_name(name)
         if count < 2:
             raise InputError(f"{name}: {count} frames; a clip has at least 2")
         for what, rows in (("boxes", self.boxes), ("cover", self.cover)):
@@ -56,6 +64,17 @@ class Clip:
         return np.array(rows, dtype=np.float64).reshape(shape) * [width, height, width, height]
 
 
+def check_clip_name(name: str) -> None:
+    """Raise an InputError if a clip cannot be called so: its folder lies beside the other files of an evaluation."""
+    if _TAKEN.fullmatch(name) or PureWindowsPath(name).is_reserved():
+        raise InputError(
+            f"{name!r} cannot name a clip: a file or folder of the evaluation, or of Windows, is called so"
+        )
+    if not stays_inside(name) or _NO_FOLDER.search(name) or len(name.encode()) > _LONGEST:
+        fix = f"use up to {_LONGEST} bytes without / \\ * ? and line breaks, and no dot or space at the ends"
+        raise InputError(f"{name[:80]!r} cannot name a clip, whose folder is called so: {fix}")
+
+
 def _is_box(box: Any) -> bool:
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
         return False
@@ -67,15 +86,15 @@ def _is_box(box: Any) -> bool:
 class Manifest:
     """The clips of an evaluation, in a fixed order. Raises an InputError if there is none, or two have one name."""
 
-    dataset: str  # its name, such as got10k
-    height: int  # of the scored frames, in pixels
-    width: int
+    dataset: Name  # such as got10k
+    height: Side  # of the scored frames
+    width: Side
     clips: list[Clip]
-    conventions: dict[str, str] = field(default_factory=dict)  # split, start, stride, resizing in words, for the report
+    conventions: Texts = field(default_factory=dict)  # split, start, stride, resizing, for the report
 
     def __post_init__(self) -> None:
-        names = [clip.sequence for clip in self.clips]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        names = [clip.sequence.casefold() for clip in self.clips]  # some file systems do not tell capitals apart
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
             raise InputError(f"manifest: clips of the same name: {', '.join(twice)}")
         if not names:
             raise InputError("manifest: there is no clip in it")
@@ -94,26 +113,10 @@ class Manifest:
         write_json(path, self._content() | {"sha256": self.sha256}, indent=1)
 
 
-def read_formatted(path: Path, what: str, form: str) -> dict[str, Any]:
-    """A JSON object whose "format" is `form`. Raises an InputError if the file is missing or is something else."""
-    content = read_json(path, object)
-    if not isinstance(content, dict) or content.get("format") != form:
-        raise InputError(f"{path}: is no {what} (its format should be {form!r})")
-    return content
-
-
 def read_manifest(path: Path) -> Manifest:
     """The manifest of a file. Raises an InputError if it is unreadable, or was changed after its hash was taken."""
-    content = read_formatted(path, "manifest", FORMAT)
-    del content["format"]
-    stated = content.pop("sha256", None)
-    try:
-        manifest = Manifest(**content | {"clips": [Clip(**clip) for clip in content["clips"]]})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: entries are missing or unknown ({error})") from None
-    if stated != manifest.sha256:
+    content, manifest = read_formatted(path, "manifest", FORMAT, Manifest)
+    if content.get("sha256") != manifest.sha256:
         raise InputError(f"{path}: was changed after it was made (its hash differs); make it anew")
     return manifest
 

@@ -7,8 +7,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from smcd.evaluation.metrics.baselines import CEILING, STATIC
-from smcd.evaluation.metrics.columns import GROUNDING
-from smcd.evaluation.metrics.pictures import Picture
+from smcd.evaluation.metrics.columns import FEW, GROUNDING
+from smcd.evaluation.metrics.pictures import Picture, Video
 
 MISSING = "\N{EN DASH}"
 _LINE_COLORS = ("#0b63c4", "#b3261e", "#8e44ad", "#c77700", "#008080", "#1b7a3d")
@@ -27,14 +27,14 @@ def report_page(report: Mapping[str, Any], pictures: Mapping[str, Sequence[Pictu
     return _render(report=report, pictures=pictures, beside=beside, columns=columns, plot=plot, class_columns=GROUNDING)
 
 
-def comparison_page(comparison: Mapping[str, Any]) -> str:
-    """The page of `compare`'s comparison."""
+def comparison_page(comparison: Mapping[str, Any], videos: Mapping[str, Video | None]) -> str:
+    """The page of `compare`'s comparison, and the videos of its most different clips."""
     lines = comparison["iou_over_time"]
     plot = _plot(lines["methods"], lines["beside"]) if lines["methods"] else None
     first, *others = comparison["methods"]
     header = ["metric", *(title for name in (first, *others) for title in (name, "95% interval"))]
     header += [f"{name} - {first}" for name in others]
-    return _render(report=None, comparison=comparison, header=header, plot=plot)
+    return _render(report=None, comparison=comparison, header=header, plot=plot, videos=videos, few=FEW)
 
 
 def number(value: float | None, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""The report of an evaluation: report.json, clips.csv and a page with pictures, index.html."""
+"""The report of an evaluation: report.json, clips.csv, a strip of each clip, and a page with pictures, index.html."""
 
 import csv
 import hashlib
@@ -12,10 +12,11 @@ from typing import Any
 
 from smcd.evaluation.metrics.columns import COLUMNS
 from smcd.evaluation.metrics.evaluate import Evaluation
-from smcd.evaluation.metrics.manifest import read_formatted
 from smcd.evaluation.metrics.pages import number, report_page
-from smcd.evaluation.metrics.pictures import best_and_worst
+from smcd.evaluation.metrics.pictures import STRIPS, best_and_worst, write_strips
+from smcd.evaluation.metrics.schema import ComparedReport, read_formatted
 from smcd.evaluation.metrics.summary import class_overlaps
+from smcd.runtime.errors import shown
 from smcd.runtime.files import new_folder, write_json
 from smcd.tracking.grounding import success
 
@@ -23,17 +24,22 @@ FORMAT = "smcd report 1"
 JSON_NAME, PAGE_NAME = "report.json", "index.html"
 _PACKAGES = ("smcd", "torch", "transformers", "torchmetrics", "opencv-contrib-python-headless", "numpy", "pillow")
 _DESCRIBED = ("name", "label", "needs", "convention", "higher_is_better", "digits")
+_FORMULA = ("=", "+", "-", "@", "\t")  # a cell that begins so would be computed by a spreadsheet: a ' goes before it
 _FACTS = ("static_ao", "ceiling_ao", "frames_scored", "objects_scored", "frames_sha256")
 
 
-def write_report(folder: Path, evaluation: Evaluation) -> None:
-    """Write the three files into a folder, which appears when complete. Raises an InputError if it exists already."""
+def write_report(folder: Path, evaluation: Evaluation, replace: bool = False) -> None:
+    """Write the files and the strips into a folder, which appears when complete, perhaps in place of an earlier report.
+
+    Raises an InputError if it exists already and is not to be replaced.
+    """
     report = report_json(evaluation)
     page = report_page(report, best_and_worst(evaluation))
-    with new_folder(folder) as temporary:
+    with new_folder(folder, replace) as temporary:
         write_json(temporary / JSON_NAME, report, indent=1)
         _write_csv(temporary / "clips.csv", evaluation)
         (temporary / PAGE_NAME).write_text(page, encoding="utf-8")
+        write_strips(temporary / STRIPS, evaluation)
 
 
 def report_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -82,7 +88,9 @@ def _write_csv(path: Path, evaluation: Evaluation) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row | {"classes": "; ".join(row["classes"])} for row in evaluation.rows)
+        for row in evaluation.rows:
+            texts = {"sequence": row["sequence"], "classes": "; ".join(row["classes"])}
+            writer.writerow(row | {name: f"'{text}" if text[:1] in _FORMULA else text for name, text in texts.items()})
 
 
 def summary_text(evaluation: Evaluation) -> str:
@@ -99,9 +107,10 @@ def summary_text(evaluation: Evaluation) -> str:
         f"  baseline NOT as expected: {row['name']}" for row in evaluation.baselines if row["as_expected"] is False
     ]
     lines += [f"  left out: {name}: {reason}" for name, reason in evaluation.left_out.items()]
-    return "\n".join(lines)
+    return shown("\n".join(lines))
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The JSON of a report, given its folder or file. Raises an InputError if there is none."""
-    return read_formatted(path / JSON_NAME if path.is_dir() else path, "report", FORMAT)
+    """The JSON of a report, given its folder or file. Raises an InputError if there is none, or entries do not fit."""
+    file = path / JSON_NAME if path.is_dir() else path
+    return read_formatted(file, "report", FORMAT, ComparedReport)[0]

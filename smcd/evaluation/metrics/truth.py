@@ -6,12 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from smcd.data.label_files import read_numbers
-from smcd.evaluation.metrics.manifest import Boxes, Clip, Manifest, box_lists, frames_sha256, read_manifest
-from smcd.evaluation.metrics.videos import Videos, find_videos
+from smcd.evaluation.metrics.manifest import (
+    MANIFEST_NAME,
+    Boxes,
+    Clip,
+    Manifest,
+    box_lists,
+    frames_sha256,
+    read_manifest,
+)
+from smcd.evaluation.metrics.videos import Videos, find_videos, seeds_of
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_text
-
-MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,9 @@ def read_truth(path: Path, predictions: Path | None = None) -> Truth:
     """The truth of `--truth`. Raises an InputError if there is nothing usable.
 
     Args:
-        path: a manifest, with the true frames beside it (`<sequence>/gt_img/`) or beside the predictions; or a folder
-            of true videos, with a `manifest.json`, or with `box_{j}.txt` and `prompt.txt` per clip as published.
+        path: a manifest, with the true frames beside it (`<sequence>/gt_img/`, perhaps below `seed_33`) or beside the
+            predictions; or a folder of true videos, with a `manifest.json`, or with `box_{j}.txt` and `prompt.txt` per
+            clip as published.
         predictions: the folder of predictions.
     """
     file = path / MANIFEST_NAME if path.is_dir() else path
@@ -49,8 +56,10 @@ def read_truth(path: Path, predictions: Path | None = None) -> Truth:
     manifest = read_manifest(file)
     names = [clip.sequence for clip in manifest.clips]
     found = []
-    for root in filter(None, (file.parent, predictions)):  # among predictions only the images in gt_img are the truth
-        apart = predictions is None or root.resolve() != predictions.resolve()
+    seeds = seeds_of(file.parent).values()  # an evaluation with several seeds keeps the true frames below each
+    for root in dict.fromkeys((file.parent, *seeds, *filter(None, [predictions]))):
+        # among predictions only the images in gt_img are the truth
+        apart = root == file.parent and (predictions is None or root.resolve() != predictions.resolve())
         found.append(find_videos(root, "gt", [name for name in names if apart or (root / name / "gt_img").is_dir()]))
     most = max(found, key=lambda videos: len(videos.sources))
     return Truth(manifest, most if most.sources else None)

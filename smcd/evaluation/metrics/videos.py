@@ -1,26 +1,25 @@
 """Folders of anyone's videos: where each clip's frames lie, and reading them.
 
 A folder holds a folder or file per clip. Frames of clip `a` are looked for, in this order, as `a/pred_img/*.png` (for
-the truth `gt_img`: the published layout), as images directly in `a/`, as `a/pred_video.mp4` or `a.mp4`, and at last as
-GIF, whose 256 colors change the numbers.
+the truth `gt_img`: the published layout), as images directly in `a/`, as `a/pred_video.mp4` or `a.mp4` (mov, webm, mkv,
+avi), and at last as GIF, whose 256 colors change the numbers.
 """
 
 import logging
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
+import PIL.Image
 
-from smcd.runtime.errors import InputError, first_line
-from smcd.runtime.media import read_image
+from smcd.runtime.errors import InputError
+from smcd.runtime.media import images_in, read_image
+from smcd.runtime.video_file import VIDEO_SUFFIXES, VideoFile
 
 logger = logging.getLogger(__name__)
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _SEED = re.compile(r"seed_(\d+)")
 
 
@@ -40,14 +39,33 @@ class Videos:
         """Frames F H W 3 (uint8) of a clip. `like` says how many it must have, of which height and width.
 
         Raises:
-            InputError: files are unreadable, frames have different sizes, or count and size are not those of `like`.
+            InputError: files are unreadable, frames have different sizes, or count and size are not those of `like`,
+                which is found before all are read.
         """
         source = self.sources[sequence]
-        frames = _read_folder(source) if source.is_dir() else _read_video(source)
-        if like is not None and frames.shape[:3] != like:
-            (f, h, w), (count, height, width) = frames.shape[:3], like
+        video = _Images(source) if source.is_dir() else VideoFile(source)
+        found = video.length, video.height, video.width
+        if like is not None and found != like:
+            (f, h, w), (count, height, width) = found, like
             raise InputError(f"{source}: {f} frames of {w} x {h} pixels; it should be {count} of {width} x {height}")
-        return frames
+        return np.stack([np.asarray(image) for image in video.read(range(video.length))])
+
+
+class _Images:
+    """A folder of frames, read like a `VideoFile`."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._files = folder, _image_files(folder)
+        self.length, (self.width, self.height) = len(self._files), read_image(self._files[0]).size
+
+    def read(self, frames: Sequence[int]) -> list[PIL.Image.Image]:
+        images = []
+        for frame in frames:
+            images.append(read_image(self._files[frame]))
+            if len(sizes := {images[-1].size, (self.width, self.height)}) > 1:
+                shown = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
+                raise InputError(f"{self._folder}: frames of different sizes ({shown})")
+        return images
 
 
 def find_videos(root: Path, kind: str, sequences: Iterable[str] | None = None) -> Videos:
@@ -57,20 +75,30 @@ def find_videos(root: Path, kind: str, sequences: Iterable[str] | None = None) -
     if sequences is None:
         entries = [path for path in root.iterdir() if not path.name.startswith(".")]
         sequences = {path.name if path.is_dir() else path.stem for path in entries}
-    found = {name: _source(root, name, kind) for name in sorted(sequences)}
+    files = _video_files(root)
+    found = {name: _source(root / name, kind, files.get(name, [])) for name in sorted(sequences)}
     videos = Videos(root, {name: source for name, source in found.items() if source is not None})
     if gifs := videos.formats().get("gif"):
         logger.warning(f"{root}: {gifs} clips are GIFs, whose 256 colors change the numbers; give PNG or mp4")
     return videos
 
 
-def _source(root: Path, name: str, kind: str) -> Path | None:
-    folders = [root / name / f"{kind}_img", root / name]
-    files = [path for end in ("mp4", "gif") for path in (root / name / f"{kind}_video.{end}", root / f"{name}.{end}")]
-    for candidate in (*folders, *files):
-        if candidate.is_file() or (candidate.is_dir() and _image_files(candidate)):
-            return candidate
-    return None
+def _source(folder: Path, kind: str, beside: list[Path]) -> Path | None:
+    """The frames of a clip: in its folder, or among the video files of its name `beside` the folder."""
+    for images in (folder / f"{kind}_img", folder):
+        if images.is_dir() and _image_files(images):
+            return images
+    files = [*_video_files(folder).get(f"{kind}_video", []), *beside]
+    return min(files, key=lambda file: VIDEO_SUFFIXES.index(file.suffix.lower()), default=None)
+
+
+def _video_files(folder: Path) -> dict[str, list[Path]]:
+    """Video files of a folder by their names without suffix."""
+    found = defaultdict(list)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            found[path.stem].append(path)
+    return found
 
 
 def seeds_of(root: Path) -> dict[int | None, Path]:
@@ -82,24 +110,7 @@ def seeds_of(root: Path) -> dict[int | None, Path]:
 
 def _image_files(folder: Path) -> list[Path]:
     """Images of a folder in the order of the numbers that end their names."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in _IMAGES and not path.name.startswith(".")]
-    return sorted(files, key=lambda path: (int((re.findall(r"\d+", path.stem) or [-1])[-1]), path.name))
-
-
-def _read_folder(folder: Path) -> np.ndarray:
-    frames = [np.asarray(read_image(path)) for path in _image_files(folder)]
-    if len(sizes := {frame.shape for frame in frames}) > 1:
-        shown = ", ".join(f"{width} x {height}" for height, width, _ in sorted(sizes))
-        raise InputError(f"{folder}: frames of different sizes ({shown})")
-    return np.stack(frames)
-
-
-def _read_video(path: Path) -> np.ndarray:
-    options: dict[str, Any] = {"plugin": "FFMPEG"} if path.suffix == ".mp4" else {"plugin": "pillow", "mode": "RGB"}
-    try:
-        return np.stack(list(imageio.imiter(path, **options)))
-    except Exception as error:  # a broken file can make the decoders raise anything
-        raise InputError(f"{path}: cannot be read as a video ({first_line(error)})") from None
+    return sorted(images_in(folder), key=lambda path: (int((re.findall(r"\d+", path.stem) or [-1])[-1]), path.name))
 
 
 def require_all(videos: Videos, sequences: Sequence[str], allow_partial: bool) -> list[str]:
@@ -108,10 +119,20 @@ def require_all(videos: Videos, sequences: Sequence[str], allow_partial: bool) -
     missing = [name for name in sequences if name not in videos.sources]
     shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
     if not present:
-        raise InputError(f"{videos.root}: none of the {len(sequences)} clips is there (looked for {shown})")
+        lack = f"none of the {len(sequences)} clips is there (looked for {shown})"
+        raise InputError(f"{videos.root}: {lack}; {_what_lies_in(videos.root, missing[0])}")
     if missing and not allow_partial:
         lack = f"{len(missing)} of {len(sequences)} clips are missing: {shown}"
-        raise InputError(f"{videos.root}: {lack}; make them, or give --allow_partial to score the others")
+        fix = "make them, or give --allow_partial to score the others"
+        raise InputError(f"{videos.root}: {lack}; {fix}; {_what_lies_in(videos.root, missing[0])}")
     if missing:
         logger.warning(f"{videos.root}: scoring {len(present)} of {len(sequences)} clips; missing: {shown}")
     return present
+
+
+def _what_lies_in(root: Path, sequence: str) -> str:
+    """What is there instead of a missing clip."""
+    folder = root / sequence if (root / sequence).is_dir() else root
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{folder} holds {shown or 'nothing'}, and frames are images or {', '.join(VIDEO_SUFFIXES)}"

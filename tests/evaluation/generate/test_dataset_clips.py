@@ -1,6 +1,7 @@
 """Which clips of a dataset are evaluated, and what the manifest says about them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,31 @@ def test_got10k_is_the_whole_val_split_with_one_object(config, data):
         with PIL.Image.open(folder / "00000003.jpg") as image:
             first = np.asarray(image.convert("RGB").resize((32, 32), PIL.Image.Resampling.BILINEAR))
         assert np.array_equal(chosen.frames(clip)[0], first)
+
+
+def test_prompts_are_the_published_ones_unless_captions_are_asked_for(config, data, tmp_path):
+    copy = tmp_path / "data" / "got10k"
+    copy.mkdir(parents=True)
+    (copy / "val").symlink_to(data / "got10k" / "val")
+    (copy / "got10k_val_caption.json").write_text('{"GOT-10k_Val_000002": "Something floats by."}')
+    published, plain, captioned = (
+        clips_of(config(**changes)).manifest(1)
+        for changes in ({}, {"path": str(copy.parent)}, {"path": str(copy.parent), "captions": True})
+    )
+    assert plain.sha256 == published.sha256
+    prompts = [clip.prompt for clip in captioned.clips]
+    assert prompts[1] == "Something floats by."
+    assert prompts[::2] == [clip.prompt for clip in published.clips][::2]
+    assert captioned.conventions["set"] == "GOT-10k, all of val; prompts from its file of captions"
+
+
+@pytest.mark.parametrize("name", ["seed_33", "report", "GOT-10k*"])
+def test_a_name_that_a_clip_cannot_have_is_refused(config, data, tmp_path, name):
+    folder = tmp_path / "data" / "got10k" / "val"
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(data / "got10k" / "val" / "GOT-10k_Val_000001")
+    with pytest.raises(InputError, match=f"'{re.escape(name)}' cannot name a clip"):
+        clips_of(config(path=str(tmp_path / "data"))).manifest(1)
 
 
 def test_youtube_vis_is_the_first_videos_of_train(config, data, monkeypatch):

@@ -109,7 +109,7 @@ def test_a_half_finished_group_is_completed_with_the_same_clips(config, tmp_path
     kept = out / "seed_34" / NAMES[2]
     shutil.rmtree(out / "seed_34" / NAMES[3])  # in one group with the one before
     shutil.rmtree(out / "seed_33" / NAMES[0])
-    left = out / "seed_33" / f".{NAMES[0]}.123.partial"
+    left = out / "seed_33" / f".{NAMES[0]}.0123abcd.partial"
     left.mkdir()
     written = kept.stat().st_mtime_ns
     run_evaluation(config(batch_size=2, max_clips=4, seeds=[33, 34]))
@@ -133,14 +133,24 @@ def test_seeds_can_be_added_even_to_one(config, tmp_path):
         run_evaluation(config(seeds=[33], max_clips=2))
 
 
+def killed(*_):
+    raise OSError("killed here")
+
+
 def test_nothing_is_left_to_do(config, tmp_path, monkeypatch, capsys):
     run_evaluation(config(max_clips=2))
     before = clips_in(tmp_path / "out")
     monkeypatch.setattr("smcd.evaluation.generate.dataset_videos.Sampler", None)  # no weights are loaded
     (tmp_path / "out" / "report" / "old.txt").write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr("smcd.evaluation.metrics.report.report_page", killed)
+        with pytest.raises(OSError, match="killed here"):
+            run_evaluation(config(max_clips=2))
+    assert (tmp_path / "out" / "report" / "old.txt").is_file()  # it stays until the new one is complete
     run_evaluation(config(max_clips=2, tracker="csrt"))
     assert clips_in(tmp_path / "out") == before
-    assert sorted(p.name for p in (tmp_path / "out" / "report").iterdir()) == ["clips.csv", "index.html", "report.json"]
+    written = sorted(p.name for p in (tmp_path / "out" / "report").iterdir())
+    assert written == ["clips", "clips.csv", "index.html", "report.json"]
     assert "AO " in capsys.readouterr().out
 
 

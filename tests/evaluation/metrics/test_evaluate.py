@@ -5,12 +5,14 @@ import json
 import re
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from smcd.evaluation.metrics.evaluate import Evaluation, evaluate
 from smcd.evaluation.metrics.report import read_report, report_json, summary_text, write_report
 from smcd.evaluation.metrics.scoring import Options, load_instruments
 from smcd.runtime.errors import InputError
+from smcd.runtime.media import write_frames
 from tests.evaluation.metrics.layout import manifest_of, sprite_clips, write_predictions, write_truth
 from tests.evaluation.metrics.tiny import sam2_model
 
@@ -91,6 +93,7 @@ def test_report(near, reports):
 def test_page(reports):
     page = (reports[0] / "index.html").read_text()
     assert page.count("data:image/jpeg;base64,") == COUNT
+    assert page.count("data:video/mp4;base64,") == COUNT
     assert page.count("<svg") == 1
     assert not re.search(r'(src|href)="(?!data:)', page)  # self-contained
     assert "true video, tracked" in page
@@ -101,6 +104,24 @@ def test_names_from_outside_are_escaped_in_pages(folder, clips, tmp_path):
     evaluation = evaluate(folder / "still", folder / "truth", NOTHING, name="<script>x</script>")
     write_report(tmp_path / "report", evaluation)
     assert "<script>" not in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_cells_that_a_spreadsheet_would_compute_are_quoted(clips, tmp_path):
+    named = {"=1+1": clips["sprite_000"], "plain": clips["sprite_001"]}
+    write_truth(tmp_path / "truth", named)
+    write_predictions(tmp_path / "pred", {name: clip.frames for name, clip in named.items()})
+    write_report(tmp_path / "report", evaluate(tmp_path / "pred", tmp_path / "truth", NOTHING))
+    with (tmp_path / "report" / "clips.csv").open() as file:
+        assert [row["sequence"] for row in csv.DictReader(file)] == ["'=1+1", "plain"]
+
+
+def test_very_wide_videos_have_pictures_too(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (20, 16, 1024, 3), dtype=np.uint8)
+    write_frames(tmp_path / "truth" / "a" / "gt_img", "gt_img", frames)
+    write_predictions(tmp_path / "pred", {"a": frames})
+    write_report(tmp_path / "report", evaluate(tmp_path / "pred", tmp_path / "truth", NOTHING))
+    with PIL.Image.open(tmp_path / "report" / "clips" / "a.jpg") as strip:
+        assert strip.size == (20 * (7 * 127 + 8), 2 * 135)
 
 
 def test_missing_models_leave_their_columns_out(folder, tmp_path):

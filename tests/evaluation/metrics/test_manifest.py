@@ -49,10 +49,16 @@ def test_pixel_boxes(manifest):
     assert without.pixel_boxes(32, 64).shape == (2, 0, 4)
 
 
+BAD_NAMES = [
+    *("../x", "/x", "a/b", "a\\b", "C:x", "", "..", ".x", "x.", "x ", "a*b", "a?", "a\nb", "\x1b[2J", "x" * 201),
+    *("report", "Report", "manifest.json", "config.yaml", "seed_33", "nul.txt"),
+]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sequence": "../x"}, "cannot name a clip"),
+        *(({"sequence": name}, "cannot name a clip") for name in BAD_NAMES),
         ({"frames": [0]}, "at least 2"),
         ({"classes": []}, "0 classes for 1 phrases"),
         ({"boxes": [[[0, 0, 1, 1]]]}, "one per frame"),
@@ -84,16 +90,53 @@ def test_files_that_are_no_manifests(manifest, tmp_path):
     with pytest.raises(InputError, match="was changed after it was made"):
         read_manifest(path)
     path.write_text(json.dumps({name: value for name, value in content.items() if name != "width"}))
-    with pytest.raises(InputError, match=r"missing or unknown.*width"):
+    with pytest.raises(InputError, match=r"manifest.json: width: Field required"):
         read_manifest(path)
     path.write_text(json.dumps(content | {"clips": content["clips"] * 2}))
     with pytest.raises(InputError, match="same name: sprite_000, sprite_001"):
         read_manifest(path)
+    shouted = [content["clips"][0], content["clips"][0] | {"sequence": "SPRITE_000"}]
+    path.write_text(json.dumps(content | {"clips": shouted}))
+    with pytest.raises(InputError, match="same name: sprite_000"):
+        read_manifest(path)
     path.write_text(json.dumps(content | {"clips": []}))
     with pytest.raises(InputError, match="no clip in it"):
         read_manifest(path)
+    path.write_text(json.dumps(content | {"mine": 1}))
+    assert read_manifest(path) == manifest  # what is not declared is not read, and not part of the hash
     with pytest.raises(InputError, match=r"other\.json: "):
         read_manifest(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"height": 0}, "height: Input should be greater than or equal to 1"),
+        ({"height": 32.0}, "height: Input should be a valid integer"),
+        ({"height": True}, "height: Input should be a valid integer"),
+        ({"dataset": "x" * 10_000}, "dataset: String should have at most 300 characters"),
+        ({"conventions": {"a": 1}}, "conventions.a: Input should be a valid string"),
+        ({"conventions": {str(n): "" for n in range(101)}}, "conventions: Dictionary should have at most 100"),
+        ({"clips": {}}, "clips: Input should be a valid list"),
+        ({"clips": [None]}, "clips.0: "),
+        ({"clips": 0}, "clips: Input should be a valid list"),
+        ({"frames": [0, -1, 2, 3, 4]}, "clips.0.frames.1: Input should be greater than or equal to 0"),
+        ({"phrases": [1]}, "clips.0.phrases.0: Input should be a valid string"),
+        ({"boxes": 5}, "clips.0.boxes: Input should be a valid list"),
+        ({"boxes": [[[0, 0, "1", 1]]]}, r"clips.0.boxes.0.0.2.*: Input should be a valid integer"),
+        ({"cover": [[True]]}, r"clips.0.cover.0.0.*: Input should be a valid integer"),
+    ],
+)
+def test_entries_of_another_type_or_out_of_range(manifest, tmp_path, change, message):
+    path = tmp_path / "manifest.json"
+    manifest.write(path)
+    content = json.loads(path.read_text())
+    where = content["clips"][0] if change.keys() & content["clips"][0].keys() else content
+    where |= change
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message) as error:
+        read_manifest(path)
+    assert "\n" not in str(error.value)
 
 
 def test_frames_hash_is_of_shape_and_pixels():
@@ -141,6 +184,11 @@ def test_where_the_true_frames_are_found(clips, manifest, tmp_path):
     predictions = write_predictions(tmp_path / "pred", {name: clip.frames for name, clip in clips.items()})
     assert read_truth(tmp_path / "alone", predictions).videos is None
     assert read_truth(tmp_path / "alone", truth).videos.root == truth  # the published layout holds both
+    seeds = tmp_path / "seeds"  # an evaluation with several seeds
+    for seed in (33, 34):
+        write_truth(seeds / f"seed_{seed}", clips, with_manifest=False)
+    manifest.write(seeds / "manifest.json")
+    assert read_truth(seeds, predictions).videos.root == read_truth(seeds).videos.root == seeds / "seed_33"
     plain = tmp_path / "plain"  # images directly in a clip's folder, beside a manifest: whose are they?
     for name, clip in clips.items():
         write_frames(plain / name, "frame", clip.frames)

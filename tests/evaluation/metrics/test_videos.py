@@ -50,6 +50,18 @@ def test_png_comes_before_mp4_before_gif(tmp_path, frames):
     assert find_videos(tmp_path, "pred").formats() == {"png": 1}
 
 
+@pytest.mark.parametrize("suffix", [".MP4", ".mov", ".webm", ".AVI", ".mkv"])
+def test_every_kind_of_video_file_is_found(tmp_path, frames, suffix):
+    (tmp_path / "inside").mkdir()
+    for name in ("a", "inside/pred_video"):
+        write_video(tmp_path / "x.mp4", frames)  # what a file holds counts, not what it is called
+        (tmp_path / "x.mp4").rename((tmp_path / name).with_suffix(suffix))
+        write_video((tmp_path / name).with_suffix(".gif"), frames[:1])
+    videos = find_videos(tmp_path, "pred", ["a", "inside"])
+    assert videos.formats() == {suffix[1:].lower(): 2}
+    assert len(videos.read("a")) == len(videos.read("inside")) == 12
+
+
 def test_truth_and_predictions_in_one_folder(tmp_path, frames):
     write_frames(tmp_path / "a" / "pred_img", "pred_img", frames)
     write_frames(tmp_path / "a" / "gt_img", "gt_img", frames[::-1])
@@ -89,6 +101,30 @@ def test_another_size_or_count(tmp_path, frames):
         videos.read("a", (8, 32, 48))
     with pytest.raises(InputError, match="it should be 12 of 64 x 32"):
         videos.read("a", (12, 32, 64))
+
+
+@pytest.mark.parametrize("name", ["a", "b.gif", "c.mp4"])
+def test_what_does_not_fit_is_refused_before_it_is_read(tmp_path, frames, name, monkeypatch):
+    if name == "a":
+        write_frames(tmp_path / "a", "x", frames)
+    else:
+        write_video(tmp_path / name, frames)
+    for reader in ("VideoFile", "_Images"):
+        monkeypatch.setattr(f"smcd.evaluation.metrics.videos.{reader}.read", lambda *_: pytest.fail("was read"))
+    for like, wanted in (((8, 32, 48), "8 of 48 x 32"), ((12, 32, 64), "12 of 64 x 32")):
+        with pytest.raises(InputError, match=f"12 frames of 48 x 32 pixels; it should be {wanted}"):
+            find_videos(tmp_path, "pred").read(name[0], like)
+
+
+def test_what_lies_there_instead_is_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "frames.zip").write_bytes(b"")
+    for sequences, message in (
+        (["a"], r"a holds frames\.zip, and frames are images or \.mp4, "),
+        (["b"], r"none of the 1 clips is there .looked for b.; .* holds a, and frames are"),
+    ):
+        with pytest.raises(InputError, match=message):
+            require_all(find_videos(tmp_path, "pred", sequences), sequences, allow_partial=False)
 
 
 def test_missing_clips_are_listed(tmp_path, frames, caplog):
