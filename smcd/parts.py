@@ -42,8 +42,8 @@ class Parts(DiffusionPipeline):
         num_frames: int | None = None,
     ):
         super().__init__()
-        given = (frame_height, frame_width, guidance_scale, num_frames)
-        given = {name: value for name, value in zip(_DEFAULTS, given, strict=True) if value is not None}
+        asked = dict(zip(_DEFAULTS, (frame_height, frame_width, guidance_scale, num_frames), strict=True))
+        given = {name: value for name, value in asked.items() if value is not None}
         self.register_to_config(**{**_DEFAULTS, **getattr(unet, "pipeline_parameters", {}), **given})
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
         self.register_modules(unet=unet, position_net=position_net, image_encoder=image_encoder)

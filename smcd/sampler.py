@@ -30,7 +30,6 @@ from smcd.schedulers import first_timestep, make_scheduler
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=ModelConfig)
 
-_TRAINED_FRAMES = 8
 _FAR = 2  # what is so many times more or less than in training gets a warning
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
