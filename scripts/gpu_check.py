@@ -625,9 +625,9 @@ def page(found: Mapping[str, Result]) -> str:
     overview = []
     for name, part in PARTS.items():
         result = found.get(name)
-        row: Row = {"part": name, "result": "not run", "expected seconds": part.expected, "seconds": None}
+        row: Row = {"part": name, "result": "not run", "seconds on an H100, expected": part.expected, "seconds": None}
         if result is not None:
-            row |= {"result": result.end or "did not end", "seconds": result.seconds} | result.versions
+            row |= {"result": result.end or "did not end", "seconds": round(result.seconds)} | result.versions
         overview.append(row)
     tables = {"Parts": overview}
     for result in (found[name] for name in PARTS if name in found):

@@ -35,18 +35,19 @@ class Keyed(NamedTuple):
     easing: dict[int, str]
 
 
-def read_bbox_txt(path: Path, num_frames: int, size: tuple[int, int]) -> KeyFrames:
+def read_bbox_txt(path: Path, num_frames: int | None, size: tuple[int, int]) -> KeyFrames:
     """F lines of `x1,y1,x2,y2`, or key frames `k: x1,y1,x2,y2` in any order.
 
     Spaces, tabs or semicolons may stand for the commas, and brackets around a line; empty lines, what follows a #, and
-    a first line that names these columns are skipped. Raises an InputError naming a line that does not fit.
+    a first line that names these columns are skipped. With `num_frames` None, F is how many lines there are. Raises an
+    InputError naming a line that does not fit.
     """
     lines = {n: line.partition("#")[0].strip() for n, line in enumerate(read_text(path).splitlines(), start=1)}
     lines = {n: line for n, line in lines.items() if line}
     if lines and _is_header(next(iter(lines.values())), path):
         del lines[min(lines)]
     if not lines:
-        raise InputError(f"{path}: is empty; write a line x1,y1,x2,y2 for each of the {num_frames} frames")
+        raise InputError(f"{path}: is empty; write a line x1,y1,x2,y2 for each frame")
     keyed = ":" in lines[min(lines)]
     keys: KeyFrames = {}
     for number, line in lines.items():
@@ -58,7 +59,7 @@ def read_bbox_txt(path: Path, num_frames: int, size: tuple[int, int]) -> KeyFram
         if index in keys:
             raise InputError(f"{where}: frame {index} was given before; delete one of the lines")
         keys[index] = _box(_numbers(values), size, where)
-    if not keyed and len(lines) != num_frames:
+    if not keyed and num_frames not in (None, len(lines)):
         fix = f"set --video_length {len(lines)}, or write key frames (k: x1,y1,x2,y2)"
         raise InputError(f"{path}: {len(lines)} lines for {num_frames} frames; {fix}")
     return keys
@@ -101,7 +102,7 @@ def _read_object(item: Any, num_frames: int, size: tuple[int, int], where: str) 
         raise InputError(f'{where}: "phrase" should be a name such as "red car", not {phrase!r}')
     where = f'{where} ("{phrase}")'
     if isinstance(boxes, list) and all(isinstance(box, list | None) for box in boxes):
-        if len(boxes) != num_frames:
+        if num_frames not in (None, len(boxes)):
             fix = 'give a box or null for each, or name the frames: {"0": [x1, y1, x2, y2]}'
             raise InputError(f"{where}: {len(boxes)} boxes for {num_frames} frames; {fix}")
         boxes = {str(frame): box for frame, box in enumerate(boxes)}
@@ -174,10 +175,10 @@ def _inside(box: PixelBox, size: tuple[int, int]) -> PixelBox:
     return max(x1, 0) / width, max(y1, 0) / height, min(x2, width) / width, min(y2, height) / height
 
 
-def _frame_index(text: str, num_frames: int, where: str) -> int:
+def _frame_index(text: str, num_frames: int | None, where: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         raise InputError(f"{where}: {text!r} is not a frame number")
-    if int(text) >= num_frames:
+    if num_frames is not None and int(text) >= num_frames:
         fix = "raise --video_length if the video is yet to be made"
         raise InputError(f"{where}: frame {int(text)} is beyond the last frame, {num_frames - 1}; {fix}")
     return int(text)

@@ -34,6 +34,7 @@ def _object(item: Any, where: str) -> dict[str, Any]:
     phrase, boxes, easing = item["phrase"], item["boxes"], item.get("easing", {})
     if not isinstance(phrase, str) or len(phrase) > _LONGEST or phrase != phrase.encode("utf-8", "ignore").decode():
         raise InputError(f'{where}: "phrase" should be a name such as "red car"')
+    boxes = {str(frame): box for frame, box in enumerate(boxes)} if isinstance(boxes, list) else boxes
     if not isinstance(boxes, dict) or len(boxes) > _MOST_KEYS:
         raise InputError(f'{where}: "boxes" should hold at most {_MOST_KEYS} frames: {{"0": [x1, y1, x2, y2]}}')
     if not isinstance(easing, dict) or not all(value in EASINGS for value in map(str, easing.values())):
@@ -68,10 +69,10 @@ def _box(box: Any, where: str) -> list[float] | None:
 
 
 def read_bboxes(path: Path, num_frames: int, size: tuple[int, int]) -> tuple[Objects, int]:
-    """The object of a `bbox.txt`, and the frames that it is for: its lines, or `num_frames` if it holds key frames."""
-    text = read_text(path)
-    frames = num_frames if ":" in text else len(text.rstrip().splitlines())
-    keys = read_bbox_txt(path, frames, size)
+    """The object of a `bbox.txt`, and how many frames it is for: its lines; with key frames at least `num_frames`."""
+    keys = read_bbox_txt(path, None, size)
+    frames = max(keys) + 1
+    frames = max(frames, num_frames) if ":" in read_text(path) else frames
     return check_objects([{"phrase": "object", "boxes": {str(k): box and [*box] for k, box in keys.items()}}]), frames
 
 

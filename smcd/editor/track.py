@@ -46,9 +46,10 @@ def track(config: TrackConfig) -> None:
     if lacking := [words for words in config.find if words not in boxes]:
         raise InputError(f"{video}: no {lacking[0]} is found in frame {first}: use other words, or --box and --object")
     paths = follow(files, (first, last), boxes, tracker)
-    out.mkdir(parents=True, exist_ok=True)
-    if not write_project(out, frame, paths, config.video_length, config.tolerance):
+    objects = objects_of_paths(paths, config.video_length, config.tolerance)
+    if not objects:
         raise InputError(f"{video}: nothing can be followed: is the box large enough, and inside the frame?")
+    add_to_project(out, objects, frame)
     print(f"wrote {out}: smcd edit {out} shows it, smcd animate --input_data_path {out} --prompt ... animates it")
 
 
@@ -101,22 +102,18 @@ def follow(
     return dict(zip(boxes, found.swapaxes(0, 1), strict=True))
 
 
-def write_project(
-    out: Path, frame: PIL.Image.Image, paths: Mapping[str, np.ndarray], num_frames: int, tolerance: float
-) -> Objects:
-    """Add objects with these paths to a project; objects of the same names are replaced. Returns the new ones.
+def add_to_project(out: Path, objects: Objects, frame: PIL.Image.Image) -> None:
+    """Add objects of a frame to a project, which is made if it is not there; those of the same names are replaced.
 
     A project without an image gets the frame; over another image, the boxes are scaled to it.
     """
     contents = read_contents(out, own_image)
-    objects = objects_of_paths(paths, num_frames, tolerance)
     if contents.image is None:
         with new_file(out / "img.png") as temporary:
             frame.save(temporary)
     else:
         objects = scaled(objects, frame.size, contents.image.size)
     write_objects(out, merged(contents.objects, objects))
-    return objects
 
 
 def annotate(folder: Path, words: Sequence[str], tracker: Any, detector: Any, tolerance: float) -> None:

@@ -18,6 +18,7 @@ from smcd.runtime.errors import InputError, first_line
 MAX_PIXELS = 100_000_000  # of an image, and of a frame of a video
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # others are not tried, whatever a file is called: EPS runs a program
+_EXACT = 0x4 | 0x40000 | 0x80000  # ffmpeg's SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT: the same bytes in every run
 _COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324")
 _LABEL_MIN_HEIGHT = 128  # on smaller frames a label would hide what it names
 
@@ -178,7 +179,9 @@ def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
     with av.open(f"file:{path}", "w", options={"movflags": "+faststart"}) as container:  # plays while it is loading
         stream = container.add_stream("libx264", Fraction(fps).limit_denominator(1000), {"crf": "5"})
         stream.height, stream.width = even.shape[1:3]
+        stream.codec_context.thread_count = 1  # with more, the file's bytes may differ from run to run
         stream.pix_fmt = "yuv420p"  # what every player shows; it needs even sides
         for frame in even:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+            image = av.VideoFrame.from_ndarray(frame)
+            container.mux(stream.encode(image.reformat(format="yuv420p", interpolation=_EXACT, threads=1)))
         container.mux(stream.encode())

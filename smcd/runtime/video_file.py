@@ -18,9 +18,9 @@ from smcd.runtime.media import MAX_PIXELS, as_rgb
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif")
 _ONLY = {"format_whitelist": "mov,matroska,avi,gif", "protocol_whitelist": "file"}
-# SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND, which old versions of PyAV do not name. By default the conversion
-# to RGB makes frames darker by more than 1 of 255, and white gray, and repeats colors in blocks of 2 x 2.
-_TO_RGB = 0x4 | 0x2000 | 0x40000
+# ffmpeg's SWS_BICUBIC | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND | SWS_BITEXACT. By default, the conversion to RGB makes
+# frames darker by more than 1 of 255, and white gray, and repeats colors in blocks of 2 x 2.
+_TO_RGB = 0x4 | 0x2000 | 0x40000 | 0x80000
 _Turn = PIL.Image.Transpose
 _TURNS = {  # signs of a, b, c, d, where a display matrix takes x to (a, b) and y to (c, d)
     (1, 0, 0, 1): None,

@@ -218,6 +218,8 @@ def test_world_settings():
         "growing=0",
         "x=[1",
         "gentle",
+        "objects=" + "[" * 2000,
+        "objects=[&a[1,1],&b[*a,*a],*b]",  # aliases could expand without end
     ):
         with pytest.raises(InputError):
             make_world([bad])

@@ -34,8 +34,8 @@ OBJECTS = [{"phrase": "red circle", "boxes": {"0": [0, 0, 40, 40], "1": [50, 0, 
 class Server:
     """`smcd edit`, and how to talk to it."""
 
-    def __init__(self, folder: Path, *arguments: str):
-        command = [sys.executable, "-m", "smcd.cli", "edit", str(folder), "--no_browser", "--port", "0", *arguments]
+    def __init__(self, folder: Path):
+        command = [sys.executable, "-m", "smcd.cli", "edit", str(folder), "--no_browser", "--port", "0"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.folder = folder
         self.log = folder.with_suffix(".log")
@@ -85,18 +85,30 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def start():
+    """Starts a server that does not outlive these tests."""
+    servers: list[Server] = []
+
+    def start(folder: Path) -> Server:
+        servers.append(Server(folder))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, start):
     folder = tmp_path_factory.mktemp("project")
     (folder / "img.png").write_bytes(png())
-    server = Server(folder)
+    server = start(folder)
     server.put()
-    yield server
-    if server.process.poll() is None:
-        server.stop()
+    return server
 
 
-def test_ctrl_c_ends_it_without_a_word_while_a_page_listens(tmp_path):
-    server = Server(tmp_path / "project")
+def test_ctrl_c_ends_it_without_a_word_while_a_page_listens(tmp_path, start):
+    server = start(tmp_path / "project")
     server.client.get("/api/project")
     time.sleep(0.5)  # so that the page listens
     assert server.stop(signal.SIGINT) == 0
@@ -220,7 +232,7 @@ def test_a_path_is_taken_from_a_video(server, tmp_path):
     assert patch["boxes"]["1"] == pytest.approx([59, 16, 75, 32], abs=3)  # two frames: the first and the last
 
 
-def test_nothing_is_lost_when_the_server_is_killed(server):
+def test_nothing_is_lost_when_the_server_is_killed(server, start):
     """The last test: it ends the server."""
     server.put(prompt="The last words.", num_inference_steps=300)
     jobs = server.client.get("/api/jobs").json()["jobs"]
@@ -231,7 +243,7 @@ def test_nothing_is_lost_when_the_server_is_killed(server):
     state = server.client.get("/api/project").json()
     server.stop(signal.SIGKILL)
     worker.wait(20)  # it notices that nobody listens any more
-    again = Server(server.folder)
+    again = start(server.folder)
     found = again.client.get("/api/project").json()
     assert {key: found[key] for key in ("revision", "objects", "settings", "image")} == {
         key: state[key] for key in ("revision", "objects", "settings", "image")

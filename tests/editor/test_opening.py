@@ -85,6 +85,7 @@ def test_objects_json_and_bbox_txt_of_smcd(client):
     assert opened(client, "boxes.json", [{"phrase": "cat", "boxes": {"0": [1, 2, 3, 4]}}]) == {
         "cat": {"0": [1, 2, 3, 4]}
     }
+    assert opened(client, "a.json", [{"phrase": "cat", "boxes": [[1, 2, 3, 4], None]}])["cat"].keys() == {"0", "1"}
     assert opened(client, "bbox.txt", b"0: 1,2,3,4\n5: 2,2,4,4") == {"object": {"0": [1, 2, 3, 4], "5": [2, 2, 4, 4]}}
     assert opened(client, "bbox.txt", b"1,2,3,4\n2,2,4,4")["object"].keys() == {"0", "1"}
     assert client.get("/api/project").json()["settings"]["num_frames"] == 2

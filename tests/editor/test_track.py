@@ -139,6 +139,7 @@ def test_what_does_not_fit_is_refused(video, tmp_path, monkeypatch, changes, mes
     with pytest.raises(InputError) as error:
         track(config(changes.pop("video", video), out, **changes))
     assert message in str(error.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_as_a_command(video, tmp_path):

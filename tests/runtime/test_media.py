@@ -52,6 +52,16 @@ def test_mp4_plays_at_its_frame_rate_while_it_is_loading(tmp_path, fps):
     assert content.index(b"moov") < content.index(b"mdat")
 
 
+def test_an_mp4_is_the_same_every_time(tmp_path):
+    noise, sizes = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8), range(100, 9000, 100)
+    written, kept = set(), []
+    for size in sizes:  # memory that lies elsewhere each time
+        kept.append(bytes(size))
+        media.write_video(tmp_path / "video.mp4", noise)
+        written.add((tmp_path / "video.mp4").read_bytes())
+    assert len(written) == 1
+
+
 def test_an_mp4_of_odd_sides_is_padded_by_its_last_pixels(tmp_path):
     media.write_video(tmp_path / "video.mp4", blocks()[:, :63, :61])
     [frame] = imageio.imread(tmp_path / "video.mp4", plugin="pyav")[:1]

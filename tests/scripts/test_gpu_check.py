@@ -130,7 +130,7 @@ def test_features_run_or_say_why_not(tmp_path):
     assert kinds == {"as plain", "runs", "skipped"}
 
 
-@pytest.mark.parametrize("part", ["steps", "clips"])
+@pytest.mark.parametrize("part", [pytest.param("steps", marks=pytest.mark.slow), "clips"])
 def test_times_beside_diffusers(tmp_path, part):
     found = [row for row in rows(part, tmp_path) if "network" in row]
     assert [(row["network"], row["batch"]) for row in found] == [

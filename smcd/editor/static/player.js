@@ -2,7 +2,7 @@
 
 import { $, make, oncePerFrame, show } from "./dom.js";
 import { boxAt } from "./key_frames.js";
-import { isEnded, progress } from "./results.js";
+import { advance, goesOn, isEnded, progress } from "./results.js";
 
 export class Player {
   #store;
@@ -54,6 +54,11 @@ export class Player {
   }
 
   #cell(job, old) {
+    if (goesOn(old, job)) {
+      advance($(".progress", old), job);
+      this.#load(job, old);
+      return old;
+    }
     const element =
       old ??
       make(

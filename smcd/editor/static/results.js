@@ -52,7 +52,7 @@ export class Results {
       $("#jobs"),
       videos,
       (job) => job.id,
-      (job) => this.#item(job),
+      (job, old) => this.#item(job, old),
     );
     for (const item of $("#jobs").children) {
       const isShown = view.results.includes(item.dataset.key);
@@ -64,7 +64,11 @@ export class Results {
     $("#jobs-hint").hidden = videos.length > 0;
   }
 
-  #item(job) {
+  #item(job, old) {
+    if (goesOn(old, job)) {
+      advance($(".progress", old), job);
+      return old;
+    }
     const item = make("li", { class: `job ${job.state}` }, this.#title(job));
     if (!isEnded(job)) item.append(make("div", { class: "status" }, progress(job), this.cancelButton(job)));
     if (job.state === "done") item.append(this.#compareBox(job));
@@ -136,11 +140,27 @@ export function isEnded(job) {
 
 /** A bar and what it means: steps done and time left. */
 export function progress(job) {
-  const bar = make("progress", { max: job.steps, value: job.step, "aria-label": `Seed ${job.seed}` });
-  const left =
-    job.seconds_left === null || job.seconds_left === undefined ? "" : ` · ${duration(job.seconds_left)} left`;
-  const text = job.state === "queued" ? "Waiting" : job.step ? `${job.step} of ${job.steps}${left}` : "Starting";
-  return make("div", { class: "progress" }, bar, make("span", {}, text));
+  const element = make(
+    "div",
+    { class: "progress" },
+    make("progress", { "aria-label": `Seed ${job.seed}` }),
+    make("span"),
+  );
+  return advance(element, job);
+}
+
+/** Shows the next step in what `progress` made, so that the button beside it can be pressed meanwhile. */
+export function advance(element, job) {
+  const left = typeof job.seconds_left === "number" ? ` · ${duration(job.seconds_left)} left` : "";
+  const text = job.step ? `${job.step} of ${job.steps}${left}` : "Starting";
+  Object.assign($("progress", element), { max: job.steps, value: job.step });
+  $("span", element).textContent = job.state === "queued" ? "Waiting" : text;
+  return element;
+}
+
+/** Whether only the steps of a job differ from what an element shows. */
+export function goesOn(element, job) {
+  return element?.shown?.state === job.state && !isEnded(job);
 }
 
 function duration(seconds) {

@@ -140,7 +140,7 @@ export class Store {
       easing: object.easing ?? {},
       hidden: object.hidden ?? false,
       id: known(index, object.phrase) ?? ++this.#lastId,
-      color: object.color ?? COLORS[index % COLORS.length],
+      color: /^#[0-9a-f]{6}$/i.test(object.color) ? object.color : COLORS[index % COLORS.length],
     }));
     return { image, objects: named, settings };
   }

@@ -1,7 +1,7 @@
 // Boxes from a video: drawn in one of its frames, followed by the tracker, brought into the project as key frames.
 
 import { $, iconButton, make } from "./dom.js";
-import { boxBetween, isLarge } from "./geometry.js";
+import { boxBetween, fitBox, isLarge, moveBox, resizeBox } from "./geometry.js";
 import { isEnded } from "./results.js";
 
 export class VideoDialog {
@@ -75,61 +75,75 @@ export class VideoDialog {
     element.addEventListener("pointerdown", (event) => {
       element.setPointerCapture(event.pointerId);
       from = point(event);
-      const number = this.#boxes.length + 1;
-      this.#boxes.push({ phrase: `object ${number}`, box: [...from, ...from], color: this.#color(number) });
+      this.#add([...from, ...from]);
     });
     element.addEventListener("pointermove", (event) => {
       if (!from) return;
-      this.#boxes.at(-1).box = boxBetween(from, point(event), [this.#video.width, this.#video.height]);
-      this.#draw();
+      this.#boxes.at(-1).box = boxBetween(from, point(event), this.#size);
+      this.#paint();
     });
     element.addEventListener("pointerup", () => {
+      if (!from) return;
       from = null;
       if (!isLarge(this.#boxes.at(-1).box, 4 / this.#scale)) this.#boxes.pop();
       this.#draw();
       $("#video-boxes li:last-child input")?.select();
     });
+    element.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  #color(number) {
-    return ["#3b82f6", "#f97316", "#10b981", "#ec4899"][(number - 1) % 4];
+  get #size() {
+    return [this.#video.width, this.#video.height];
+  }
+
+  #add(box) {
+    const number = this.#boxes.length + 1;
+    const color = ["#3b82f6", "#f97316", "#10b981", "#ec4899"][(number - 1) % 4];
+    this.#boxes.push({ phrase: `object ${number}`, box, color });
+  }
+
+  // Without a mouse: Enter adds a box in the middle, the arrow keys move it, with Alt they resize it.
+  #key(event) {
+    const [width, height] = this.#size;
+    const last = this.#boxes.at(-1);
+    const step = Math.max(width, height) / 100;
+    const by = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
+    if (event.key === "Enter")
+      this.#add(fitBox([width / 3, height / 3, (2 * width) / 3, (2 * height) / 3], this.#size));
+    else if (by && last)
+      last.box = event.altKey ? resizeBox(last.box, "se", by, this.#size) : moveBox(last.box, by, this.#size);
+    else return;
+    event.preventDefault();
+    this.#draw();
   }
 
   #draw() {
-    const rects = this.#boxes.map(
-      ({ box: [x1, y1, x2, y2], color }) =>
-        new Konva.Rect({
-          x: x1 * this.#scale,
-          y: y1 * this.#scale,
-          width: (x2 - x1) * this.#scale,
-          height: (y2 - y1) * this.#scale,
-          stroke: color,
-          strokeWidth: 2.5,
-          fill: `${color}29`,
-        }),
-    );
+    this.#paint();
+    const items = this.#boxes.map((item, index) => {
+      const rename = (event) => {
+        item.phrase = event.target.value;
+      };
+      const remove = () => {
+        this.#boxes.splice(index, 1);
+        this.#draw();
+      };
+      const name = make("input", { type: "text", value: item.phrase, "aria-label": "Name", oninput: rename });
+      return make("li", {}, name, iconButton("trash", `Delete ${item.phrase}`, remove));
+    });
+    $("#video-boxes").replaceChildren(...items);
+    $("button[type=submit]", this.#form).disabled = this.#boxes.length === 0 || this.#job !== null;
+  }
+
+  #paint() {
+    const scale = this.#scale;
+    const rects = this.#boxes.map(({ box: [x1, y1, x2, y2], color }) => {
+      const edges = { x: x1 * scale, y: y1 * scale, width: (x2 - x1) * scale, height: (y2 - y1) * scale };
+      return new Konva.Rect({ ...edges, stroke: color, strokeWidth: 2.5, fill: `${color}29` });
+    });
     this.#picture.remove();
     this.#layer.destroyChildren();
     this.#layer.add(this.#picture, ...rects);
     this.#layer.draw();
-    $("#video-boxes").replaceChildren(
-      ...this.#boxes.map((item, index) => {
-        const name = make("input", {
-          type: "text",
-          value: item.phrase,
-          "aria-label": "Name",
-          oninput: (event) => {
-            item.phrase = event.target.value;
-          },
-        });
-        const remove = () => {
-          this.#boxes.splice(index, 1);
-          this.#draw();
-        };
-        return make("li", {}, name, iconButton("trash", `Delete ${item.phrase}`, remove));
-      }),
-    );
-    $("button[type=submit]", this.#form).disabled = this.#boxes.length === 0 || this.#job !== null;
   }
 
   async #track() {

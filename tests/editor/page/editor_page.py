@@ -44,7 +44,8 @@ class EditorPage:
     def reset(self, **settings: Any) -> None:
         """An image without boxes; settings as they are after the start, changed by `settings`."""
         request = self.page.request
-        request.post(f"{self.url}api/image", data=picture())
+        if request.get(f"{self.url}api/image").body() != picture():
+            request.post(f"{self.url}api/image", data=picture())
         project = request.get(f"{self.url}api/project").json()
         own = {"prompt": "", "num_frames": 8, "num_inference_steps": 50, "seed": 33, "guidance_scale": None}
         own |= {"width": None, "height": None, "fps": 8}

@@ -51,7 +51,7 @@ def test_two_tabs_show_the_same_and_lose_nothing(editor: EditorPage, browser: An
     other = EditorPage(browser.new_page(), editor.url)
     other.open()
     other.draw("cat", [100, 100, 160, 160])
-    expect(editor.page.locator("#objects li")).to_have_count(2)
+    expect(editor.page.locator("#objects input[type=text]").nth(1)).to_have_value("cat")
     # Both change the project at once: the second to save hears of the first, and can go back to its own.
     editor.page.route(
         "**/api/project", lambda route: route.abort() if route.request.method == "PUT" else route.fallback()
