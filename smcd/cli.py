@@ -31,7 +31,7 @@ COMMANDS = {
         config.EditConfig,
         "smcd.editor.server:edit",
         "Draw boxes on an image in your browser, and animate it.",
-        "edit",
+        "edit outputs/mine",
         "edit FOLDER --trained_ckpt_path WEIGHTS --preset fast",
         "edit FOLDER --host 0.0.0.0 --no_browser",
     ),

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +28,7 @@ class Decoder:
         """What the function gives. Raises its InputError, or one if it takes too much memory or time."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_limit)
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
         try:
             return await asyncio.wait_for(
                 asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments), _SECONDS
@@ -46,11 +49,18 @@ class Decoder:
             pool.shutdown(cancel_futures=True)
 
 
-def _limit() -> None:
-    import signal
-
+def _begin() -> None:
+    """In the process, before it reads anything: limit its memory, and let it end with the server, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows; not above a limit that is there
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    threading.Thread(target=_end_with_server, daemon=True).start()
+
+
+def _end_with_server() -> None:
+    server = multiprocessing.parent_process()
+    if server is not None:
+        server.join()
+        os._exit(1)

@@ -13,7 +13,7 @@ from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.media import read_image
 
 _FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}  # what browsers show and smcd animate reads
-_OTHERS = ("GIF", "BMP", "TIFF", "PPM")  # what becomes a PNG
+_OTHERS = ("BMP",)  # what becomes a PNG
 
 
 @contextlib.contextmanager

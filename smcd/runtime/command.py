@@ -24,8 +24,7 @@ def command() -> Iterator[None]:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_Formatter("%(levelname)s: %(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[handler])
-        if os.environ.get("RANK", "0") != "0":  # of several processes the first one tells what all of them would
-            logging.getLogger().setLevel(logging.WARNING)
+        if os.environ.get("RANK", "0") != "0":  # of several processes the first one tells what all of them read
             logging.getLogger("smcd.config").setLevel(logging.ERROR)
         for noisy in ("httpx", "httpx2", "huggingface_hub"):
             logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -177,9 +177,11 @@ def write_video(path: Path, frames: np.ndarray, fps: float = 8) -> None:
 def _write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
     even = np.pad(frames, ((0, 0), *((0, side % 2) for side in frames.shape[1:3]), (0, 0)), mode="edge")
     with av.open(f"file:{path}", "w", options={"movflags": "+faststart"}) as container:  # plays while it is loading
-        stream = container.add_stream("libx264", Fraction(fps).limit_denominator(1000), {"crf": "5"})
+        # With several threads, or x264's "macroblock tree", the file's bytes differ in one of some hundred runs.
+        options = {"crf": "5", "x264-params": "mbtree=0"}
+        stream = container.add_stream("libx264", Fraction(fps).limit_denominator(1000), options)
         stream.height, stream.width = even.shape[1:3]
-        stream.codec_context.thread_count = 1  # with more, the file's bytes may differ from run to run
+        stream.codec_context.thread_count = 1
         stream.pix_fmt = "yuv420p"  # what every player shows; it needs even sides
         for frame in even:
             image = av.VideoFrame.from_ndarray(frame)

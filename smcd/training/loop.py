@@ -66,6 +66,8 @@ def train(config: TrainConfig) -> None:
     names = [] if config.dry_run else [*config.report_to, *(["wandb"] if config.use_wandb else [])]
     trackers = make_trackers(names, Path(out))
     accelerator = make_accelerator(out, precision, *batches, config.max_grad_norm, trackers)
+    if not accelerator.is_main_process:  # which tells what all of them would
+        logging.getLogger("smcd").setLevel(logging.WARNING)
     stopped_by = 0
     try:
         with out_of_memory_advice(_OUT_OF_MEMORY), ExitStack() as stack:

@@ -144,7 +144,7 @@ def test_captions_that_fit_no_video_are_told(data, caplog):
     assert "caption.json: has a caption for none of the 6 videos (its first key is 'dog.mp4', a video" in caplog.text
 
 
-@pytest.mark.parametrize("caption", ['["A dog."]', "5", '"\\ud800"'])
+@pytest.mark.parametrize("caption", ['["A dog."]', "5"])
 def test_a_caption_that_is_none(data, caption):
     name = YouTubeVIS(data).names[2]
     (data / "youvis" / "caption.json").write_text(f'{{"{name}": {caption}}}')
@@ -204,7 +204,6 @@ def set_in(key, number, value):
 BREAKAGES = {
     "unknown category": (set_in("category_id", 0, 999), r"annotation 1: category_id 999 is unknown"),
     "NaN": (set_in("bboxes", 0, [[1, 2, float("nan"), 3]] * FRAMES), r"annotation 1 .*frame 0: \[1.* is not a box"),
-    "huge": (set_in("bboxes", 0, [[1, 2, 10**400, 3]] * FRAMES), "is not a box"),
     "negative": (set_in("bboxes", 0, [[1, 2, -3, 3]] * FRAMES), "is not a box"),
     "neither": (
         lambda c: [c["annotations"][0].pop(key) for key in ("bboxes", "segmentations")],

@@ -239,10 +239,11 @@ def test_nothing_is_lost_when_the_server_is_killed(server, start):
     done = [job["id"] for job in jobs if job["state"] == "done" and job["kind"] == "animate"]
     [lost] = server.animate(1)
     server.wait(lost, "running")
-    worker = server.worker()
+    assert server.client.get("/api/examples/bouncing star/image").status_code == 200  # by the process that decodes
+    children = psutil.Process(server.process.pid).children()
     state = server.client.get("/api/project").json()
     server.stop(signal.SIGKILL)
-    worker.wait(20)  # it notices that nobody listens any more
+    assert psutil.wait_procs(children, 20)[1] == []  # all notice that nobody listens any more
     again = start(server.folder)
     found = again.client.get("/api/project").json()
     assert {key: found[key] for key in ("revision", "objects", "settings", "image")} == {
