@@ -25,6 +25,7 @@ class Conditions:
         object_padding: B N, True for slots that only fill the batch: no influence at all; None: there are none.
         image_latents: the first frame's latents, B 4 h w, for both image paths; zeros without an image.
         image_token_latents: the image encoder's input where it is not `image_latents`: training drops one or the other.
+        later_texts: prompts that take over from a frame on, in a video of several windows: frame -> B 77 C.
     """
 
     text: Tensor
@@ -35,6 +36,7 @@ class Conditions:
     object_padding: Tensor | None
     image_latents: Tensor
     image_token_latents: Tensor | None = None
+    later_texts: Mapping[int, Tensor] | None = None
 
     def drop(
         self, text: Drop = False, boxes: Drop = False, image: Drop = False, image_tokens: Drop | None = None
@@ -56,6 +58,23 @@ class Conditions:
             box_mask=_without(boxes, self.box_mask),
             image_latents=_without(image, self.image_latents),
             image_token_latents=token_latents,
+        )
+
+    def window(self, frames: range) -> "Conditions":
+        """The conditions of some consecutive frames, with the prompt that goes for the middle one.
+
+        The image is still that of the video's first frame.
+        """
+        part, middle = slice(frames.start, frames.stop), frames[len(frames) // 2]
+        phrases = self.phrase_embeddings if self.phrase_embeddings.shape[1] == 1 else self.phrase_embeddings[:, part]
+        begun = {start: text for start, text in (self.later_texts or {}).items() if start <= middle}
+        return replace(
+            self,
+            text=begun[max(begun)] if begun else self.text,
+            boxes=self.boxes[:, part],
+            box_mask=self.box_mask[:, part],
+            phrase_embeddings=phrases,
+            later_texts=None,
         )
 
     @classmethod

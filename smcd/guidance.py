@@ -1,5 +1,8 @@
-"""The guidance formula, and the guided prediction: the UNet under every set of conditions that the formula needs."""
+"""The guidance formula, and the guided prediction: the UNet under every set of conditions that the formula needs, over
+every window of a long video."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,21 +59,49 @@ class Guidance:
         return guided
 
 
+def windows_of(num_frames: int, size: int, stride: int) -> list[range]:
+    """Windows of `size` frames that cover the video, `stride` frames apart; the last one ends with the video."""
+    if num_frames <= size:
+        return [range(num_frames)]
+    starts = [*range(0, num_frames - size, stride), num_frames - size]
+    return [range(start, start + size) for start in starts]
+
+
+def _importance(size: int) -> Tensor:
+    """How much each frame of a window counts (F): most in the middle, where the network has seen both sides.
+
+    As the pyramid of AnimateDiff-Evolved's context windows.
+    """
+    place = torch.arange(size)
+    return torch.minimum(place + 1, size - place).float()
+
+
 class GuidedDenoiser:
     """The guided prediction (noise, or velocity) for a batch of clips, step after step, under one set of conditions.
 
+    A video that is longer than the network was trained with goes through overlapping `windows` (each a range of
+    frames), and each frame's prediction is the weighted mean over the windows that it is in (MultiDiffusion, Bar-Tal et
+    al., 2023, arXiv 2302.08113, over time). The first frame's image is a condition of every window.
+
     What does not depend on the step (object and image tokens, and the keys and values of text, objects and image) is
-    computed once. With `low_memory` the branches run one after the other instead of as one batch; same result.
+    computed once; but with several windows not the objects' keys and values, so that memory does not grow with their
+    number. With `low_memory` the branches run one after the other instead of as one batch; same result.
     """
 
     def __init__(
-        self, unet: SMCDUNet3D, position_net: nn.Module | None, image_encoder: nn.Module | None, low_memory: bool
+        self,
+        unet: SMCDUNet3D,
+        position_net: nn.Module | None,
+        image_encoder: nn.Module | None,
+        low_memory: bool,
+        windows: Sequence[range] | None = None,
     ):
         self.unet, self.position_net, self.image_encoder = unet, position_net, image_encoder
-        self.low_memory = low_memory
+        self.low_memory, self.windows = low_memory, windows
         self.guidance = Guidance()
         self._conditions: Conditions | None = None
-        self._calls: list[tuple[list[str], dict[str, Any]]] = []  # branches, and arguments of the UNet
+        # For each window its calls: the branches of each, and arguments of the UNet.
+        self._calls: list[list[tuple[list[str], dict[str, Any]]]] = []
 
     def prepare(self, conditions: Conditions, guidance: Guidance) -> None:
         """Set conditions and guidance scales; between steps this costs nothing where they did not change."""
@@ -79,17 +110,41 @@ class GuidedDenoiser:
         self._conditions, self.guidance = conditions, guidance
         if unchanged:
             return
+        if self.windows is None:
+            self.windows = [range(conditions.boxes.shape[1])]
         self._calls = []
-        branches = {name: conditions.drop(**drop) for name, drop in drops.items()}
-        for names in [[name] for name in branches] if self.low_memory else [list(branches)]:
-            batch = Conditions.cat([branches[name] for name in names])
-            inputs = batch.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
-            self._calls.append((names, {**inputs, "cache": KeyValueCache()}))
+        together = [[name] for name in drops] if self.low_memory else [list(drops)]
+        caches: dict[tuple[int, str], KeyValueCache] = defaultdict(
+            KeyValueCache
+        )  # windows with the same text share them
+        for window in self.windows:
+            given, calls = conditions.window(window), []
+            for names in together:
+                batch = Conditions.cat([given.drop(**drops[name]) for name in names])
+                inputs = batch.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
+                calls.append((names, {**inputs, "cache": caches[id(given.text), names[0]]}))
+            self._calls.append(calls)
 
     def __call__(self, sample: Tensor, timestep: Tensor | int) -> Tensor:
         """The guided prediction, float32, for noisy latents `sample` (B 4 F h w)."""
+        if len(self._calls) == 1:
+            return self._predict(sample, timestep, self._calls[0])
+        assert self.windows is not None
+        total = torch.zeros_like(sample, dtype=torch.float32)
+        counted = total.new_zeros(sample.shape[2], 1, 1)
+        for window, calls in zip(self.windows, self._calls, strict=True):
+            frames = slice(window.start, window.stop)
+            for _, inputs in calls:
+                inputs["cache"].forget(".object_gate.")
+            weights = _importance(len(window)).to(total)[:, None, None]
+            total[:, :, frames] += weights * self._predict(sample[:, :, frames], timestep, calls)
+            counted[frames] += weights
+        return total / counted
+
+    def _predict(self, sample: Tensor, timestep: Tensor | int, calls: list[tuple[list[str], dict[str, Any]]]) -> Tensor:
+        """The guided prediction for the frames of one window."""
         eps: dict[str, Tensor] = {}
-        for names, inputs in self._calls:
+        for names, inputs in calls:
             batch = sample.to(self.unet.dtype).repeat(len(names), 1, 1, 1, 1)  # (branches B) 4 F h w
             predicted = self.unet(batch, timestep, **inputs, return_dict=False)[0]
             eps |= zip(names, predicted.to(torch.float32).chunk(len(names)), strict=True)

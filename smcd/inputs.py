@@ -18,6 +18,8 @@ from smcd.runtime.media import as_shown, read_image
 from smcd.schedulers import has_betas
 
 Image = PIL.Image.Image | np.ndarray | Tensor | str | Path
+Prompt = str | Mapping[int, str]  # for all frames, or from a frame on
+Prompts = Prompt | Sequence[Prompt]  # for one clip, or for each
 Images = Image | Sequence[Image | None] | None  # for one clip, for each clip, or none
 _ROUNDING = 1e-3  # by so much a picture of floats may leave 0..1
 
@@ -33,6 +35,30 @@ def count_prompts(prompt: Any, prompt_embeds: Tensor | None) -> int:
     if not isinstance(prompt, list) or not prompt or not all(isinstance(text, str) for text in prompt):
         raise ValueError(f"prompt must be a string or a list of strings, not {prompt!r}")
     return len(prompt)
+
+
+def prompts_by_frame(prompt: Any, num_frames: int) -> tuple[Any, dict[int, list[str]]]:
+    """The prompts at frame 0, and those that take over later, {frame: one for each clip}.
+
+    A clip's prompt is a string, or says what happens from a frame on: {0: "A dog sits.", 32: "A dog runs."}. Raises a
+    ValueError for frames that the video does not have, or without a prompt for frame 0.
+    """
+    clips = prompt if isinstance(prompt, list) else [prompt]
+    if not any(isinstance(clip, Mapping) for clip in clips):
+        return prompt, {}
+    schedules = [clip if isinstance(clip, Mapping) else {0: clip} for clip in clips]
+    schedules = [{int(frame): text for frame, text in clip.items()} for clip in schedules]
+    for schedule in schedules:
+        if 0 not in schedule or max(schedule) >= num_frames or min(schedule) < 0:
+            frames = ", ".join(map(str, sorted(schedule)))
+            raise ValueError(
+                f"prompt has frames {frames}; it needs frame 0, and none beyond the last, {num_frames - 1}"
+            )
+    at = {
+        start: [schedule[max(frame for frame in schedule if frame <= start)] for schedule in schedules]
+        for start in sorted(set().union(*schedules))
+    }
+    return at.pop(0), at
 
 
 def check_call(num_inference_steps: int, output_type: str, scales: Mapping[str, float]) -> None:

@@ -8,6 +8,21 @@ from einops import rearrange
 from torch import Tensor
 
 
+def related_noise(noise: Tensor, window: int, stride: int, generators: Sequence[torch.Generator] | None) -> Tensor:
+    """Noise (B 4 F h w) in which frames after the first window repeat earlier ones, shuffled among neighbors.
+
+    Windows that share their noise make frames that look alike (FreeNoise, Qiu et al., 2023, arXiv 2310.15169).
+    """
+    noise = noise.clone()
+    for b, clip in enumerate(noise):
+        generator = generators[b] if generators else None
+        for start in range(window, clip.shape[1], stride):
+            count = min(stride, clip.shape[1] - start)
+            order = torch.randperm(stride, generator=generator, device=generator.device if generator else None)
+            clip[:, start : start + count] = clip[:, start - window + order[:count].to(clip.device)]
+    return noise
+
+
 def encode_image(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """A posterior sample of the latents (B 4 h w, scaled, float32) of pixels (B 3 H W in [-1, 1])."""
     posterior = vae.encode(pixels.to(vae.dtype)).latent_dist
@@ -47,8 +62,12 @@ def encode_frames(vae: AutoencoderKL, frames: Tensor, at_once: int = 8) -> tuple
     return mean, std
 
 
-def decode_video(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """Pixels (B 3 F H W, about [-1, 1], float32) of scaled latents (B 4 F h w)."""
-    frames = rearrange(latents / vae.config.scaling_factor, "b c f h w -> (b f) c h w")
-    pixels = vae.decode(frames.to(vae.dtype), return_dict=False)[0].float()
+def decode_video(vae: AutoencoderKL, latents: Tensor, at_once: int | None = None) -> Tensor:
+    """Pixels (B 3 F H W, about [-1, 1], float32) of scaled latents (B 4 F h w).
+
+    `at_once` frames go through the VAE at a time; None is all of them.
+    """
+    frames = rearrange(latents / vae.config.scaling_factor, "b c f h w -> (b f) c h w").to(vae.dtype)
+    parts = frames.split(at_once or len(frames))
+    pixels = torch.cat([vae.decode(part, return_dict=False)[0].float() for part in parts])
     return rearrange(pixels, "(b f) c h w -> b c f h w", b=len(latents))

@@ -17,7 +17,7 @@ from smcd.runtime.errors import InputError
 from smcd.runtime.hub import hub_folder
 
 FULL_SIZE = 256  # height and width that the full model was trained with
-_DEFAULTS = {"frame_height": FULL_SIZE, "frame_width": FULL_SIZE, "guidance_scale": Guidance.text}
+_DEFAULTS = {"frame_height": FULL_SIZE, "frame_width": FULL_SIZE, "guidance_scale": Guidance.text, "num_frames": 8}
 
 
 class Parts(DiffusionPipeline):
@@ -39,10 +39,11 @@ class Parts(DiffusionPipeline):
         frame_height: int | None = None,
         frame_width: int | None = None,
         guidance_scale: float | None = None,
+        num_frames: int | None = None,
     ):
         super().__init__()
-        given = {"frame_height": frame_height, "frame_width": frame_width, "guidance_scale": guidance_scale}
-        given = {name: value for name, value in given.items() if value is not None}
+        asked = dict(zip(_DEFAULTS, (frame_height, frame_width, guidance_scale, num_frames), strict=True))
+        given = {name: value for name, value in asked.items() if value is not None}
         self.register_to_config(**{**_DEFAULTS, **getattr(unet, "pipeline_parameters", {}), **given})
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
         self.register_modules(unet=unet, position_net=position_net, image_encoder=image_encoder)

@@ -12,9 +12,10 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from smcd.conditions import Conditions, collate_boxes
-from smcd.guidance import Guidance, GuidedDenoiser
+from smcd.guidance import Guidance, GuidedDenoiser, windows_of
 from smcd.inputs import (
     Images,
+    Prompts,
     after_callback,
     boxes_and_phrases,
     check_call,
@@ -25,8 +26,9 @@ from smcd.inputs import (
     count_prompts,
     image_pixels,
     per_clip_generators,
+    prompts_by_frame,
 )
-from smcd.latents import decode_video, encode_images
+from smcd.latents import decode_video, encode_images, related_noise
 from smcd.parts import Parts
 from smcd.text import encode_phrase_lists, encode_text
 
@@ -51,7 +53,7 @@ class SMCDPipeline(Parts):
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | list[str] | None = None,
+        prompt: Prompts | None = None,
         image: Images = None,
         boxes: Sequence[Any] | None = None,
         phrases: Sequence[Any] | None = None,
@@ -74,11 +76,15 @@ class SMCDPipeline(Parts):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         low_memory: bool = False,
         phrase_embeds: Tensor | Sequence[Tensor | None] | None = None,
+        window: int | None = None,
+        window_stride: int | None = None,
+        decode_chunk_size: int | None = None,
     ) -> SMCDPipelineOutput | tuple[Any]:
         """Generate one clip, or a batch of clips when `prompt` is a list.
 
         Args:
-            prompt: what happens in the video.
+            prompt: what happens in the video; or, where there are windows, what happens from a frame on:
+                {0: "A dog sits.", 32: "A dog runs."}.
             image: the first frame: PIL or the path of a file (EXIF applied, transparency on white), array H W 3, or
                 tensor 3 H W, of whole numbers in 0..255 or floats in 0..1, or gray; squashed to height x width. None:
                 nothing is known of it (zero latents).
@@ -99,6 +105,10 @@ class SMCDPipeline(Parts):
             output_type, return_dict: see `SMCDPipelineOutput`; False returns a tuple.
             callback_on_step_end, callback_on_step_end_tensor_inputs: as in diffusers.
             low_memory: guidance branches one after the other instead of as one batch; same result.
+            window, window_stride: a video of more frames than `window` goes through overlapping windows (see
+                `GuidedDenoiser`); by default as many frames as the networks were trained with, half of them apart. 0
+                switches windows off.
+            decode_chunk_size: how many frames the VAE decodes at a time; by default those of a window, of all clips.
 
             In a batch, `image`, `boxes` and `phrases` (or `phrase_embeds`) are lists of these, and N may differ from
             clip to clip; a single one goes for all clips.
@@ -109,7 +119,8 @@ class SMCDPipeline(Parts):
         callback, callback_inputs = callback_on_step_end, callback_on_step_end_tensor_inputs
         if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
             callback_inputs = callback.tensor_inputs
-        batch_size = count_prompts(prompt, prompt_embeds)
+        prompts, later_prompts = prompts_by_frame(prompt, num_frames)
+        batch_size = count_prompts(prompts, prompt_embeds)
         height = self.config.frame_height if height is None else height
         width = self.config.frame_width if width is None else width
         scales = {
@@ -120,6 +131,9 @@ class SMCDPipeline(Parts):
         }
         check_call(num_inference_steps, output_type, scales)
         check_size(num_frames, height, width, self.size_multiple)
+        windows = self.windows(num_frames, window, window_stride)
+        if later_prompts and len(windows) == 1:
+            raise ValueError(f"prompts by frame need windows; {num_frames} frames are one, give the video one prompt")
         check_parts(self.unet.config, self.scheduler, self.position_net, self.image_encoder)
         check_paths(self.unet.config, image, boxes)
         if not set(callback_inputs) <= set(self._callback_tensor_inputs):
@@ -133,20 +147,41 @@ class SMCDPipeline(Parts):
         try:
             # A callback may switch guidance on.
             null = guidance.drops_text or (callback is not None and self.text_encoder is not None)
-            text, null_text = self.encode_prompt(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, null)
+            text, null_text = self.encode_prompt(prompts, negative_prompt, prompt_embeds, negative_prompt_embeds, null)
+            later_texts = {
+                start: self.encode_prompt(later, do_classifier_free_guidance=False)[0]
+                for start, later in later_prompts.items()
+            }
             box_tensors = self._encode_boxes(boxes, phrases, phrase_embeds, batch_size, num_frames)
             self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
             # A clip's generator gives first the noise, then the posterior sample of the image.
-            latents = self._prepare_latents(latents, (batch_size, channels, num_frames, *size), generators)
+            latents = self._prepare_latents(latents, (batch_size, channels, num_frames, *size), generators, windows)
             image_latents = encode_images(self.vae, pixels, (batch_size, channels, *size), generators, latents.device)
             image_latents = image_latents.to(self.unet.dtype)
             text, null_text = text.to(image_latents), None if null_text is None else null_text.to(image_latents)
-            conditions = Conditions(text, null_text, *box_tensors, image_latents)
-            latents = self.denoise(latents, conditions, guidance, generators, low_memory, callback, callback_inputs)
-            frames = latents if output_type == "latent" else self.decode_latents(latents, output_type)
+            later_texts = {start: later.to(image_latents) for start, later in later_texts.items()}
+            conditions = Conditions(text, null_text, *box_tensors, image_latents, None, later_texts)
+            latents = self.denoise(
+                latents, conditions, guidance, generators, low_memory, callback, callback_inputs, windows
+            )
+            frames = latents
+            if output_type != "latent":
+                frames = self.decode_latents(latents, output_type, decode_chunk_size)
         finally:
             self.maybe_free_model_hooks()
         return SMCDPipelineOutput(frames=frames) if return_dict else (frames,)
+
+    def windows(self, num_frames: int, size: int | None = None, stride: int | None = None) -> list[range]:
+        """The windows of a video, see `__call__`. Raises a ValueError for sizes that do not fit."""
+        if size == 0:
+            return [range(num_frames)]
+        size = min(self.config.num_frames, num_frames) if size is None else size
+        stride = max(1, size // 2) if stride is None else stride
+        if not 1 <= stride <= size <= num_frames:
+            raise ValueError(
+                f"window {size}, window_stride {stride}: need 1 <= stride <= window <= {num_frames} frames"
+            )
+        return windows_of(num_frames, size, stride)
 
     def denoise(
         self,
@@ -157,9 +192,10 @@ class SMCDPipeline(Parts):
         low_memory: bool = False,
         callback: Callable[..., dict] | None = None,
         callback_inputs: Sequence[str] = ("latents",),
+        windows: Sequence[range] | None = None,
     ) -> Tensor:
         """From noise to clean latents (B 4 F h w) over the scheduler's timesteps (set before)."""
-        denoiser = GuidedDenoiser(self.unet, self.position_net, self.image_encoder, low_memory)
+        denoiser = GuidedDenoiser(self.unet, self.position_net, self.image_encoder, low_memory, windows)
         denoiser.prepare(conditions, guidance)
         self._guidance_scale, self._num_timesteps = guidance.text, len(self.scheduler.timesteps)
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
@@ -224,15 +260,24 @@ class SMCDPipeline(Parts):
         return box_tensor.to(device), box_mask.to(device), embeddings[:, None], padding.to(device)
 
     def _prepare_latents(
-        self, latents: Tensor | None, shape: tuple[int, ...], generators: list[torch.Generator] | None
+        self,
+        latents: Tensor | None,
+        shape: tuple[int, ...],
+        generators: list[torch.Generator] | None,
+        windows: Sequence[range],
     ) -> Tensor:
         """Initial noise of shape B 4 F h w, float32."""
         if latents is None:
             latents = randn_tensor(shape, generators, self._execution_device, torch.float32)
+            if len(windows) > 1:
+                latents = related_noise(latents, len(windows[0]), windows[1].start, generators)
         else:
             check_tensor("latents", latents, shape)
         return latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
 
-    def decode_latents(self, latents: Tensor, output_type: str = "np") -> Any:
-        """Frames of latents (B 4 F h w), in the form of `output_type`."""
-        return self.video_processor.postprocess_video(decode_video(self.vae, latents), output_type)
+    def decode_latents(self, latents: Tensor, output_type: str = "np", decode_chunk_size: int | None = None) -> Any:
+        """Frames of latents (B 4 F h w), in the form of `output_type`; decoded so many frames at a time."""
+        at_once = min(latents.shape[2], self.config.num_frames) * len(latents)
+        return self.video_processor.postprocess_video(
+            decode_video(self.vae, latents, decode_chunk_size or at_once), output_type
+        )

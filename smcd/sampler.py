@@ -30,7 +30,6 @@ from smcd.schedulers import first_timestep, make_scheduler
 logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=ModelConfig)
 
-_TRAINED_FRAMES = 8
 _FAR = 2  # what is so many times more or less than in training gets a warning
 _AUTOCAST = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -92,8 +91,9 @@ class Sampler:
         height, width = sampling.size
         if _is_far(width, own.frame_width) or _is_far(height, own.frame_height):
             far.append(f"{width} x {height} pixels, not {own.frame_width} x {own.frame_height}")
-        if _is_far(sampling.video_length, _TRAINED_FRAMES):
-            far.append(f"{sampling.video_length} frames, not {_TRAINED_FRAMES}")
+        together = len(self.pipe.windows(sampling.video_length, sampling.window, sampling.window_stride)[0])
+        if _is_far(together, own.num_frames):
+            far.append(f"{together} frames at once, not {own.num_frames}")
         if objects > NULL_OBJECTS:
             far.append(f"{objects} objects, not up to {NULL_OBJECTS}")
         if image is not None and _is_far(image[0] * height, image[1] * width):
@@ -135,6 +135,8 @@ class Sampler:
                 negative_prompt=config.negative_prompt,
                 generator=generators,
                 low_memory=config.low_memory,
+                window=sampling.window,
+                window_stride=sampling.window_stride,
                 return_dict=False,
                 callback_on_step_end=callback,
             )
@@ -179,10 +181,11 @@ def _make_pipeline(config: ModelConfig, device: torch.device, autocast: torch.dt
 
 
 def _check_sampling(pipe: SMCDPipeline, config: ModelConfig) -> None:
-    """Refuse a size that the networks cannot do, or more steps than the noise schedule has."""
+    """Refuse sizes and windows that the networks cannot do, or more steps than the noise schedule has."""
     sampling = config.validation_data
     check_size(sampling.video_length, *sampling.size, pipe.size_multiple)
     try:
+        pipe.windows(sampling.video_length, sampling.window, sampling.window_stride)
         first = first_timestep(pipe.scheduler, sampling.num_inference_steps)
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -12,6 +12,7 @@ PRESETS = {
     "fast": {"scheduler": "dpmsolver++", "validation_data.num_inference_steps": 20},
 }
 _SIDE: dict[str, Any] = {"low": 1, "high": 8192}
+_FRAMES: dict[str, Any] = {"low": 1, "high": 10_000}
 _SCALE: dict[str, Any] = {"low": -1000, "high": 1000}  # of guidance: more is a mistake
 BASE = "ali-vilab/text-to-video-ms-1.7b"
 GATES = ("vanilla", "vanilla_cross_vision")
@@ -24,11 +25,16 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 class SamplingConfig:
     """The published files' `validation_data`."""
 
-    video_length: int = option(8, "number of frames in the video", low=1, high=10_000)
+    video_length: int = option(8, "number of frames in the video", **_FRAMES)
     width: int | None = option(None, "width of the video in pixels; by default as the model was trained", **_SIDE)
     height: int | None = option(None, "height of the video; both are multiples of 64 for the full model", **_SIDE)
     num_inference_steps: int = option(50, "number of denoising steps", low=1, high=10_000)
     guidance_scale: float | None = option(None, "text guidance, 1 for none; by default the model's own", **_SCALE)
+
+    window: int | None = option(
+        None, "frames of a window, in longer videos; by default as trained, 0 for none", low=0, high=10_000
+    )
+    window_stride: int | None = option(None, "frames from window to window; by default half a window", **_FRAMES)
 
     @property
     def size(self) -> tuple[int, int]:

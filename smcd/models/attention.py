@@ -32,6 +32,10 @@ class KeyValueCache:
             self.entries[name] = compute()
         return self.entries[name]
 
+    def forget(self, part: str) -> None:
+        """Drop the entries of attentions with this in their names."""
+        self.entries = {name: entry for name, entry in self.entries.items() if part not in name}
+
 
 class AttentionBackend:
     """Holds what diffusers' `set_attention_backend` and `enable_xformers_...` choose; None is torch's SDPA."""

@@ -98,6 +98,8 @@ def starting_pipeline(
     if data.name == "gligen":
         height = width = max((some.image_size for some in data.dataset_names.values()), default=height)
     pipe.register_to_config(frame_height=height, frame_width=width)
+    if stage.temporal:
+        pipe.register_to_config(num_frames=data.n_sample_frames)
     if guidance_scale is not None:  # what its sample videos were made with
         pipe.register_to_config(guidance_scale=guidance_scale)
     return pipe, fresh
