@@ -93,7 +93,7 @@ class Sampler:
             far.append(f"{width} x {height} pixels, not {own.frame_width} x {own.frame_height}")
         together = len(self.pipe.windows(sampling.video_length, sampling.window, sampling.window_stride)[0])
         if _is_far(together, own.num_frames):
-            far.append(f"{together} frames at once, not {own.num_frames}")
+            far.append(f"{together} frames, not {own.num_frames}")
         if objects > NULL_OBJECTS:
             far.append(f"{objects} objects, not up to {NULL_OBJECTS}")
         if image is not None and _is_far(image[0] * height, image[1] * width):
