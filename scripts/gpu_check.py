@@ -6,7 +6,6 @@ Given again, the command goes on with the parts that are not done.
 """
 
 import functools
-import inspect
 import json
 import multiprocessing
 import os
@@ -183,8 +182,6 @@ def all_features(device: str) -> dict[str, Feature]:
     gpu = None if device == "cuda" else "needs a GPU"
     xformers = gpu or (None if find_spec("xformers") else "xformers is not installed")
     lora = None if hasattr(SMCDPipeline, "load_lora_weights") else "the pipeline has no LoRA yet"
-    has_windows = "window" in inspect.signature(SMCDPipeline.__call__).parameters
-    windows = None if has_windows else "the pipeline has no windows over time yet"
     guidance = dict.fromkeys(("img_free_guidance", "ti_free_guidance", "box_free_guidance"), 1.0)
     long = SamplingConfig(12, 64, 64, 4)  # frames; more than in training
     group = {"onload_device": torch.device(device), "offload_type": "leaf_level"}
@@ -199,7 +196,7 @@ def all_features(device: str) -> dict[str, Feature]:
         "--scheduler dpmsolver++": Feature({"scheduler": "dpmsolver++"}, bound=None),
         "--scheduler unipc": Feature({"scheduler": "unipc"}, bound=None),
         "five guidance branches": Feature(guidance, bound=None),
-        "windows over time": Feature({"validation_data": long}, bound=None, lacks=windows),
+        "windows over time": Feature({"validation_data": long}, bound=None),
         "LoRA": Feature(change=add_lora, lacks=lora or (None if find_spec("peft") else "peft is not installed")),
         "xformers": Feature({"enable_xformers_memory_efficient_attention": True}, lacks=xformers),
         "model offload": Feature(change=lambda pipe: pipe.enable_model_cpu_offload(device=device), lacks=gpu),

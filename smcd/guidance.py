@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from smcd.conditions import Conditions
 from smcd.models import KeyValueCache, SMCDUNet3D
 
+_Call = tuple[list[str], dict[str, Any]]  # of the UNet: the branches that it predicts, and its arguments
 # A guidance branch: the name of its prediction, and what it drops (arguments of Conditions.drop).
 _DROPS = {
     "text": {"text": True},
@@ -100,8 +101,7 @@ class GuidedDenoiser:
         self.low_memory, self.windows = low_memory, windows
         self.guidance = Guidance()
         self._conditions: Conditions | None = None
-        # For each window its calls: the branches of each, and arguments of the UNet.
-        self._calls: list[list[tuple[list[str], dict[str, Any]]]] = []
+        self._calls: list[tuple[range, list[_Call]]] = []  # of each window
 
     def prepare(self, conditions: Conditions, guidance: Guidance) -> None:
         """Set conditions and guidance scales; between steps this costs nothing where they did not change."""
@@ -110,29 +110,25 @@ class GuidedDenoiser:
         self._conditions, self.guidance = conditions, guidance
         if unchanged:
             return
-        if self.windows is None:
-            self.windows = [range(conditions.boxes.shape[1])]
         self._calls = []
         together = [[name] for name in drops] if self.low_memory else [list(drops)]
-        caches: dict[tuple[int, str], KeyValueCache] = defaultdict(
-            KeyValueCache
-        )  # windows with the same text share them
-        for window in self.windows:
+        # Windows with the same text share their caches.
+        caches: dict[tuple[int, str], KeyValueCache] = defaultdict(KeyValueCache)
+        for window in self.windows or [range(conditions.boxes.shape[1])]:
             given, calls = conditions.window(window), []
             for names in together:
                 batch = Conditions.cat([given.drop(**drops[name]) for name in names])
                 inputs = batch.unet_inputs(self.unet.config, self.position_net, self.image_encoder)
                 calls.append((names, {**inputs, "cache": caches[id(given.text), names[0]]}))
-            self._calls.append(calls)
+            self._calls.append((window, calls))
 
     def __call__(self, sample: Tensor, timestep: Tensor | int) -> Tensor:
         """The guided prediction, float32, for noisy latents `sample` (B 4 F h w)."""
         if len(self._calls) == 1:
-            return self._predict(sample, timestep, self._calls[0])
-        assert self.windows is not None
+            return self._predict(sample, timestep, self._calls[0][1])
         total = torch.zeros_like(sample, dtype=torch.float32)
         counted = total.new_zeros(sample.shape[2], 1, 1)
-        for window, calls in zip(self.windows, self._calls, strict=True):
+        for window, calls in self._calls:
             frames = slice(window.start, window.stop)
             for _, inputs in calls:
                 inputs["cache"].forget(".object_gate.")
@@ -141,7 +137,7 @@ class GuidedDenoiser:
             counted[frames] += weights
         return total / counted
 
-    def _predict(self, sample: Tensor, timestep: Tensor | int, calls: list[tuple[list[str], dict[str, Any]]]) -> Tensor:
+    def _predict(self, sample: Tensor, timestep: Tensor | int, calls: list[_Call]) -> Tensor:
         """The guided prediction for the frames of one window."""
         eps: dict[str, Tensor] = {}
         for names, inputs in calls:

@@ -10,7 +10,7 @@ from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.video_processor import VideoProcessor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from smcd.guidance import Guidance
+from smcd.guidance import Guidance, windows_of
 from smcd.models import ImageEncoder, PositionNet, SMCDUNet3D
 from smcd.runtime.built_in import BUILT_IN
 from smcd.runtime.errors import InputError
@@ -100,6 +100,18 @@ class Parts(DiffusionPipeline):
     def size_multiple(self) -> int:
         """Height and width must be multiples of this: the VAE's factor times 2^(levels - 1)."""
         return self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    def windows(self, num_frames: int, size: int | None = None, stride: int | None = None) -> list[range]:
+        """The windows of a video, see `SMCDPipeline.__call__`. Raises a ValueError for sizes that do not fit."""
+        if size == 0:
+            return [range(num_frames)]
+        size = min(self.config.num_frames, num_frames) if size is None else size
+        stride = max(1, size // 2) if stride is None else stride
+        if not 1 <= stride <= size <= num_frames:
+            raise ValueError(
+                f"window {size}, window_stride {stride}: need 1 <= stride <= window <= {num_frames} frames"
+            )
+        return windows_of(num_frames, size, stride)
 
     def enable_vae_slicing(self) -> None:
         """Encode and decode one frame at a time: less memory, same result."""

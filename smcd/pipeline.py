@@ -12,7 +12,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from smcd.conditions import Conditions, collate_boxes
-from smcd.guidance import Guidance, GuidedDenoiser, windows_of
+from smcd.guidance import Guidance, GuidedDenoiser
 from smcd.inputs import (
     Images,
     Prompts,
@@ -170,18 +170,6 @@ class SMCDPipeline(Parts):
         finally:
             self.maybe_free_model_hooks()
         return SMCDPipelineOutput(frames=frames) if return_dict else (frames,)
-
-    def windows(self, num_frames: int, size: int | None = None, stride: int | None = None) -> list[range]:
-        """The windows of a video, see `__call__`. Raises a ValueError for sizes that do not fit."""
-        if size == 0:
-            return [range(num_frames)]
-        size = min(self.config.num_frames, num_frames) if size is None else size
-        stride = max(1, size // 2) if stride is None else stride
-        if not 1 <= stride <= size <= num_frames:
-            raise ValueError(
-                f"window {size}, window_stride {stride}: need 1 <= stride <= window <= {num_frames} frames"
-            )
-        return windows_of(num_frames, size, stride)
 
     def denoise(
         self,

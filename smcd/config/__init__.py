@@ -5,7 +5,7 @@ from smcd.config.customize import CustomizeConfig
 from smcd.config.data import DataConfig, GligenConfig, data_path
 from smcd.config.editor import EditConfig, TrackConfig
 from smcd.config.evaluation import EvaluationConfig, EvaluationDataConfig
-from smcd.config.loading import configured, did_you_mean, load, read_config
+from smcd.config.loading import configured, did_you_mean, load, read_config, yaml_text
 from smcd.config.model import ModelConfig, SamplingConfig
 from smcd.config.options import check, flat
 from smcd.config.prepare import MakeSpritesConfig, PrepareConfig

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from smcd.config.model import ModelConfig
 from smcd.config.options import option
 from smcd.runtime.errors import InputError
+from smcd.runtime.files import encodable
 
 
 @dataclass
@@ -25,8 +26,7 @@ class CustomizeConfig(ModelConfig):
         if not self.prompt or not self.prompt.strip():
             raise InputError('no prompt: say what happens in the video, --prompt "A red car drives to the right."')
         for name in ("prompt", "object", "negative_prompt"):
-            text = getattr(self, name) or ""
-            if text != text.encode("utf-8", "ignore").decode():  # of a broken terminal or file
+            if not encodable(getattr(self, name) or ""):
                 raise InputError(f"the {name} holds bytes that are no text; type it again")
         if self.input_data_path is None:
             raise InputError("no input: give a folder with img.png and bbox.txt, --input_data_path FOLDER")

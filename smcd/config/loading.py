@@ -182,6 +182,11 @@ def did_you_mean(name: str, known: Iterable[str], first: Sequence[str] = ()) -> 
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def yaml_text(options: Mapping[str, Any]) -> str:
+    """Options as the text of a YAML file that `--config` takes."""
+    return yaml.safe_dump(dict(options), sort_keys=False, allow_unicode=True)
+
+
 def _set_yaml(config: Any, path: Path) -> None:
     """Set what a YAML file says."""
     if not path.exists():

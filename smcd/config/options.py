@@ -81,7 +81,7 @@ def check(config: Any, prefix: str = "") -> None:
 
 def _check_value(name: str, value: Any, declared: Mapping[str, Any]) -> None:
     choices = declared["choices"]
-    if isinstance(value, str) and not is_text(value):
+    if isinstance(value, str) and not _is_text(value):
         raise InputError(f"{name} holds a character that stands for nothing (NUL or half a character)")
     if choices and value not in choices:
         raise InputError(f"{name} is {value!r}; choose from {', '.join(choices)}")
@@ -98,7 +98,7 @@ def _check_value(name: str, value: Any, declared: Mapping[str, Any]) -> None:
         raise InputError(f"{value}: there is no such folder; {name} must name one")
 
 
-def is_text(value: str) -> bool:
+def _is_text(value: str) -> bool:
     """Whether a text can be a path or be written: bytes that are no UTF-8 can name a file, too."""
     try:
         return b"\0" not in os.fsencode(value)

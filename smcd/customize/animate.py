@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 
-from smcd.config import CustomizeConfig, check
+from smcd.config import CustomizeConfig, check, yaml_text
 from smcd.customize.input_folder import CustomInput, read_folder
 from smcd.customize.output_folder import check_outputs, write_outputs
 from smcd.runtime import media
@@ -75,8 +74,7 @@ def make_videos(
         if built_in:
             log_overlap(frames, given.boxes, given.phrases)
         alone = replace(config, seed=seed, num_videos=1, output_dir=str(folder))  # without the other videos
-        own_config = yaml.safe_dump(asdict(alone), sort_keys=False, allow_unicode=True)
-        texts = {"prompt.txt": f"{prompt}\n", "config.yaml": own_config}
+        texts = {"prompt.txt": f"{prompt}\n", "config.yaml": yaml_text(asdict(alone))}
         pictures = (frames, np.asarray(image), given.boxes, given.phrases)
         write_outputs(folder, *pictures, texts, config.format, config.fps)
         logger.info(f"wrote {folder}")

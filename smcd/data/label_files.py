@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import read_json, read_text
+from smcd.runtime.files import encodable, read_json, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def check_text(value: Any, where: str) -> str:
     """A text from JSON; "" for a blank one and for null. Raises an InputError if it is something else."""
     if value is None:
         return ""
-    if not isinstance(value, str) or value != value.encode("utf-8", "ignore").decode():  # no lone surrogates
+    if not isinstance(value, str) or not encodable(value):
         raise InputError(f"{where} is {repr(value)[:40]}, not a text")
     return value if value.strip() else ""
 

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from smcd.config.options import is_text
 from smcd.data.key_frames import EASINGS, read_bbox_txt
 from smcd.runtime.errors import InputError
-from smcd.runtime.files import read_text
+from smcd.runtime.files import encodable, read_text
 
 _FAR = 1e6  # no box lies this many pixels away
 _MOST_OBJECTS, _MOST_KEYS, _LONGEST = 200, 10_000, 1000
@@ -33,7 +32,7 @@ def _object(item: Any, where: str) -> dict[str, Any]:
     if unknown := item.keys() - {"phrase", "boxes", "easing", *_LOOKS}:
         raise InputError(f'{where}: unknown key "{min(unknown)}"; an object has "phrase", "boxes" and "easing"')
     phrase, boxes, easing = item["phrase"], item["boxes"], item.get("easing", {})
-    if not isinstance(phrase, str) or len(phrase) > _LONGEST or not is_text(phrase):
+    if not isinstance(phrase, str) or len(phrase) > _LONGEST or "\0" in phrase or not encodable(phrase):
         raise InputError(f'{where}: "phrase" should be a name such as "red car"')
     boxes = {str(frame): box for frame, box in enumerate(boxes)} if isinstance(boxes, list) else boxes
     if not isinstance(boxes, dict) or len(boxes) > _MOST_KEYS:

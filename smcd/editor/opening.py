@@ -3,14 +3,14 @@
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
-from smcd.config import ModelConfig
+from smcd.config import ModelConfig, yaml_text
 from smcd.editor import other_tools
 from smcd.editor.boxes import check_objects, read_bboxes
 from smcd.editor.project import BBOXES, CONFIG, LOOKS, OBJECTS, Contents, read_contents
-from smcd.editor.settings import Settings, config_text
+from smcd.editor.settings import Settings
 from smcd.editor.uploads import check_image
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import read_json, read_text
@@ -108,4 +108,4 @@ def make_zip(files: Mapping[str, bytes | Path]) -> bytes:
 def project_zip(folder: Path, settings: Settings, model: ModelConfig) -> bytes:
     """A zip of a project: `smcd animate --config config.yaml` in the folder that it unpacks to makes its video."""
     files: dict[str, bytes | Path] = {path.name: path for path in folder.iterdir() if path.name in _WANTED - {CONFIG}}
-    return make_zip(files | {CONFIG: config_text(settings.config(model, Path("."), Path("video"))).encode()})
+    return make_zip(files | {CONFIG: yaml_text(asdict(settings.config(model, Path("."), Path("video")))).encode()})

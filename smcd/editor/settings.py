@@ -4,9 +4,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from smcd.config import CustomizeConfig, ModelConfig, SamplingConfig, check, read_config
+from smcd.config import CustomizeConfig, ModelConfig, SamplingConfig, check, read_config, yaml_text
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import new_file
 
@@ -76,8 +74,4 @@ def read_settings(path: Path) -> Settings:
 def write_config(path: Path, config: CustomizeConfig) -> None:
     """Write a `config.yaml`, whole or not at all."""
     with new_file(path) as temporary:
-        temporary.write_text(config_text(config), encoding="utf-8")
-
-
-def config_text(config: CustomizeConfig) -> str:
-    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+        temporary.write_text(yaml_text(asdict(config)), encoding="utf-8")

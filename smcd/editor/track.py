@@ -16,13 +16,12 @@ from smcd.editor.project import read_contents, write_objects
 from smcd.editor.uploads import own_image
 from smcd.runtime.errors import InputError
 from smcd.runtime.files import check_writable, new_file, read_json, write_json
-from smcd.runtime.media import IMAGE_SUFFIXES
+from smcd.runtime.media import images_in
 from smcd.runtime.pretrained import MissingModel
-from smcd.runtime.video_file import VideoFile
+from smcd.runtime.video_file import VIDEO_SUFFIXES, VideoFile
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 32  # frames that are held in full size
-_VIDEOS = (".mp4", ".webm", ".gif", ".mov", ".mkv", ".avi")
 
 
 def track(config: TrackConfig) -> None:
@@ -125,7 +124,7 @@ def annotate(folder: Path, words: Sequence[str], tracker: Any, detector: Any, to
         raise InputError(f"{folder}: no such folder; --annotate needs one that holds videos")
     names = sorted(path.name for path in folder.iterdir() if _is_video(path))
     if not names:
-        raise InputError(f"{folder}: holds no videos ({', '.join(_VIDEOS)}, or folders of frames)")
+        raise InputError(f"{folder}: holds no videos ({', '.join(VIDEO_SUFFIXES)}, or folders of frames)")
     path = folder / ANNOTATIONS
     annotations: dict[str, Any] = read_json(path) if path.is_file() else {}
     for name in (name for name in names if name not in annotations):
@@ -145,5 +144,5 @@ def annotate(folder: Path, words: Sequence[str], tracker: Any, detector: Any, to
 
 def _is_video(path: Path) -> bool:
     if path.is_dir():
-        return any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir())
-    return path.suffix.lower() in _VIDEOS
+        return bool(images_in(path))
+    return path.suffix.lower() in VIDEO_SUFFIXES

@@ -70,21 +70,21 @@ def hidden(out: Path, is_folder: bool = True) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     hexadecimal, (stem, end) = "[0-9a-f]" * 8, (glob.escape(out.stem), glob.escape(out.suffix))
     for left in out.parent.glob(f".{stem}.{hexadecimal}.partial{end}"):
-        with suppress(OSError, ImportError), _locked(left):  # a BlockingIOError tells of a process that lives
+        with suppress(OSError, ImportError), _held(left):  # a BlockingIOError tells of a process that lives
             _delete(left)
     temporary = out.with_name(f".{out.stem}.{secrets.token_hex(4)}.partial{out.suffix}")
     temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)
     try:
         with ExitStack() as lock:
             with suppress(OSError, ImportError):  # some network drives have no locks: there, what is left stays
-                lock.enter_context(_locked(temporary))
+                lock.enter_context(_held(temporary))
             yield temporary
     finally:
         _delete(temporary)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _held(path: Path) -> Iterator[None]:
     """Hold the lock of a file or folder; the system frees it when the process ends, however it ends."""
     import fcntl  # Windows has none
 
@@ -181,6 +181,11 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: is not a text file in UTF-8; save it again as plain text") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def encodable(text: str) -> bool:
+    """Whether a text can be written in UTF-8: half a character, of a broken terminal or file, cannot."""
+    return text == text.encode("utf-8", "ignore").decode()
 
 
 def read_json(path: Path, kind: type = dict) -> Any:

@@ -21,12 +21,12 @@ import accelerate
 import diffusers
 import torch
 import transformers
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import smcd
+from smcd.config import yaml_text
 from smcd.runtime.errors import InputError, first_line
 from smcd.runtime.files import new_file, new_folder, write_json
 from smcd.runtime.hashes import file_hash
@@ -83,7 +83,7 @@ def write(folder: Path, content: Content, shards: Path | None = None) -> Path:
 def write_options(path: Path, options: dict[str, Any]) -> None:
     """Write the options as a YAML file that `--config` takes, whole or not at all."""
     with new_file(path) as temporary:
-        temporary.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        temporary.write_text(yaml_text(options), encoding="utf-8")
 
 
 def versions() -> dict[str, str]:

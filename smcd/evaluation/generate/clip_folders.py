@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from smcd.config import yaml_text
 from smcd.evaluation.metrics.manifest import CONFIG_NAME, MANIFEST_NAME, Clip, Manifest, differences, read_manifest
 from smcd.runtime import media
 from smcd.runtime.errors import InputError
@@ -53,7 +53,7 @@ class ClipFolders:
                 (self.root / name).rename(self.folder(self._lone_seed, name))
         self.manifest.write(self.root / MANIFEST_NAME)
         with new_file(self.root / CONFIG_NAME) as temporary:
-            temporary.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            temporary.write_text(yaml_text(settings), encoding="utf-8")
 
 
 def write_clip(folder: Path, clip: Clip, frames: np.ndarray, true: np.ndarray, objects: int, fps: float) -> None:
