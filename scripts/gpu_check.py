@@ -489,7 +489,7 @@ LEAST = 20  # seconds: a part is not started with less
 @dataclass
 class Options:
     out: str = option("outputs/gpu_check", "folder for results, log and page; what is done there is kept", filled=True)
-    parts: list[str] = option(list(PARTS), "parts to run", PARTS)
+    parts: list[str] = option(list(PARTS), "parts to run", list(PARTS))
     device: str | None = option(None, "device; otherwise the GPU if there is one", ("cpu", "cuda"))
     size: str = option("full", "size of the network that is measured", list(SIZES))
     minutes: float = option(9.5, "time for all parts; the same command later runs what is left", above=0)

@@ -9,6 +9,7 @@ import gpu_check
 import pytest
 from gpu_check import PARTS, Options, Part, Setting, page, read, run, write
 
+from smcd.config import configured
 from smcd.runtime.errors import InputError
 
 
@@ -35,6 +36,11 @@ def hangs(setting):
 def settings(tmp_path, monkeypatch) -> Options:
     monkeypatch.setattr(gpu_check, "LEAST", 0)
     return Options(out=str(tmp_path / "out"), parts=[], device="cpu", size="tiny")
+
+
+def test_parts_are_chosen_by_name():
+    with configured(Options, "", "gpu_check", ["--parts", "steps,clips"]) as options:
+        assert options.parts == ["steps", "clips"]
 
 
 def test_a_part_that_crashes_or_fails_costs_only_itself(settings, monkeypatch, tmp_path):
