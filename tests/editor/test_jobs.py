@@ -232,11 +232,14 @@ def test_a_path_is_taken_from_a_video(server, tmp_path):
     assert patch["boxes"]["1"] == pytest.approx([59, 16, 75, 32], abs=3)  # two frames: the first and the last
 
 
-def test_nothing_is_lost_when_the_server_is_killed(server, start):
-    """The last test: it ends the server."""
+def test_nothing_is_lost_when_the_server_is_killed(tmp_path, start):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "img.png").write_bytes(png())
+    server = start(tmp_path / "project")  # its own: the other tests, which may come later, need theirs
+    server.put()
+    done = server.animate(33)
+    assert server.wait(done[0], "done", "failed")["state"] == "done"
     server.put(prompt="The last words.", num_inference_steps=300)
-    jobs = server.client.get("/api/jobs").json()["jobs"]
-    done = [job["id"] for job in jobs if job["state"] == "done" and job["kind"] == "animate"]
     [lost] = server.animate(1)
     server.wait(lost, "running")
     assert server.client.get("/api/examples/bouncing star/image").status_code == 200  # by the process that decodes
